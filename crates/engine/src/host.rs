@@ -1,0 +1,440 @@
+//! The south side: everything the engine asks of the world.
+//!
+//! [`Host`] is implemented by `ringer-sys` for the real kernel and by `ringer-sim` in RAM. Calls
+//! never use libc, never set errno, and report the kernel's own errors. "App table" is the
+//! descriptor table that the application's threads share; descriptor numbers in this trait are
+//! numbers of the *calling thread's* table.
+//!
+//! What a host does not do: know about SQEs, CQEs or requests.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt::Debug;
+use core::sync::atomic::AtomicU32;
+use ringer_ring::{Geometry, Map};
+use ringer_uapi::Errno;
+
+/// What every call of a host answers.
+pub type HostResult<T> = Result<T, Errno>;
+
+/// A ring of this process, as the host and the engine name it. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RingId(pub u64);
+
+/// An `iovec` by value: address and length \[bytes\] in the application's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Iovec {
+    /// User address.
+    pub base: u64,
+    /// Length \[bytes\].
+    pub len: u64,
+}
+
+/// What kind of file a descriptor refers to, as far as strategy depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Regular file or block device: never polled, may block on the disk.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A socket: `MSG_DONTWAIT` works.
+    Socket,
+    /// Pipe or FIFO.
+    Pipe,
+    /// Anything else: eventfd, timerfd, epoll, tty, character device.
+    Other,
+}
+
+/// A clock of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// `CLOCK_MONOTONIC`.
+    Monotonic,
+    /// `CLOCK_BOOTTIME`.
+    Boottime,
+    /// `CLOCK_REALTIME`.
+    Realtime,
+}
+
+/// One ready descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PollEvent {
+    /// `EPOLL*` bits.
+    pub events: u32,
+    /// What [`Poller::add`] was given.
+    pub token: u64,
+}
+
+/// A signal mask to hold during a wait, as rt_sigprocmask(2) lays it out.
+pub type SigMask = u64;
+
+/// A set of watched descriptors that one thread at a time waits on.
+pub trait Poller: Send + Sync + Debug {
+    /// Watches `fd` for `events` (`EPOLL*` bits, with `EPOLLET`, `EPOLLONESHOT` as given).
+    ///
+    /// # Errors
+    /// `EPERM`: the file cannot be polled (regular files). `EEXIST`, `EBADF`, `ENOMEM`, `ENOSPC`.
+    fn add(&self, fd: i32, events: u32, token: u64) -> HostResult<()>;
+    /// Changes events and token of a watched descriptor; re-arms it.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2) `EPOLL_CTL_MOD`.
+    fn modify(&self, fd: i32, events: u32, token: u64) -> HostResult<()>;
+    /// Stops watching.
+    fn remove(&self, fd: i32);
+    /// Waits until something is ready, [`Poller::wake`] was called (0 events), a signal handler ran
+    /// (`EINTR`) or `timeout_ns` passed (0 events). `None` waits without limit. The mask is in
+    /// force during the wait only, atomically.
+    ///
+    /// # Errors
+    /// `EINTR`; `EFAULT` never.
+    fn wait(
+        &self,
+        events: &mut [PollEvent],
+        timeout_ns: Option<u64>,
+        mask: Option<SigMask>,
+    ) -> HostResult<usize>;
+    /// Makes the current or the next wait return.
+    fn wake(&self);
+}
+
+/// A reference to an open file, independent of the application's descriptor numbers.
+///
+/// Cloning is cheap and takes no system call. When the last clone goes, the file is closed, never
+/// so that a POSIX lock of the program is dropped (design: "where engine descriptors live").
+pub trait HostFile: Clone + Send + Sync + Debug + 'static {
+    /// What it refers to.
+    fn kind(&self) -> FileKind;
+    /// A number for this file in the app table, if there is one or one can be had without risk to
+    /// the program's POSIX locks. Valid while a clone lives.
+    fn number(&self) -> Option<i32>;
+    /// Whether both refer to the same open file as far as the host knows (cancel by descriptor).
+    fn same_file(&self, other: &Self) -> bool;
+}
+
+/// Memory and descriptor of one ring.
+pub trait HostRing: Send + Sync + Debug {
+    /// The region with heads, tails, CQEs and the index array.
+    fn rings(&self) -> &Map;
+    /// The region with the SQEs.
+    fn sqes(&self) -> &Map;
+    /// Makes the ring's descriptor readable, if anybody polls it. Cheap when nobody does.
+    fn signal(&self);
+    /// Makes it unreadable again, if it was made readable.
+    fn drain(&self);
+    /// After the last descriptor went: whether some other mapping still keeps the ring alive.
+    /// Called with no other access to the regions under way.
+    fn still_mapped(&self) -> bool;
+}
+
+/// What setup asks of the host.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSpec {
+    /// The name the engine gives the ring.
+    pub id: RingId,
+    /// Sizes of the regions.
+    pub geometry: Geometry,
+    /// `SETUP_NO_MMAP`: the caller's addresses for (rings, SQEs), checked for alignment by the
+    /// engine and for access by the host (`EFAULT`).
+    pub user_memory: Option<(u64, u64)>,
+}
+
+/// Which descriptor table and duty a new thread has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadKind {
+    /// Shares the application's descriptors; named `iou-wrk-<tid of the creator>`.
+    Worker,
+    /// A descriptor table of its own, empty but for what [`Host::borrow`] puts there.
+    Private,
+    /// The SQ poll thread, named `iou-sqp-<pid>`; `Some(cpu)` binds it.
+    SqPoll(Option<u32>),
+    /// Leads rings that nobody is waiting in.
+    Reactor,
+}
+
+/// A thread that the host made.
+pub trait HostThread: Send + Sync + Debug {
+    /// Interrupts the blocking call the thread is in, or the next one it makes before
+    /// [`HostThread::clear_interrupt`]: that call answers `EINTR`.
+    fn interrupt(&self);
+    /// Forgets an interrupt that found no call.
+    fn clear_interrupt(&self);
+}
+
+/// The credentials, capabilities, filters and domain of a thread, as one comparable value.
+///
+/// Equal values mean that a worker made under one may act for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Identity(pub u64);
+
+/// A user `sockaddr`, copied.
+#[derive(Clone, Copy, Debug)]
+pub struct SockAddr {
+    /// The bytes.
+    pub bytes: [u8; 128],
+    /// How many of them count.
+    pub len: u32,
+}
+
+/// Everything the engine asks of the world. See the module's doc for conventions.
+///
+/// Addresses are the application's: a bad one is `EFAULT`, never a fault.
+pub trait Host: Send + Sync + Sized + 'static {
+    /// The lock under every mutex of the engine. Parks on a futex after a short spin.
+    type Lock: lock_api::RawMutex + Send + Sync;
+    /// See [`Poller`].
+    type Poller: Poller;
+    /// See [`HostFile`].
+    type File: HostFile;
+    /// See [`HostRing`].
+    type Ring: HostRing;
+    /// See [`HostThread`].
+    type Thread: HostThread;
+
+    // --- rings -------------------------------------------------------------------------------
+
+    /// Makes memory and descriptor of a ring; the descriptor is not in the app table yet.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EMFILE`, `ENFILE`; `EFAULT` for unusable user memory.
+    fn ring_create(&self, spec: &RingSpec) -> HostResult<Self::Ring>;
+    /// Puts the ring's descriptor at the lowest free number of the app table (close-on-exec).
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`.
+    fn ring_install(&self, ring: &Self::Ring) -> HostResult<i32>;
+    /// Which ring `fd` is.
+    ///
+    /// # Errors
+    /// `EBADF`: not open. `EOPNOTSUPP`: not a ring. `EOWNERDEAD`: a ring of the process this one
+    /// was forked from.
+    fn ring_of(&self, fd: i32) -> HostResult<RingId>;
+
+    // --- the application's memory ------------------------------------------------------------
+
+    /// Copies from the application.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    fn copy_in(&self, addr: u64, to: &mut [u8]) -> HostResult<()>;
+    /// Copies to the application.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()>;
+    /// Copies a NUL-terminated path, the NUL included, as getname(9) does.
+    ///
+    /// # Errors
+    /// `EFAULT`; `ENAMETOOLONG` for 4096 bytes without a NUL.
+    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>>;
+    /// Whether `addr..addr+len` could be pinned as a registered buffer (readable and writable
+    /// memory, not a shared mapping of a disk file).
+    ///
+    /// # Errors
+    /// `EFAULT`, `ENOMEM` (RLIMIT_MEMLOCK), `EOPNOTSUPP`.
+    fn check_pinnable(&self, addr: u64, len: u64) -> HostResult<()>;
+
+    // --- time, threads, waiting --------------------------------------------------------------
+
+    /// Nanoseconds on a clock.
+    fn now(&self, clock: Clock) -> u64;
+    /// The calling thread.
+    fn tid(&self) -> u32;
+    /// Who the calling thread is. Cheap while nobody in the process ever changed identity.
+    fn identity(&self) -> Identity;
+    /// Sleeps while `*word == expected`.
+    ///
+    /// # Errors
+    /// `EAGAIN`: the word differs. `EINTR`. `ETIMEDOUT`.
+    fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()>;
+    /// Wakes up to `n` sleepers on `word`.
+    fn unpark(&self, word: &AtomicU32, n: u32);
+    /// Starts a thread with the *calling* thread's identity, all signals blocked but SIGSYS,
+    /// SIGSEGV and SIGBUS.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`: no thread to be had; `EINVAL`: the CPU does not exist.
+    fn spawn(
+        &self,
+        kind: ThreadKind,
+        body: Box<dyn FnOnce() + Send + 'static>,
+    ) -> HostResult<Self::Thread>;
+    /// A new, empty poller.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    fn poller(&self) -> HostResult<Self::Poller>;
+    /// CPUs this process may run on.
+    fn cpus(&self) -> u32;
+    /// Whether `cpu` is online and allowed for this process.
+    fn cpu_allowed(&self, cpu: u32) -> bool;
+    /// The soft RLIMIT_NOFILE.
+    fn nofile(&self) -> u64;
+
+    // --- files -------------------------------------------------------------------------------
+
+    /// Holds the file behind app descriptor `fd` for a request that must wait.
+    ///
+    /// # Errors
+    /// `EBADF`; `EMFILE`, `ENOMEM` when no descriptor is to be had anywhere.
+    fn hold(&self, fd: i32) -> HostResult<Self::File>;
+    /// Holds many files at once (registration), all or none.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed number, an `O_PATH` file or a ring; `ENOMEM`.
+    fn adopt(&self, fds: &[i32]) -> HostResult<Vec<Self::File>>;
+    /// Turns descriptor `fd` of the calling thread's table, which a call just made, into a held
+    /// file; the number is free afterwards, on failure too.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    fn take(&self, fd: i32) -> HostResult<Self::File>;
+    /// Drops references; a file that only these kept open is closed on return.
+    fn release(&self, files: Vec<Self::File>);
+    /// In a [`ThreadKind::Private`] thread: puts the file into this thread's table.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    fn borrow(&self, file: &Self::File) -> HostResult<i32>;
+    /// Ends a [`Host::borrow`].
+    fn give_back(&self, fd: i32);
+    /// Gives the file a number at or above 0 in the app table (FIXED_FD_INSTALL, fd passing).
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    fn install(&self, file: &Self::File, cloexec: bool) -> HostResult<i32>;
+    /// Whether this process may hold POSIX (fcntl) locks: then no descriptor of a regular file may
+    /// be closed in the app table, and descriptors are made in private threads.
+    fn may_hold_posix_locks(&self) -> bool;
+    /// What `fd` is.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    fn kind(&self, fd: i32) -> HostResult<FileKind>;
+    /// `fcntl(F_GETFL)`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    fn status_flags(&self, fd: i32) -> HostResult<u32>;
+
+    // --- reading and writing -----------------------------------------------------------------
+
+    /// `preadv2(2)`; `off` of `u64::MAX` uses and moves the position. `rwf` are `RWF_*` bits.
+    ///
+    /// # Errors
+    /// The call's.
+    fn readv(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32>;
+    /// `pwritev2(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn writev(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32>;
+    /// `fsync(2)`, or `fdatasync(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn fsync(&self, fd: i32, datasync: bool) -> HostResult<()>;
+    /// Starts reading a range into the page cache; errors do not matter.
+    fn readahead(&self, fd: i32, off: u64, len: u64);
+    /// `poll(2)` without waiting: the `POLL*` bits of `events` (and ERR, HUP, NVAL) that hold now.
+    fn poll_now(&self, fd: i32, events: u32) -> u32;
+
+    // --- sockets -----------------------------------------------------------------------------
+
+    /// `recvfrom(2)` without an address.
+    ///
+    /// # Errors
+    /// The call's.
+    fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32>;
+    /// `sendto(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32>;
+    /// `recvmsg(2)` with the application's `msghdr`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn recvmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32>;
+    /// `sendmsg(2)` with the application's `msghdr`.
+    ///
+    /// # Errors
+    /// The call's; `EINVAL` for a ring in the control data.
+    fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32>;
+    /// `accept4(2)`; `addr` and `addrlen` are user addresses or 0.
+    ///
+    /// # Errors
+    /// The call's.
+    fn accept(&self, fd: i32, addr: u64, addrlen: u64, flags: u32) -> HostResult<i32>;
+    /// `connect(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn connect(&self, fd: i32, to: &SockAddr) -> HostResult<()>;
+    /// `getsockopt(SOL_SOCKET, SO_ERROR)`: the error of a finished asynchronous connect.
+    ///
+    /// # Errors
+    /// The call's, or the socket's pending error.
+    fn socket_error(&self, fd: i32) -> HostResult<()>;
+    /// `shutdown(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn shutdown(&self, fd: i32, how: i32) -> HostResult<()>;
+    /// `epoll_ctl(2)` with the event's 12 bytes as two values.
+    ///
+    /// # Errors
+    /// The call's.
+    fn epoll_ctl(&self, epfd: i32, op: i32, fd: i32, event: Option<(u32, u64)>) -> HostResult<()>;
+
+    // --- names (paths are NUL-terminated, from `copy_path`) -----------------------------------
+
+    /// `openat2(2)` with `how` = flags, mode, resolve.
+    ///
+    /// # Errors
+    /// The call's.
+    fn openat2(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32>;
+    /// `close(2)` of an application descriptor.
+    ///
+    /// # Errors
+    /// `EBADF`, also for a ring and for a descriptor that is the engine's own.
+    fn close(&self, fd: i32) -> HostResult<()>;
+    /// `statx(2)` into user memory.
+    ///
+    /// # Errors
+    /// The call's.
+    fn statx(&self, dirfd: i32, path: &[u8], flags: u32, mask: u32, buf: u64) -> HostResult<()>;
+    /// `unlinkat(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn unlinkat(&self, dirfd: i32, path: &[u8], flags: u32) -> HostResult<()>;
+    /// `renameat2(2)`; each end is (dirfd, path).
+    ///
+    /// # Errors
+    /// The call's.
+    fn renameat2(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()>;
+    /// `mkdirat(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn mkdirat(&self, dirfd: i32, path: &[u8], mode: u32) -> HostResult<()>;
+    /// `symlinkat(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn symlinkat(&self, target: &[u8], dirfd: i32, path: &[u8]) -> HostResult<()>;
+    /// `linkat(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()>;
+
+    // --- eventfd, trace ----------------------------------------------------------------------
+
+    /// Adds 1 to a registered eventfd.
+    fn eventfd_signal(&self, file: &Self::File);
+    /// Counters that survive the process, or `None`: see `stats.rs`.
+    fn counters(&self) -> Option<&Map>;
+}

@@ -1,0 +1,68 @@
+use crate::geometry::{CQ_ENTRIES, CQ_FLAGS, CQ_HEAD, CQ_MASK, CQ_OVERFLOW, CQ_TAIL, CQES};
+use crate::{Geometry, Map};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use ringer_uapi::Cqe;
+
+/// The completion side of a ring's pages.
+#[derive(Clone, Copy, Debug)]
+pub struct CqView<'a> {
+    rings: &'a Map,
+    geo: &'a Geometry,
+}
+
+impl<'a> CqView<'a> {
+    /// A view over the region that `geo` describes.
+    pub fn new(rings: &'a Map, geo: &'a Geometry) -> Self {
+        Self { rings, geo }
+    }
+
+    /// Writes mask and size, and zeroes head, tail, flags and overflow.
+    pub fn init(&self) {
+        for off in [CQ_HEAD, CQ_TAIL, CQ_FLAGS, CQ_OVERFLOW] {
+            self.rings.w32(off).store(0, Relaxed);
+        }
+        self.rings.w32(CQ_MASK).store(self.geo.cq_entries - 1, Relaxed);
+        self.rings.w32(CQ_ENTRIES).store(self.geo.cq_entries, Relaxed);
+    }
+
+    /// The application's head.
+    #[inline]
+    pub fn head(&self) -> u32 {
+        // Acquire: pairs with the application's Release of cq.head (`io_uring_cq_advance`); its
+        // loads of the entries happen before we overwrite them.
+        self.rings.w32(CQ_HEAD).load(Acquire)
+    }
+
+    /// Stores an entry at position `tail`; invisible until [`CqView::publish_tail`].
+    #[inline]
+    pub fn write(&self, tail: u32, cqe: &Cqe) {
+        let slot = (tail & (self.geo.cq_entries - 1)) as usize;
+        let base = CQES + slot * self.geo.cqe_size as usize;
+        self.rings.w64(base).store(cqe.user_data, Relaxed);
+        let word = u64::from(cqe.res as u32) | u64::from(cqe.flags) << 32;
+        self.rings.w64(base + 8).store(word, Relaxed);
+        if self.geo.cqe_size == 32 {
+            self.rings.w64(base + 16).store(cqe.big[0], Relaxed);
+            self.rings.w64(base + 24).store(cqe.big[1], Relaxed);
+        }
+    }
+
+    /// Publishes our tail.
+    #[inline]
+    pub fn publish_tail(&self, tail: u32) {
+        // Release: pairs with the application's Acquire of cq.tail (io_uring_smp_load_acquire in
+        // liburing `__io_uring_peek_cqe`).
+        self.rings.w32(CQ_TAIL).store(tail, Release);
+    }
+
+    /// Whether the application muted its eventfd (`IORING_CQ_EVENTFD_DISABLED`).
+    pub fn eventfd_disabled(&self) -> bool {
+        self.rings.w32(CQ_FLAGS).load(Relaxed) & 1 != 0
+    }
+
+    /// Counts a completion that was really lost (no memory for the backlog).
+    pub fn count_overflow(&self) {
+        let w = self.rings.w32(CQ_OVERFLOW);
+        w.store(w.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+}

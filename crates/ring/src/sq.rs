@@ -1,0 +1,85 @@
+use crate::geometry::{SQ_DROPPED, SQ_ENTRIES, SQ_FLAGS, SQ_HEAD, SQ_MASK, SQ_TAIL};
+use crate::{Geometry, Map};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use ringer_uapi::{Sqe, flags::SqRing};
+
+/// The submission side of a ring's pages.
+#[derive(Clone, Copy, Debug)]
+pub struct SqView<'a> {
+    rings: &'a Map,
+    sqes: &'a Map,
+    geo: &'a Geometry,
+}
+
+impl<'a> SqView<'a> {
+    /// A view over the two regions that `geo` describes.
+    pub fn new(rings: &'a Map, sqes: &'a Map, geo: &'a Geometry) -> Self {
+        Self { rings, sqes, geo }
+    }
+
+    /// Writes mask and size, and zeroes head, tail, flags and dropped.
+    pub fn init(&self) {
+        for off in [SQ_HEAD, SQ_TAIL, SQ_DROPPED, SQ_FLAGS] {
+            self.rings.w32(off).store(0, Relaxed);
+        }
+        self.rings.w32(SQ_MASK).store(self.geo.sq_entries - 1, Relaxed);
+        self.rings.w32(SQ_ENTRIES).store(self.geo.sq_entries, Relaxed);
+    }
+
+    /// The application's tail.
+    #[inline]
+    pub fn tail(&self) -> u32 {
+        // Acquire: pairs with the application's Release of sq.tail (io_uring_smp_store_release in
+        // liburing `__io_uring_flush_sq`), so the entries behind it are visible.
+        self.rings.w32(SQ_TAIL).load(Acquire)
+    }
+
+    /// Publishes our head: the entries before it may be reused.
+    #[inline]
+    pub fn publish_head(&self, head: u32) {
+        // Release: pairs with the application's Acquire of sq.head (`io_uring_sq_space_left`); our
+        // loads of the entries happen before it overwrites them.
+        self.rings.w32(SQ_HEAD).store(head, Release);
+    }
+
+    /// The index of the entry at position `head`: `None` when the array names one that does not
+    /// exist (6.18 io_uring.c `io_get_sqe`).
+    #[inline]
+    pub fn index(&self, head: u32) -> Option<u32> {
+        let slot = head & (self.geo.sq_entries - 1);
+        let Some(array) = self.geo.array else { return Some(slot) };
+        let i = self.rings.w32(array as usize + 4 * slot as usize).load(Relaxed);
+        (i < self.geo.sq_entries).then_some(i)
+    }
+
+    /// Copies entry `index` (below `sq_entries`).
+    #[inline]
+    pub fn sqe(&self, index: u32) -> Sqe {
+        let base = index as usize * self.geo.sqe_size as usize;
+        Sqe::from_words(core::array::from_fn(|i| self.sqes.w64(base + 8 * i).load(Relaxed)))
+    }
+
+    /// Counts an entry that the index array pointed nowhere.
+    pub fn count_dropped(&self) {
+        let w = self.rings.w32(SQ_DROPPED);
+        w.store(w.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Sets bits of the SQ flags word.
+    pub fn set_flags(&self, f: SqRing) {
+        // SeqCst: for NEED_WAKEUP this store and the sleeper's following load of the tail must not
+        // swap; pairs with the application's fence between its tail store and its load of the
+        // flags (liburing `sq_ring_needs_enter`).
+        self.rings.w32(SQ_FLAGS).fetch_or(f.bits(), SeqCst);
+    }
+
+    /// Clears bits of the SQ flags word.
+    pub fn clear_flags(&self, f: SqRing) {
+        self.rings.w32(SQ_FLAGS).fetch_and(!f.bits(), SeqCst);
+    }
+
+    /// The SQ flags word, for tests and resize.
+    pub fn flags(&self) -> u32 {
+        self.rings.w32(SQ_FLAGS).load(Relaxed)
+    }
+}
