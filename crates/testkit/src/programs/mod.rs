@@ -1,0 +1,67 @@
+//! The test programs: one behaviour each, chosen by name, the same on any io_uring.
+//!
+//! `prog [--split] NAME [ARG]` answers with exit code 0 and whatever the behaviour prints, 1 and a
+//! reason on stderr when the ring did something else, 2 for an unknown name, 77 when this host
+//! cannot show it (the kit's harness counts that as skipped).
+
+use crate::ring::{Layout, choose_layout};
+use std::process::ExitCode;
+
+pub mod registration;
+pub mod spine;
+
+/// What a program ends with: `Err` is the reason it failed.
+pub type Outcome = Result<(), String>;
+
+/// Name, what it shows, function of the remaining argument.
+type Entry = (&'static str, fn(&str) -> Outcome);
+
+const PROGRAMS: &[Entry] = &[
+    ("registration", registration::transcript),
+    ("spine", spine::spine),
+    ("hot-reads", spine::hot_reads),
+];
+
+/// Fails with what was seen when a claim does not hold.
+///
+/// # Errors
+/// The claim and the value, when it is not what was wanted.
+pub fn expect<T: PartialEq + std::fmt::Debug>(claim: &str, seen: T, want: T) -> Outcome {
+    if seen == want { Ok(()) } else { Err(format!("{claim}: {seen:?}, wanted {want:?}")) }
+}
+
+/// Names the step a call failed in.
+///
+/// # Errors
+/// The step and the errno.
+pub fn must<T>(step: &str, r: crate::Sys<T>) -> Result<T, String> {
+    r.map_err(|e| format!("{step}: {e:?}"))
+}
+
+/// Runs the program the command line names.
+pub fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|a| a == "--split") {
+        choose_layout(Layout::Split);
+        args.remove(0);
+    }
+    let name = args.first().map_or("", String::as_str);
+    let arg = args.get(1).map_or("", String::as_str);
+    let Some((_, run)) = PROGRAMS.iter().find(|(n, _)| *n == name) else {
+        let names: Vec<_> = PROGRAMS.iter().map(|(n, _)| *n).collect();
+        eprintln!("prog: no program {name:?}; there are {names:?}");
+        return ExitCode::from(2);
+    };
+    crate::os::deadline(60);
+    match run(arg) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) if why.starts_with("skip: ") => {
+            eprintln!("prog {name}: {why}");
+            ExitCode::from(77)
+        }
+        Err(why) => {
+            eprintln!("prog {name}: {why}");
+            ExitCode::from(1)
+        }
+    }
+}
