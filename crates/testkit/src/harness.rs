@@ -1,1 +1,245 @@
-//! Placeholder.
+//! How tests run programs: natively, under ringer, under a blocker; what `--stats` said.
+//!
+//! ```text
+//!   Run::new(ringer).profile(Docker).program(["prog", "spine"])
+//!     -> blocked --profile docker -- ringer run --native never --stats F -- prog spine
+//!     -> Ran { code, stdout, stderr, ended_ns, stats }
+//! ```
+//! The kit's binaries are built once for each test process with the cargo that runs it, into the
+//! folder where the test itself was built; `RINGER_TEST_PREBUILT` says that they are there already
+//! (an ordinary user's rerun cannot write there).
+
+use crate::block::Profile;
+use crate::os;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Builds the kit's binaries next to `beside` (any binary of this build) and answers their folder.
+///
+/// # Panics
+/// When cargo cannot build them.
+pub fn binaries(beside: &str) -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(beside).parent().expect("a folder").to_owned();
+        if std::env::var_os("RINGER_TEST_PREBUILT").is_none() {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut build = Command::new(cargo);
+            build.args(["build", "--quiet", "--offline", "-p", "ringer-testkit", "--bins"]);
+            build.arg("--target-dir").arg(folder.parent().expect("a target folder"));
+            if folder.ends_with("release") {
+                build.arg("--release");
+            }
+            let ok = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo");
+            assert!(ok.success(), "the kit's programs do not build");
+        }
+        folder
+    })
+}
+
+/// A scratch folder, gone when dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new folder in `TMPDIR` that only we can enter.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("ringer-test-{}-{n}", os::pid()));
+        std::fs::create_dir(&dir).expect("a scratch folder");
+        Self(dir)
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// On the kernel's own io_uring.
+    Kernel,
+    /// Under ringer, the kernel's io_uring being there but never used.
+    Ringer,
+    /// Under ringer where the kernel refuses.
+    Blocked(Profile),
+}
+
+impl Under {
+    /// Ringer under both blockers.
+    pub const BLOCKED: [Self; 2] = [Self::Blocked(Profile::Eperm), Self::Blocked(Profile::Docker)];
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code, or 128 + signal.
+    pub code: i32,
+    /// Everything on stdout, from the program and whatever it left behind.
+    pub stdout: String,
+    /// Everything on stderr.
+    pub stderr: String,
+    /// `CLOCK_MONOTONIC` \[ns\] when the wait for the program returned.
+    pub ended_ns: u64,
+    /// What `--stats` wrote.
+    pub stats: Stats,
+}
+
+impl Ran {
+    /// Asserts success and silence on stderr.
+    ///
+    /// # Panics
+    /// When the program failed or something was said on stderr.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert!(self.code == 0, "exit code {}\n{}\n{}", self.code, self.stdout, self.stderr);
+        assert!(self.stderr.is_empty(), "unexpected words on stderr: {}", self.stderr);
+        self
+    }
+
+    /// Asserts that these opcodes were carried out by ringer and none by the kernel's io_uring.
+    ///
+    /// # Panics
+    /// When the counters say otherwise.
+    #[track_caller]
+    pub fn proved(self, opcodes: &[&str]) -> Self {
+        for op in opcodes {
+            assert!(self.stats.requests(op) > 0, "no {op} in {:?}", self.stats);
+        }
+        assert_eq!(self.stats.native_calls(), 0, "native calls in {:?}", self.stats);
+        self
+    }
+}
+
+/// The JSON lines of a stats file.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// One value a line.
+    pub lines: Vec<Value>,
+}
+
+impl Stats {
+    fn read(file: &Path) -> Self {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        Self { lines: text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect() }
+    }
+
+    /// Requests of one opcode, over all processes.
+    pub fn requests(&self, opcode: &str) -> u64 {
+        self.lines
+            .iter()
+            .filter_map(|l| l.get("requests")?.get(opcode))
+            .filter_map(|v| v.as_u64().or_else(|| v.get("count")?.as_u64()))
+            .sum()
+    }
+
+    /// Calls that reached the kernel's own io_uring, over all processes.
+    pub fn native_calls(&self) -> u64 {
+        self.lines.iter().filter_map(|l| l.get("native_calls")?.as_u64()).sum()
+    }
+}
+
+/// The command line that runs `argv` there.
+pub fn command(ringer: &str, under: Under, stats: &Path, argv: &[&str]) -> Vec<String> {
+    let mut line: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| line.extend(words.iter().map(|&w| w.to_owned()));
+    if let Under::Blocked(profile) = under {
+        let blocked = binaries(ringer).join("blocked");
+        add(&[&blocked.to_string_lossy(), "--profile", profile.name(), "--"]);
+    }
+    if under != Under::Kernel {
+        let stats = stats.to_string_lossy();
+        add(&[ringer, "run", "--native", "never", "--stats", &stats, "--"]);
+    }
+    add(argv);
+    line
+}
+
+/// Runs `argv` to its end and to the end of its output.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(ringer: &str, under: Under, argv: &[&str]) -> Ran {
+    let scratch = Scratch::new();
+    let stats = scratch.path("stats");
+    let line = command(ringer, under, &stats, argv);
+    let (prog, args) = line.split_first().expect("a program");
+    let mut c = Command::new(prog);
+    c.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = c.spawn().unwrap_or_else(|e| panic!("{prog}: {e}"));
+    let out = child.stdout.take().map(|p| std::thread::spawn(move || slurp(p)));
+    let err = child.stderr.take().map(|p| std::thread::spawn(move || slurp(p)));
+    let status = child.wait().expect("wait");
+    let ended_ns = os::clock(libc::CLOCK_MONOTONIC);
+    let text = |t: Option<std::thread::JoinHandle<String>>| {
+        t.and_then(|t| t.join().ok()).unwrap_or_default()
+    };
+    Ran {
+        code: code_of(status),
+        stdout: text(out),
+        stderr: text(err),
+        ended_ns,
+        stats: Stats::read(&stats),
+    }
+}
+
+fn slurp(mut from: impl std::io::Read) -> String {
+    let mut bytes = Vec::new();
+    let _ = from.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn code_of(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1)
+}
+
+/// Runs a program of the kit.
+///
+/// # Panics
+/// As [`run`].
+pub fn prog(ringer: &str, under: Under, args: &[&str]) -> Ran {
+    kit(ringer, under, "prog", args)
+}
+
+/// Runs a program of the kit with its calls inline.
+///
+/// # Panics
+/// As [`run`].
+pub fn prog_inline(ringer: &str, under: Under, args: &[&str]) -> Ran {
+    kit(ringer, under, "prog-inline", args)
+}
+
+fn kit(ringer: &str, under: Under, name: &str, args: &[&str]) -> Ran {
+    let program = binaries(ringer).join(name);
+    let program = program.to_string_lossy();
+    let mut argv = vec![program.as_ref()];
+    argv.extend(args);
+    run(ringer, under, &argv)
+}
+
+/// Whether this host has an io_uring of its own to compare with.
+pub fn kernel_has_io_uring() -> bool {
+    crate::Ring::new(2, 0).is_ok()
+}

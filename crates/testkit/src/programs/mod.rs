@@ -7,6 +7,10 @@
 use crate::ring::{Layout, choose_layout};
 use std::process::ExitCode;
 
+pub mod bad;
+pub mod leaving;
+pub mod lifetime;
+pub mod modes;
 pub mod registration;
 pub mod spine;
 
@@ -20,6 +24,23 @@ const PROGRAMS: &[Entry] = &[
     ("registration", registration::transcript),
     ("spine", spine::spine),
     ("hot-reads", spine::hot_reads),
+    ("leave", leaving::leave),
+    ("teardown", lifetime::teardown),
+    ("last-mapping", lifetime::last_mapping),
+    ("counts", lifetime::counts),
+    ("cycle", lifetime::cycle),
+    ("scm-ring", lifetime::scm_ring),
+    ("posix-locks", lifetime::posix_locks),
+    ("limit-64", lifetime::limit_64),
+    ("limit-64-distinct", lifetime::limit_64_distinct),
+    ("sqpoll-reads", modes::sqpoll_reads),
+    ("sqpoll-idle", modes::sqpoll_idle),
+    ("iopoll", modes::iopoll),
+    ("bad-pointers", bad::pointers),
+    ("bad-scribble", bad::scribble),
+    ("bad-racing-writer", bad::racing_writer),
+    ("bad-numbers", bad::numbers),
+    ("bad-exhaustion", bad::exhaustion),
 ];
 
 /// Fails with what was seen when a claim does not hold.
