@@ -1,0 +1,392 @@
+//! Which loaded objects could make an io_uring call without going through a libc symbol.
+//!
+//! A filter costs every system call of the program, so it is installed only if this scan finds a
+//! need. An object counts if its code holds a `syscall` instruction with one of our numbers in eax,
+//! or any other `syscall` instruction beside an instruction that loads one of our numbers, which
+//! may be on its way there:
+//! ```text
+//!  bytes 0f 05 --> an instruction there?   --> last value of eax? --> 425..=427: yes
+//!                  vote of decodings that      straight line          else: a load of 425..=427
+//!                  start before; neighbours    backwards                    anywhere?
+//!                  that compilers emit
+//! ```
+//! libc and the loader
+//! are left out: their wrappers are symbols that we interpose, and nothing trapped may be called
+//! in a vfork child. What it does not do: see code that is generated or mapped later by hand.
+
+use crate::decode::{Insn, decode};
+use crate::objects::{self, Next, Object};
+use alloc::vec::Vec;
+
+/// Addresses `lo..hi` of executable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First address.
+    pub lo: u64,
+    /// The address after the last.
+    pub hi: u64,
+}
+
+/// System call numbers that the engine answers: setup, enter, register.
+const OURS: core::ops::RangeInclusive<u32> = 425..=427;
+/// How far before a `syscall` the decodings start \[bytes\].
+const LOOK_BACK: usize = 64;
+/// Decodings that vote on whether `0f 05` is an instruction.
+const VOTERS: usize = 16;
+
+/// File names (up to a dot or dash that follows) of objects that are never looked at.
+const LEFT_OUT: [&[u8]; 12] = [
+    b"libc.so",
+    b"libc-",
+    b"libc.musl",
+    b"ld-linux",
+    b"ld-musl",
+    b"ld-2",
+    b"libpthread",
+    b"librt",
+    b"libdl",
+    b"libm.so",
+    b"libresolv",
+    b"linux-vdso",
+];
+
+/// The executable ranges of all loaded objects that need a trap and are not in `known`.
+pub fn needed(known: &[Range]) -> Vec<Range> {
+    let mut found = Vec::new();
+    objects::walk(|object| {
+        if !left_out(object) && !known.iter().any(|r| object.contains(r.lo as usize)) {
+            add_ranges(object, &mut found);
+        }
+        Next::Go
+    });
+    found
+}
+
+fn left_out(object: &Object<'_>) -> bool {
+    object.is_ours() || LEFT_OUT.iter().any(|name| object.file_name().starts_with(name))
+}
+
+fn add_ranges(object: &Object<'_>, found: &mut Vec<Range>) {
+    let suspicious = object.code().any(|(at, len)| {
+        // SAFETY: an executable PT_LOAD segment of a loaded object is mapped for `p_filesz` bytes,
+        // readable as all executable memory of x86-64 is; nobody unloads it under the loader's lock.
+        let code = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
+        carries_calls(code)
+    });
+    if suspicious {
+        let range = |(at, len): (usize, usize)| Range { lo: at as u64, hi: (at + len) as u64 };
+        found.extend(object.code().map(range));
+    }
+}
+
+/// Whether `code` could make one of the three calls by itself.
+pub fn carries_calls(code: &[u8]) -> bool {
+    let mut any = false;
+    for at in Pairs::new(code, [0x0f, 0x05]) {
+        match inspect(code, at) {
+            Site::NotCode => {}
+            Site::Known(nr) if OURS.contains(&nr) => return true,
+            Site::Known(_) | Site::Unknown => any = true,
+        }
+    }
+    any && OURS.into_iter().any(|nr| loads(code, nr))
+}
+
+/// Whether some instruction may load `nr` into a register, a stack slot or a field: the number on
+/// its way to a `syscall` elsewhere in the object.
+fn loads(code: &[u8], nr: u32) -> bool {
+    let [a, b, rest @ ..] = nr.to_le_bytes();
+    Pairs::new(code, [a, b]).any(|at| {
+        // c7 /0: the immediate follows ModRM, perhaps SIB, and no, one or four displacement bytes.
+        let before = |n: usize| at.checked_sub(n).and_then(|i| code.get(i)).copied().unwrap_or(0);
+        code.get(at + 2..at + 4) == Some(&rest)
+            && (matches!(before(1), 0xb8..=0xbf | 0x68)
+                || [2, 3, 4, 6, 7].into_iter().any(|n| before(n) == 0xc7))
+    })
+}
+
+/// What the bytes `0f 05` at a place are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Site {
+    /// Part of other instructions, or of data.
+    NotCode,
+    /// The call with this number.
+    Known(u32),
+    /// A call whose number comes from elsewhere.
+    Unknown,
+}
+
+fn inspect(code: &[u8], at: usize) -> Site {
+    let first = at.saturating_sub(LOOK_BACK);
+    let step = LOOK_BACK / VOTERS;
+    let starts = (first..at).step_by(step.max(1)).chain(core::iter::once(at));
+    let (mut voters, mut ayes) = (0, 0);
+    let (mut path, mut attempt) = (Path::new(), Path::new());
+    for start in starts.filter(|&s| s < at) {
+        voters += 1;
+        if attempt.run(code, start, at) {
+            ayes += 1;
+            if attempt.len > path.len {
+                core::mem::swap(&mut attempt, &mut path);
+            }
+        }
+    }
+    // Decodings of the same bytes fall into step within a few instructions, so a real one gets
+    // nearly all votes and a chance pair nearly none.
+    if voters > 0 && ayes * 2 < voters {
+        return Site::NotCode;
+    }
+    if path.passes_oddities(code) || oddities_after(code, at) {
+        return Site::NotCode;
+    }
+    path.number(code)
+}
+
+/// How many instructions on either side must look compiled.
+const NEIGHBOURS: usize = 10;
+
+/// Whether what follows a place is data rather than code, up to the end of the straight line.
+fn oddities_after(code: &[u8], mut at: usize) -> bool {
+    for _ in 0..NEIGHBOURS {
+        let bytes = code.get(at..).unwrap_or(&[]);
+        let Some(insn) = decode(bytes) else { return bytes.len() > 15 };
+        match bytes.get(insn.opcode_at) {
+            Some(0xc3 | 0xe9 | 0xeb | 0xcc) => return false,
+            Some(&op) if is_odd(op) => return true,
+            _ => at += insn.len,
+        }
+    }
+    false
+}
+
+/// Opcodes that stand a hundred times in any table of random bytes and hardly ever near a system
+/// call: string and port operations, flags, x87, far transfers, absolute addresses, interrupts.
+const fn is_odd(op: u8) -> bool {
+    matches!(op, 0x6c..=0x6f | 0x86 | 0x8e | 0x91..=0x97 | 0x9b..=0xa7 | 0xaa..=0xaf | 0xc8 | 0xca
+        | 0xcb | 0xcd | 0xcf | 0xd2..=0xe7 | 0xec..=0xef | 0xf1 | 0xf4 | 0xf5 | 0xf8..=0xfd)
+}
+
+/// The instructions that lead to a place, newest last.
+struct Path {
+    starts: [usize; LOOK_BACK],
+    len: usize,
+}
+
+impl Path {
+    const fn new() -> Self {
+        Self { starts: [0; LOOK_BACK], len: 0 }
+    }
+
+    /// Decodes from `start`; whether an instruction begins exactly at `goal`.
+    fn run(&mut self, code: &[u8], start: usize, goal: usize) -> bool {
+        self.len = 0;
+        let mut at = start;
+        while at < goal {
+            let len = match decode(code.get(at..).unwrap_or(&[])) {
+                Some(insn) => {
+                    if let Some(slot) = self.starts.get_mut(self.len) {
+                        *slot = at;
+                        self.len += 1;
+                    }
+                    insn.len
+                }
+                // Data or padding: nothing before it leads here.
+                None => {
+                    self.len = 0;
+                    1
+                }
+            };
+            at += len;
+        }
+        at == goal
+    }
+
+    /// Whether one of the last instructions is none that compilers emit there.
+    fn passes_oddities(&self, code: &[u8]) -> bool {
+        let last = self.starts.get(self.len.saturating_sub(NEIGHBOURS)..self.len).unwrap_or(&[]);
+        last.iter().any(|&at| {
+            let bytes = code.get(at..).unwrap_or(&[]);
+            decode(bytes).and_then(|i| bytes.get(i.opcode_at)).is_none_or(|&op| is_odd(op))
+        })
+    }
+
+    /// The value of eax at the end of the path, as far as a straight line gives it.
+    fn number(&self, code: &[u8]) -> Site {
+        for &at in self.starts.get(..self.len).unwrap_or(&[]).iter().rev() {
+            let bytes = code.get(at..).unwrap_or(&[]);
+            let Some(insn) = decode(bytes) else { return Site::Unknown };
+            match effect(bytes, insn) {
+                Effect::None => {}
+                Effect::Eax(value) => return Site::Known(value),
+                Effect::Unclear => return Site::Unknown,
+            }
+        }
+        Site::Unknown
+    }
+}
+
+/// What an instruction does to eax.
+enum Effect {
+    None,
+    Eax(u32),
+    Unclear,
+}
+
+fn effect(bytes: &[u8], insn: Insn) -> Effect {
+    let op = |i: usize| bytes.get(insn.opcode_at + i).copied().unwrap_or(0);
+    let word = |i: usize| u32::from_le_bytes([op(i), op(i + 1), op(i + 2), op(i + 3)]);
+    // Register numbers as REX extends them; memory operands write no register.
+    let reg = op(1) >> 3 & 7 | (insn.rex & 4) << 1;
+    let is_register = op(1) >> 6 == 3;
+    let rm = op(1) & 7 | (insn.rex & 1) << 3;
+    let rm_is_eax = is_register && rm == 0;
+    match op(0) {
+        0xb8 if insn.rex & 1 == 0 => Effect::Eax(word(1)),
+        0xb8..=0xbf => Effect::None,
+        0xc7 if rm_is_eax => Effect::Eax(word(2)),
+        0x31 | 0x33 if rm_is_eax && reg == 0 => Effect::Eax(0),
+        // Stores and register moves to something else; tests and compares; push; nops.
+        0x88 | 0x89 | 0xc6 | 0xc7 | 0x01 | 0x09 | 0x21 | 0x29 | 0x31 if !rm_is_eax => Effect::None,
+        0x8a | 0x8b | 0x8d | 0x63 | 0x03 | 0x0b | 0x23 | 0x2b | 0x33 if reg != 0 => Effect::None,
+        0x80 | 0x81 | 0x83 | 0xc1 | 0xd1 | 0xd3 if !rm_is_eax => Effect::None,
+        0x38..=0x3d | 0x84 | 0x85 | 0xa8 | 0xa9 | 0x90 | 0x50..=0x57 | 0x68 | 0x6a => Effect::None,
+        // pop of anything but rax.
+        0x59..=0x5f => Effect::None,
+        0x0f if matches!(op(1), 0x1e | 0x1f | 0x0d | 0x18 | 0x10 | 0x11 | 0x28 | 0x29 | 0x6f) => {
+            Effect::None
+        }
+        0x0f if matches!(op(1), 0x40..=0x4f | 0xb6 | 0xb7 | 0xbe | 0xbf) => {
+            if op(2) >> 3 & 7 | (insn.rex & 4) << 1 == 0 { Effect::Unclear } else { Effect::None }
+        }
+        _ => Effect::Unclear,
+    }
+}
+
+/// The places of a pair of bytes.
+struct Pairs<'a> {
+    code: &'a [u8],
+    pair: [u8; 2],
+    at: usize,
+}
+
+impl<'a> Pairs<'a> {
+    const fn new(code: &'a [u8], pair: [u8; 2]) -> Self {
+        Self { code, pair, at: 0 }
+    }
+}
+
+/// A byte in every lane.
+const fn lanes(byte: u8) -> u64 {
+    0x0101_0101_0101_0101 * byte as u64
+}
+
+impl Iterator for Pairs<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let last = self.code.len().checked_sub(1)?;
+        while self.at < last {
+            // Eight places at a time while none of them can be one: the scan's inner loop.
+            if let Some(Ok(eight)) = self.code.get(self.at..self.at + 8).map(<[u8; 8]>::try_from) {
+                let x = u64::from_le_bytes(eight) ^ lanes(self.pair[0]);
+                if x.wrapping_sub(lanes(1)) & !x & lanes(0x80) == 0 {
+                    self.at += 8;
+                    continue;
+                }
+            }
+            let at = self.at;
+            self.at += 1;
+            if self.code.get(at..at + 2) == Some(&self.pair) {
+                return Some(at);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// `mov edi, 3; mov eax, nr; syscall; ret` in a function of ordinary instructions.
+    fn function(load: &[u8]) -> Vec<u8> {
+        let mut code: Vec<u8> = [0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x20].repeat(9);
+        code.extend([0xbf, 3, 0, 0, 0]);
+        code.extend(load);
+        code.extend([0x0f, 0x05, 0xc9, 0xc3]);
+        code
+    }
+
+    #[test]
+    fn each_way_of_loading_one_of_the_three_numbers_counts() {
+        for nr in [0xa9, 0xaa, 0xab] {
+            assert!(carries_calls(&function(&[0xb8, nr, 1, 0, 0])), "mov eax, imm32");
+            assert!(carries_calls(&function(&[0x48, 0xc7, 0xc0, nr, 1, 0, 0])), "mov rax, imm32");
+            assert!(carries_calls(&function(&[0x41, 0xb8, nr, 1, 0, 0, 0x44, 0x89, 0xc0])));
+        }
+    }
+
+    #[test]
+    fn a_wrapper_counts_beside_a_load_of_one_of_the_three_numbers() {
+        let wrappers: [&[u8]; 3] =
+            [&[0x89, 0xf8], &[0x48, 0x8b, 0x44, 0x24, 8], &[0xe8, 0, 0, 0, 0]];
+        let loads: [&[u8]; 5] = [
+            &[0xbf, 0xaa, 1, 0, 0],
+            &[0x41, 0xb8, 0xaa, 1, 0, 0],
+            &[0x68, 0xaa, 1, 0, 0],
+            &[0xc7, 0x44, 0x24, 8, 0xaa, 1, 0, 0],
+            &[0x48, 0xc7, 0xc7, 0xaa, 1, 0, 0],
+        ];
+        for wrapper in wrappers {
+            assert!(!carries_calls(&function(wrapper)));
+            for load in loads {
+                let mut code = function(wrapper);
+                code.extend(load);
+                assert!(carries_calls(&code), "{wrapper:x?} {load:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_known_number_does_not_count() {
+        assert!(!carries_calls(&function(&[0xb8, 0xca, 0, 0, 0])), "futex");
+        assert!(!carries_calls(&function(&[0x31, 0xc0])), "read");
+        // Argument moves between the number and the call.
+        assert!(!carries_calls(&function(&[0xb8, 1, 0, 0, 0, 0x48, 0x89, 0xda, 0x4d, 0x31, 0xd2])));
+    }
+
+    #[test]
+    fn a_known_number_beside_a_stray_load_of_ours_counts() {
+        let mut code = function(&[0xb8, 0xca, 0, 0, 0]);
+        code.extend([0xb8, 0xaa, 1, 0, 0, 0xeb, 0xf0]);
+        assert!(carries_calls(&code));
+    }
+
+    #[test]
+    fn the_bytes_inside_another_instruction_do_not_count() {
+        // mov dword [rax], 0x050f0000 and friends: 0f 05 in an immediate.
+        assert!(!carries_calls(&function(&[0xc7, 0x00, 0, 0, 0x0f, 0x05, 0xb8, 0xca, 0, 0, 0])));
+        let lea = [0x48, 0x8d, 0x05, 0x0f, 0x05, 0, 0];
+        let mut code: Vec<u8> = [0x48, 0x89, 0xfb, 0x53].repeat(20);
+        code.extend(lea);
+        code.extend([0xc3; 8]);
+        assert!(!carries_calls(&code));
+    }
+
+    #[test]
+    fn code_without_the_bytes_does_not_count() {
+        assert!(!carries_calls(&[]));
+        assert!(!carries_calls(&[0x0f]));
+        assert!(!carries_calls(&[0xb8, 0xaa, 1, 0, 0, 0xc3]));
+    }
+
+    #[test]
+    fn pairs_are_found_at_every_alignment_and_at_the_end() {
+        for lead in 0..40 {
+            let mut code = std::vec![0x90; lead];
+            code.extend([0x0f, 0x05]);
+            assert_eq!(Pairs::new(&code, [0x0f, 0x05]).collect::<Vec<_>>(), [lead]);
+        }
+    }
+}
