@@ -76,3 +76,8 @@ pub fn write(fd: i32, addr: u64, len: u32, off: u64, user_data: u64) -> Sqe {
 pub fn flagged(sqe: Sqe, bits: u8) -> Sqe {
     Sqe { flags: sqe.flags | bits, ..sqe }
 }
+
+/// An opcode on a descriptor and nothing else.
+pub fn of_fd(opcode: u8, fd: i32, user_data: u64) -> Sqe {
+    Sqe { fd, ..of(opcode, user_data) }
+}

@@ -8,11 +8,13 @@ use crate::ring::{Layout, choose_layout};
 use std::process::ExitCode;
 
 pub mod bad;
+pub mod identity;
 pub mod leaving;
 pub mod lifetime;
 pub mod modes;
 pub mod registration;
 pub mod spine;
+pub mod waits;
 
 /// What a program ends with: `Err` is the reason it failed.
 pub type Outcome = Result<(), String>;
@@ -24,6 +26,14 @@ const PROGRAMS: &[Entry] = &[
     ("registration", registration::transcript),
     ("spine", spine::spine),
     ("hot-reads", spine::hot_reads),
+    ("waits", waits::transcript),
+    ("identity-setuid", identity::setuid),
+    ("identity-seteuid", identity::seteuid),
+    ("identity-seteuid-raw", identity::seteuid_raw),
+    ("identity-capset", identity::capset),
+    ("identity-seccomp", identity::seccomp),
+    ("identity-landlock", identity::landlock),
+    ("identity-directory", identity::directory),
     ("leave", leaving::leave),
     ("teardown", lifetime::teardown),
     ("last-mapping", lifetime::last_mapping),
