@@ -17,12 +17,21 @@ extern crate alloc as rust_alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod alloc;
 pub mod arch;
+pub mod generation;
 pub mod lock;
 pub mod raw;
+pub mod signals;
+pub mod thread;
 
 pub mod fdtable;
 pub mod file;
 pub mod keeper;
 pub mod posixlock;
 pub mod ringobj;
+
+// The unit tests make threads that libc does not know: nothing of its malloc may run on them.
+#[cfg(test)]
+#[global_allocator]
+static ALLOC: alloc::Alloc = alloc::Alloc;

@@ -7,13 +7,13 @@
 //! ```
 //!
 //! It recovers nothing: a holder that dies, or that a fork left behind in the parent, leaves it
-//! held (`alloc::reset_after_fork` and fresh roots in the child are the answer to that). It is not
+//! held ([`ForkLock`] and fresh roots in the child are the answer to that). It is not
 //! recursive, not fair, and must not be taken in a signal handler that may have interrupted its
 //! holder.
 
 use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use crate::raw;
+use crate::{generation, raw};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -96,10 +96,90 @@ unsafe impl lock_api::RawMutex for FutexLock {
     }
 }
 
+/// A [`FutexLock`] that a fork frees: its word holds the generation of the holder's process, and a
+/// word of another generation counts as free, because its holder stayed behind in the parent.
+///
+/// What it guards must be usable however far its holder got.
+#[derive(Debug)]
+pub struct ForkLock(AtomicU32);
+
+impl ForkLock {
+    /// A free lock.
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(FREE))
+    }
+
+    /// Whether somebody of this process (`own`: its generation, shifted) holds it.
+    fn is_live(word: u32, own: u32) -> bool {
+        word != FREE && word & !3 == own
+    }
+
+    fn take(&self, own: u32, state: u32) -> bool {
+        let word = self.0.load(Relaxed);
+        !Self::is_live(word, own)
+            && self.0.compare_exchange(word, own | state, Acquire, Relaxed).is_ok()
+    }
+
+    #[cold]
+    fn lock_contended(&self, own: u32) {
+        for _ in 0..SPINS {
+            if self.take(own, HELD) {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        // As in `FutexLock::lock_contended`.
+        while !self.take(own, CONTENDED) {
+            let held = own | HELD;
+            let _ = self.0.compare_exchange(held, own | CONTENDED, Relaxed, Relaxed);
+            let _ = raw::futex_wait(&self.0, own | CONTENDED, None);
+        }
+    }
+}
+
+impl Default for ForkLock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The calling process's generation, where a lock word holds it.
+fn own_generation() -> u32 {
+    generation::current() << 2
+}
+
+// SAFETY: as for `FutexLock`; the additional change "word of another generation -> held" is atomic
+// too, and no thread of this process holds a lock whose word has another generation.
+unsafe impl lock_api::RawMutex for ForkLock {
+    #[allow(clippy::declare_interior_mutable_const, reason = "lock_api asks for this constant")]
+    const INIT: Self = Self::new();
+    type GuardMarker = lock_api::GuardSend;
+
+    fn lock(&self) {
+        let own = own_generation();
+        if !self.take(own, HELD) {
+            self.lock_contended(own);
+        }
+    }
+
+    fn try_lock(&self) -> bool {
+        self.take(own_generation(), HELD)
+    }
+
+    unsafe fn unlock(&self) {
+        // Release: pairs with the Acquire of the next holder.
+        if self.0.swap(FREE, Release) & 3 == CONTENDED {
+            raw::futex_wake(&self.0, 1);
+        }
+    }
+}
+
 /// A mutex over [`FutexLock`].
 pub type Mutex<T> = lock_api::Mutex<FutexLock, T>;
 /// Its guard.
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, FutexLock, T>;
+/// A mutex over [`ForkLock`].
+pub type ForkMutex<T> = lock_api::Mutex<ForkLock, T>;
 
 #[cfg(test)]
 mod tests {
@@ -140,5 +220,32 @@ mod tests {
         assert!(!lock_api::RawMutex::try_lock(&lock));
         lock.reset();
         assert!(lock_api::RawMutex::try_lock(&lock));
+    }
+
+    #[test]
+    fn a_lock_held_at_fork_is_free_in_the_child() {
+        static LOCK: ForkMutex<u32> = ForkMutex::new(5);
+        let guard = LOCK.lock();
+        let code = crate::raw::testing::in_child(|| {
+            let first = LOCK.try_lock().map(|g| *g);
+            let held = LOCK.lock();
+            i32::from(!(first == Some(5) && LOCK.try_lock().is_none() && *held == 5))
+        });
+        assert_eq!(code, 0);
+        assert!(LOCK.try_lock().is_none(), "the parent still holds it");
+        drop(guard);
+        assert!(LOCK.try_lock().is_some());
+    }
+
+    #[test]
+    fn contending_threads_lose_no_increment_under_a_fork_lock() {
+        static COUNT: ForkMutex<u64> = ForkMutex::new(0);
+        let threads: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(|| (0..20_000).for_each(|_| *COUNT.lock() += 1)))
+            .collect();
+        for t in threads {
+            t.join().unwrap();
+        }
+        assert_eq!(*COUNT.lock(), 80_000);
     }
 }

@@ -480,3 +480,24 @@ pub fn exit_group(code: i32) -> ! {
         unsafe { syscall1(g::__NR_exit_group, fd_arg(code)) };
     }
 }
+
+/// `fork` and `wait` for unit tests, without libc's handlers.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Runs `f` in a forked child; answers its exit code, or 256 + the signal that ended it.
+    pub(crate) fn in_child(f: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: the child runs `f`, which takes no lock of libc's, and ends by exit_group.
+        let pid = unsafe { syscall0(g::__NR_fork) };
+        assert!(pid >= 0, "fork: {pid}");
+        if pid == 0 {
+            exit_group(f());
+        }
+        let mut status = 0i32;
+        // SAFETY: the kernel writes one int to `status`.
+        let got = unsafe { syscall4(g::__NR_wait4, pid as usize, &raw mut status as usize, 0, 0) };
+        assert_eq!(got, pid);
+        if status & 0x7f == 0 { status >> 8 & 0xff } else { 256 + (status & 0x7f) }
+    }
+}

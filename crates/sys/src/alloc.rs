@@ -1,0 +1,375 @@
+//! Our own allocator: nothing of libc's, no lock, usable in a signal handler and in a forked child.
+//!
+//! ```text
+//!  <= 32 KiB  22 size classes (2^n and 1.5 * 2^n), each a lock-free list of free blocks:
+//!             head = [ 44 bits block address | 20 bits tag ] -> block -> block -> 0
+//!             empty: mmap a chunk, cut it, push the blocks
+//!  larger     mmap, mremap, munmap
+//! ```
+//!
+//! Lock-free means: an allocation inside a signal handler that interrupted one, or in a child whose
+//! parent was forked in the middle of one, works. A fork (or kill) between two steps loses at most
+//! the blocks that were on their way. Blocks of a class stay with it: memory of small blocks is
+//! reused, never returned, so it is bounded by the peak. The tag counts pops, so that a list head
+//! that came back after exactly 2^20 changes during one pop would be needed to confuse it.
+//! What it does not do: per-thread caches, returning small blocks to the kernel.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::null_mut;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+use crate::raw::{self, PAGE, general as g};
+
+/// The allocator: `#[global_allocator] static ALLOC: Alloc = Alloc;`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alloc;
+
+/// Smallest block \[bytes\].
+const MIN: usize = 16;
+/// Largest block that comes from a class \[bytes\].
+const MAX: usize = 32 * 1024;
+/// Least amount to ask of the kernel for a class \[bytes\].
+const CHUNK: usize = 16 * 1024;
+/// 16, 24 (unused), 32, 48, 64, ... 24576, 32768: two classes for each doubling.
+const CLASSES: usize = 2 * (MAX / MIN).ilog2() as usize + 1;
+
+static FREE: [List; CLASSES] = [const { List(AtomicU64::new(0)) }; CLASSES];
+
+/// The class for a layout and its block size, or `None` for memory straight from the kernel.
+fn class(layout: Layout) -> Option<(&'static List, usize)> {
+    let size = layout.size().max(layout.align()).max(MIN);
+    if size > MAX || layout.align() > PAGE {
+        return None;
+    }
+    let above = size.next_power_of_two();
+    let middle = above / 4 * 3;
+    // Blocks of 1.5 * 2^n are aligned to 2^(n-1); keep them for what needs no more than 16.
+    let fits_middle = size <= middle && layout.align() <= 16 && middle.is_multiple_of(16);
+    let index = 2 * (above / MIN).ilog2() as usize - usize::from(fits_middle);
+    FREE.get(index).map(|list| (list, if fits_middle { middle } else { above }))
+}
+
+/// A stack of free blocks; each block's first word is the address of the next one.
+#[derive(Debug)]
+struct List(AtomicU64);
+
+const TAG_BITS: u32 = 20;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+
+/// Blocks are 16-aligned and below 2^48, so their address takes 44 bits.
+const fn pack(block: usize, tag: u64) -> u64 {
+    (block as u64) << (TAG_BITS - 4) | (tag & TAG_MASK)
+}
+
+const fn block_of(head: u64) -> usize {
+    (head >> TAG_BITS << 4) as usize
+}
+
+/// The link word of a block.
+fn link(block: usize) -> &'static AtomicU64 {
+    let at: *mut u64 = core::ptr::with_exposed_provenance_mut(block);
+    // SAFETY: blocks lie in chunks that are never unmapped, 16-aligned. A block that was just
+    // taken by somebody else may change under this word: the load is atomic, and the tag makes the
+    // following compare-exchange fail.
+    unsafe { AtomicU64::from_ptr(at) }
+}
+
+impl List {
+    fn pop(&self) -> Option<usize> {
+        // Acquire: pairs with the Release of the push that linked the block.
+        let mut head = self.0.load(Acquire);
+        loop {
+            let block = block_of(head);
+            if block == 0 {
+                return None;
+            }
+            // If the block is no longer free this is rubbish, but then the head has changed.
+            let next = link(block).load(Relaxed);
+            let new = pack(next as usize, head + 1);
+            match self.0.compare_exchange_weak(head, new, Acquire, Acquire) {
+                Ok(_) => return Some(block),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Pushes a chain whose inner links are set.
+    fn push(&self, first: usize, last: usize) {
+        let mut head = self.0.load(Relaxed);
+        loop {
+            link(last).store(block_of(head) as u64, Relaxed);
+            let new = pack(first, head + 1);
+            match self.0.compare_exchange_weak(head, new, AcqRel, Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Asks the kernel for a chunk of blocks, keeps all but one. The first block's bytes are zero.
+    #[cold]
+    fn refill(&self, size: usize) -> Option<usize> {
+        let chunk = CHUNK.max(4 * size).next_multiple_of(PAGE);
+        let first = map_aligned(chunk, size.next_power_of_two().clamp(PAGE, MAX))?;
+        let count = chunk / size;
+        if count > 1 {
+            let block = |i: usize| first + i * size;
+            for i in 1..count - 1 {
+                link(block(i)).store(block(i + 1) as u64, Relaxed);
+            }
+            self.push(block(1), block(count - 1));
+        }
+        Some(first)
+    }
+}
+
+/// Fresh zero pages at a multiple of `align` (a power of two, at least a page).
+fn map_aligned(len: usize, align: usize) -> Option<usize> {
+    if align <= PAGE {
+        return raw::mmap_anonymous(len).ok();
+    }
+    let at = raw::mmap_anonymous(len.checked_add(align)?).ok()?;
+    let start = at.next_multiple_of(align);
+    unmap(at, start - at);
+    unmap(start + len, at + align - start);
+    Some(start)
+}
+
+/// Gives pages back that nobody uses.
+fn unmap(at: usize, len: usize) {
+    if len > 0 {
+        // SAFETY: only called for ranges of mappings of this module that are not in use (any more).
+        let _ = unsafe { raw::munmap(at, len) };
+    }
+}
+
+fn pages(size: usize) -> Option<usize> {
+    size.checked_next_multiple_of(PAGE)
+}
+
+impl Alloc {
+    /// Zeroed memory straight from the kernel.
+    fn big(layout: Layout) -> *mut u8 {
+        pages(layout.size().max(1))
+            .and_then(|len| map_aligned(len, layout.align().max(PAGE)))
+            .map_or(null_mut(), core::ptr::with_exposed_provenance_mut)
+    }
+}
+
+// SAFETY: a block is handed out by exactly one successful pop (or refill, or mmap) and comes back
+// only by `dealloc`; class sizes and alignments are at least the layout's (asserted in the tests).
+unsafe impl GlobalAlloc for Alloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match class(layout) {
+            Some((list, size)) => list
+                .pop()
+                .or_else(|| list.refill(size))
+                .map_or(null_mut(), core::ptr::with_exposed_provenance_mut),
+            None => Self::big(layout),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        let block = ptr.expose_provenance();
+        match class(layout) {
+            Some((list, _)) => list.push(block, block),
+            None => unmap(block, pages(layout.size().max(1)).unwrap_or(0)),
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if class(layout).is_none() {
+            return Self::big(layout);
+        }
+        // SAFETY: the caller's promise is the same.
+        let ptr = unsafe { self.alloc(layout) };
+        if !ptr.is_null() {
+            // SAFETY: a block of at least `layout.size()` bytes that nobody else has.
+            unsafe { ptr.write_bytes(0, layout.size()) };
+        }
+        ptr
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, old: Layout, new_size: usize) -> *mut u8 {
+        let Ok(new) = Layout::from_size_align(new_size, old.align()) else { return null_mut() };
+        match (class(old), class(new)) {
+            (Some((_, a)), Some((_, b))) if a == b => return ptr,
+            (None, None) if old.align() <= PAGE => return remap(ptr, old.size(), new_size),
+            _ => {}
+        }
+        // SAFETY: `new` is not empty (the caller's promise).
+        let to = unsafe { self.alloc(new) };
+        if !to.is_null() {
+            // SAFETY: both blocks hold the smaller of the two sizes, and the new one is nobody's.
+            unsafe { to.copy_from_nonoverlapping(ptr, old.size().min(new_size)) };
+            // SAFETY: the caller's promise about `ptr` and `old`.
+            unsafe { self.dealloc(ptr, old) };
+        }
+        to
+    }
+}
+
+/// Grows or shrinks pages; the kernel may move them.
+fn remap(ptr: *mut u8, old: usize, new: usize) -> *mut u8 {
+    let (Some(old), Some(new)) = (pages(old), pages(new)) else { return null_mut() };
+    if old == new {
+        return ptr;
+    }
+    // SAFETY: the caller of `realloc` gives the old block up.
+    unsafe { raw::mremap(ptr.expose_provenance(), old, new, g::MREMAP_MAYMOVE, 0) }
+        .map_or(null_mut(), core::ptr::with_exposed_provenance_mut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).unwrap()
+    }
+
+    #[test]
+    fn every_class_is_large_and_aligned_enough() {
+        for size in 1..=MAX {
+            for align in [1, 8, 16, 64, 4096] {
+                let Some((_, block)) = class(layout(size, align)) else {
+                    panic!("{size} {align} has no class")
+                };
+                assert!(block >= size && block <= MAX, "{size} in {block}");
+                assert!(align <= 16 || block.is_multiple_of(align), "{block} for {align}");
+                assert!(block.is_multiple_of(16));
+            }
+        }
+        assert!(class(layout(MAX + 1, 8)).is_none());
+        assert!(class(layout(8, 2 * PAGE)).is_none());
+    }
+
+    #[test]
+    fn classes_differ_in_their_lists() {
+        let mut seen: Vec<(usize, usize)> = (1..=MAX)
+            .filter_map(|n| class(layout(n, 8)))
+            .map(|(list, block)| (core::ptr::from_ref(list) as usize, block))
+            .collect();
+        seen.dedup();
+        let mut lists: Vec<usize> = seen.iter().map(|s| s.0).collect();
+        lists.sort_unstable();
+        lists.dedup();
+        assert_eq!(lists.len(), seen.len(), "a list serves one block size");
+        assert_eq!(seen.len(), CLASSES - 1);
+    }
+
+    /// A block filled with a value that belongs to its owner.
+    struct Owned(*mut u8, Layout, u8);
+    impl Owned {
+        fn new(size: usize, align: usize, value: u8) -> Self {
+            let layout = layout(size, align);
+            // SAFETY: the layout is not empty.
+            let p = unsafe { Alloc.alloc(layout) };
+            assert!(!p.is_null() && p.addr().is_multiple_of(align));
+            // SAFETY: the block is ours.
+            unsafe { p.write_bytes(value, size) };
+            Self(p, layout, value)
+        }
+        fn check(&self) {
+            // SAFETY: the block is ours and written.
+            let bytes = unsafe { core::slice::from_raw_parts(self.0, self.1.size()) };
+            assert!(bytes.iter().all(|&b| b == self.2), "somebody else wrote here");
+        }
+        fn resize(&mut self, size: usize) {
+            self.check();
+            // SAFETY: ours, with its layout.
+            let p = unsafe { Alloc.realloc(self.0, self.1, size) };
+            assert!(!p.is_null());
+            let kept = size.min(self.1.size());
+            (self.0, self.1) = (p, layout(size, self.1.align()));
+            // SAFETY: `kept` bytes were written before.
+            let bytes = unsafe { core::slice::from_raw_parts(p, kept) };
+            assert!(bytes.iter().all(|&b| b == self.2));
+            // SAFETY: ours.
+            unsafe { p.write_bytes(self.2, size) };
+        }
+    }
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            self.check();
+            // SAFETY: ours, with its layout.
+            unsafe { Alloc.dealloc(self.0, self.1) };
+        }
+    }
+
+    fn churn(seed: u64, rounds: usize) {
+        let mut x = seed;
+        let mut next = move |n: usize| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            (x % n as u64) as usize
+        };
+        let mut live: Vec<Owned> = Vec::new();
+        for _ in 0..rounds {
+            match next(4) {
+                0 | 1 => {
+                    let most = if next(50) == 0 { 200_000 } else { 700 };
+                    let size = 1 + next(most);
+                    live.push(Owned::new(size, 1 << next(8), seed as u8));
+                }
+                2 if !live.is_empty() => {
+                    let i = next(live.len());
+                    live.swap_remove(i);
+                }
+                _ if !live.is_empty() => {
+                    let i = next(live.len());
+                    live[i].resize(1 + next(2_000));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_many_threads_never_overlap() {
+        let threads: Vec<_> =
+            (1..=4).map(|i| std::thread::spawn(move || churn(0x9e37 * i, 20_000))).collect();
+        for t in threads {
+            t.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_allocation_works_in_a_child_of_a_busy_parent() {
+        use core::sync::atomic::AtomicBool;
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let busy = std::thread::spawn(|| {
+            while !STOP.load(Relaxed) {
+                churn(77, 100);
+            }
+        });
+        for _ in 0..50 {
+            let code = raw::testing::in_child(|| {
+                churn(5, 200);
+                0
+            });
+            assert_eq!(code, 0);
+        }
+        STOP.store(true, Relaxed);
+        busy.join().unwrap();
+    }
+
+    #[test]
+    fn zeroed_memory_is_zero_after_reuse() {
+        for size in [24, 4000, 100_000] {
+            drop(Owned::new(size, 8, 0xff));
+            // SAFETY: not empty.
+            let p = unsafe { Alloc.alloc_zeroed(layout(size, 8)) };
+            // SAFETY: ours, zeroed.
+            let bytes = unsafe { core::slice::from_raw_parts(p, size) };
+            assert!(bytes.iter().all(|&b| b == 0));
+            // SAFETY: ours.
+            unsafe { Alloc.dealloc(p, layout(size, 8)) };
+        }
+    }
+}
