@@ -1,2 +1,90 @@
-//! placeholder
-fn main() {}
+//! The `ringer` command: run programs with io_uring where the kernel refuses it.
+//!
+//! ```text
+//!   run     program -> kernel -> library -> probe -> exec       (nothing stays behind)
+//!   doctor  the same modules, asked instead of used             (PASS / WARN / FAIL)
+//!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
+//! ```
+//!
+//! Exit statuses of `run` are env(1)'s; everything ringer says starts with `ringer:` and goes to
+//! the standard error. What the command does not do: io_uring itself, which is in the library that
+//! it carries.
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "output belongs to the CLI")]
+
+mod cli;
+mod demo;
+mod doctor;
+mod elf;
+mod host;
+mod kernel;
+mod library;
+mod os;
+mod probe;
+mod program;
+mod refusal;
+mod run;
+mod stats;
+
+use std::ffi::OsString;
+use std::io;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::{Cli, Command};
+use crate::refusal::{EXIT_OURS, Refusal};
+
+/// Status of a wrong command line, but for `run`, where it is [`EXIT_OURS`].
+const EXIT_USAGE: u8 = 2;
+const EXIT_FAILED: u8 = 1;
+
+/// What `main` does; the entry point is in `os`, because std's start-up must not run.
+#[cfg_attr(test, expect(dead_code, reason = "the test harness brings its own main"))]
+fn start(args: Vec<OsString>) -> u8 {
+    let usage = if args.get(1).is_some_and(|a| a == "run") { EXIT_OURS } else { EXIT_USAGE };
+    let parsed = match Cli::try_parse_from(args) {
+        Ok(parsed) => parsed,
+        Err(e) => {
+            let asked = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            os::ignore_sigpipe();
+            let _ = e.print();
+            return if asked { 0 } else { usage };
+        }
+    };
+    if let Command::Run(args) = &parsed.command {
+        return say(&run::run(args).into());
+    }
+    os::ignore_sigpipe();
+    match dispatch(parsed.command) {
+        Ok(code) => code,
+        Err(e) if is_closed_pipe(&e) => 0,
+        Err(e) => say(&e),
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(args) => Err(run::run(&args).into()),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Probe => Ok(0),
+        Command::DemoProgram(args) => demo::program::program(&args),
+        Command::DemoBlocked(args) => demo::blocked(&args),
+        Command::DoctorTrial(args) => doctor::trial::trial(args.trial),
+    }
+}
+
+/// Prints the error and gives the exit status.
+fn say(e: &anyhow::Error) -> u8 {
+    eprintln!("ringer: {e:#}");
+    e.downcast_ref::<Refusal>().map_or(EXIT_FAILED, |refusal| refusal.code)
+}
+
+/// Whoever read our output has seen enough.
+fn is_closed_pipe(e: &anyhow::Error) -> bool {
+    e.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

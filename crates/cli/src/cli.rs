@@ -1,0 +1,145 @@
+//! The arguments.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// io_uring in user space, for programs that run where the kernel's own is refused
+#[derive(Debug, Parser)]
+#[command(name = "ringer", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringer demo                          see it work, in seconds
+  ringer run -- fio job.fio            run a program where io_uring is refused
+  ringer doctor fio                    will that program work here, and if not, why?";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program with io_uring, whether or not the kernel allows it
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Say whether io_uring and ringer work here, and for a program, how it would be served
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
+    /// Block io_uring as Docker does, then run an io_uring program anyway
+    Demo(DemoArgs),
+    /// The child that shows that the library starts.
+    #[command(name = crate::probe::SUBCOMMAND, hide = true)]
+    Probe,
+    /// The io_uring program that the demo runs.
+    #[command(name = crate::demo::PROGRAM, hide = true)]
+    DemoProgram(DemoProgramArgs),
+    /// Blocks io_uring, then runs a program.
+    #[command(name = crate::demo::BLOCKED, hide = true)]
+    DemoBlocked(DemoBlockedArgs),
+    /// Tries what doctor can not try in its own process.
+    #[command(name = crate::doctor::TRIAL, hide = true)]
+    DoctorTrial(DoctorTrialArgs),
+}
+
+const RUN_HELP: &str = "\
+The program gets this process: its number, signals and exit status are its own, and ringer prints
+nothing. If it can not be run: 125 ringer's own failure, 126 not executable, 127 not found.
+
+Examples:
+  ringer run -- qemu-img convert a.qcow2 b.raw
+  ringer run --native never --stats /tmp/s.jsonl -- node server.js";
+
+const DOCTOR_HELP: &str = "\
+Each line is PASS, WARN or FAIL with its cause and what to do. Exit status 1 if a line is FAIL.
+
+Examples:
+  ringer doctor
+  ringer doctor --json /usr/bin/fio";
+
+/// `ringer run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Whether the kernel's own io_uring may serve the program where it works
+    #[arg(long, value_enum, default_value_t = NativeChoice::Auto)]
+    pub(crate) native: NativeChoice,
+    /// Append what was counted to FILE, as lines of JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Catch calls through libc only: no seccomp filter, no no_new_privs
+    #[arg(long)]
+    pub(crate) no_trap: bool,
+    /// The program, searched in PATH
+    #[arg(value_name = "PROG")]
+    pub(crate) program: OsString,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// `--native`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NativeChoice {
+    /// Leave the program to the kernel if its io_uring works for this process
+    Auto,
+    /// Always use ringer
+    Never,
+}
+
+/// `ringer doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// A program to look at as well
+    #[arg(value_name = "PROG")]
+    pub(crate) program: Option<OsString>,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ringer demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Size of the file that is copied [MiB]
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) size: u32,
+}
+
+/// The demo's program.
+#[derive(Debug, Args)]
+pub(crate) struct DemoProgramArgs {
+    /// How it makes its calls
+    #[arg(long, value_enum)]
+    pub(crate) calls: Calls,
+    /// File to copy
+    pub(crate) from: PathBuf,
+    /// Copy
+    pub(crate) to: PathBuf,
+}
+
+/// How the demo's program makes its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Calls {
+    /// libc's `syscall` function
+    Libc,
+    /// An instruction of its own
+    Inline,
+}
+
+/// The demo's blocker.
+#[derive(Debug, Args)]
+pub(crate) struct DemoBlockedArgs {
+    /// Program and arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Doctor's trials.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorTrialArgs {
+    /// Which
+    #[arg(value_enum)]
+    pub(crate) trial: crate::doctor::Trial,
+}
