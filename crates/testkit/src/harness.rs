@@ -17,12 +17,18 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says that the kit's binaries lie in `folder`, so that nothing is built.
+pub fn prebuilt(folder: &Path) {
+    let _ = FOLDER.set(folder.to_owned());
+}
+
 /// Builds the kit's binaries next to `beside` (any binary of this build) and answers their folder.
 ///
 /// # Panics
 /// When cargo cannot build them.
 pub fn binaries(beside: &str) -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = Path::new(beside).parent().expect("a folder").to_owned();
         if std::env::var_os("RINGER_TEST_PREBUILT").is_none() {
@@ -181,9 +187,19 @@ pub fn command(ringer: &str, under: Under, stats: &Path, argv: &[&str]) -> Vec<S
 /// # Panics
 /// When it cannot be started.
 pub fn run(ringer: &str, under: Under, argv: &[&str]) -> Ran {
+    run_within(120, ringer, under, argv)
+}
+
+/// The same; after so many seconds it is killed (exit code 137 or 124).
+///
+/// # Panics
+/// As [`run`].
+pub fn run_within(seconds: u32, ringer: &str, under: Under, argv: &[&str]) -> Ran {
     let scratch = Scratch::new();
     let stats = scratch.path("stats");
-    let line = command(ringer, under, &stats, argv);
+    let mut line = ["timeout", "-k", "5"].map(str::to_owned).to_vec();
+    line.push(seconds.to_string());
+    line.extend(command(ringer, under, &stats, argv));
     let (prog, args) = line.split_first().expect("a program");
     let mut c = Command::new(prog);
     c.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

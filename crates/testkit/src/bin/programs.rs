@@ -1,0 +1,304 @@
+//! The tier of real programs: each runs natively, then under ringer under both blockers, and is
+//! judged by its own result and by `--stats`.
+//!
+//! `programs --ringer PATH --clients FOLDER [--only NAME]`. A program that is not installed is
+//! skipped and said; the last line counts.
+#![allow(clippy::print_stdout, reason = "the report is the purpose")]
+
+use ringer_testkit::harness::{self, Ran, Scratch, Under};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How a program is run in a scratch folder, and how its result is judged.
+struct Program {
+    name: &'static str,
+    argv: fn(&Scene<'_>) -> Vec<String>,
+    judge: fn(&Ran, &Scene<'_>) -> Result<(), String>,
+    opcodes: &'static [&'static str],
+}
+
+struct Scene<'a> {
+    dir: &'a Path,
+    clients: &'a str,
+}
+
+impl Scene<'_> {
+    fn path(&self, name: &str) -> String {
+        self.dir.join(name).to_string_lossy().into_owned()
+    }
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn fio(scene: &Scene<'_>, more: &str) -> Vec<String> {
+    let file = scene.path("fio.data");
+    words(&format!(
+        "fio --name=job --filename={file} --size=16m --bs=4k --ioengine=io_uring --iodepth=16 \
+         --output-format=json {more}"
+    ))
+}
+
+const VERIFY: &str = "--verify=crc32c --do_verify=1 --verify_fatal=1";
+
+/// fio's own account: no error, and every byte of the job moved.
+fn fio_result(ran: &Ran, _: &Scene<'_>) -> Result<(), String> {
+    let start = ran.stdout.find('{').ok_or("no report")?;
+    let report: serde_json::Value =
+        serde_json::from_str(&ran.stdout[start..]).map_err(|e| e.to_string())?;
+    let job = &report["jobs"][0];
+    let moved = ["read", "write"].iter().filter_map(|d| job[d]["total_ios"].as_u64()).sum::<u64>();
+    match (job["error"].as_u64(), moved) {
+        (Some(0), 4096..) => Ok(()),
+        (error, moved) => Err(format!("error {error:?}, {moved} requests")),
+    }
+}
+
+fn image(scene: &Scene<'_>, name: &str, len: usize) -> String {
+    let bytes: Vec<u8> = (0..len).map(|i| (i / 512 * 31 + i % 251) as u8).collect();
+    let path = scene.path(name);
+    std::fs::write(&path, bytes).expect("an image");
+    path
+}
+
+fn convert(scene: &Scene<'_>) -> Vec<String> {
+    let from = image(scene, "from.raw", 16 << 20);
+    let to = scene.path("to.raw");
+    std::fs::File::create(&to).and_then(|f| f.set_len(16 << 20)).expect("a target");
+    let options =
+        |f: &str| format!("driver=raw,file.driver=file,file.filename={f},file.aio=io_uring");
+    let mut argv = words("qemu-img convert -n --image-opts");
+    argv.extend([options(&from), "--target-image-opts".to_owned(), options(&to)]);
+    argv
+}
+
+fn same_images(_: &Ran, scene: &Scene<'_>) -> Result<(), String> {
+    let [a, b] = ["from.raw", "to.raw"].map(|f| std::fs::read(scene.path(f)));
+    match (a, b) {
+        (Ok(a), Ok(b)) if a == b => Ok(()),
+        _ => Err("the images differ".to_owned()),
+    }
+}
+
+fn qemu_io(scene: &Scene<'_>) -> Vec<String> {
+    let file = image(scene, "io.raw", 4 << 20);
+    let mut argv = words("qemu-io -i io_uring -f raw");
+    for command in [
+        "write -P 0x5a 0 1M",
+        "aio_write -P 0x5b 1M 1M",
+        "aio_flush",
+        "flush",
+        "read -P 0x5a 0 1M",
+        "read -P 0x5b 1M 1M",
+        "aio_read -P 0x5b 1M 64k",
+        "aio_flush",
+    ] {
+        argv.extend(["-c".to_owned(), command.to_owned()]);
+    }
+    argv.push(file);
+    argv
+}
+
+fn patterns(ran: &Ran, scene: &Scene<'_>) -> Result<(), String> {
+    let bytes = std::fs::read(scene.path("io.raw")).map_err(|e| e.to_string())?;
+    let right = bytes[..1 << 20].iter().all(|&b| b == 0x5a)
+        && bytes[1 << 20..2 << 20].iter().all(|&b| b == 0x5b);
+    match (right, ran.stdout.contains("failed")) {
+        (true, false) => Ok(()),
+        _ => Err("a pattern is not there".to_owned()),
+    }
+}
+
+fn node(scene: &Scene<'_>) -> Vec<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/programs/node-files.mjs");
+    let mut argv = words("env UV_USE_IO_URING=1 node");
+    argv.extend([script.to_owned(), scene.dir.to_string_lossy().into_owned()]);
+    argv
+}
+
+fn says(what: &str, ran: &Ran) -> Result<(), String> {
+    if ran.stdout.contains(what) { Ok(()) } else { Err(format!("it said {:?}", ran.stdout)) }
+}
+
+fn client(scene: &Scene<'_>, name: &str) -> Vec<String> {
+    vec![format!("{}/{name}", scene.clients), scene.dir.to_string_lossy().into_owned()]
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "fio randwrite, verified",
+        argv: |s| fio(s, &format!("--rw=randwrite {VERIFY}")),
+        judge: fio_result,
+        opcodes: &["READ", "WRITE"],
+    },
+    Program {
+        name: "fio randread",
+        argv: |s| fio(s, "--rw=randread"),
+        judge: fio_result,
+        opcodes: &["READ"],
+    },
+    Program {
+        name: "fio randrw in a thread, synced",
+        argv: |s| fio(s, &format!("--rw=randrw --thread --fsync=64 --io_size=32m {VERIFY}")),
+        judge: fio_result,
+        opcodes: &["READ", "WRITE"],
+    },
+    Program {
+        name: "fio registerfiles, fixedbufs, verified",
+        argv: |s| fio(s, &format!("--rw=randwrite --registerfiles --fixedbufs {VERIFY}")),
+        judge: fio_result,
+        opcodes: &["READ_FIXED", "WRITE_FIXED"],
+    },
+    Program {
+        name: "fio direct, verified",
+        argv: |s| fio(s, &format!("--rw=randwrite --direct=1 {VERIFY}")),
+        judge: fio_result,
+        opcodes: &["READ", "WRITE"],
+    },
+    Program {
+        name: "fio sqthread_poll",
+        argv: |s| fio(s, "--rw=randread --registerfiles --sqthread_poll"),
+        judge: fio_result,
+        opcodes: &["READ"],
+    },
+    Program {
+        name: "qemu-img convert",
+        argv: convert,
+        judge: same_images,
+        opcodes: &["READV", "WRITEV"],
+    },
+    Program {
+        name: "qemu-io",
+        argv: qemu_io,
+        judge: patterns,
+        opcodes: &["READV", "WRITEV", "FSYNC"],
+    },
+    Program {
+        name: "node, 200 files",
+        argv: node,
+        judge: |ran, _| {
+            says("30b4bd12c492b2cf7984513b9c1ebefae823a2b3dfe58b094f4cb1415bdfbf33", ran)
+        },
+        opcodes: &["READ", "WRITE", "FSYNC"],
+    },
+    Program {
+        name: "io-uring crate, fixed files and buffers",
+        argv: |s| client(s, "crate-copy"),
+        judge: |ran, _| says("eff0fd60890045883e8aab72ace77d67", ran),
+        opcodes: &["READ_FIXED", "WRITE_FIXED", "FSYNC"],
+    },
+    Program {
+        name: "tokio-uring, echo and copy",
+        argv: |s| client(s, "tokio-echo"),
+        judge: |ran, _| {
+            says("echoed 1600", ran)?;
+            says("copied 463ff509c247c3e8c118b642", ran)
+        },
+        opcodes: &["ACCEPT", "CONNECT", "READ", "WRITE", "CLOSE"],
+    },
+];
+
+/// What one run came to.
+enum Verdict {
+    Passed,
+    Skipped(String),
+    Failed(String),
+}
+
+fn installed(program: &str) -> bool {
+    if program.contains('/') {
+        return Path::new(program).exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|d| d.join(program).exists())
+}
+
+fn run(p: &Program, ringer: &str, clients: &str, under: Under) -> Verdict {
+    let scratch = Scratch::new();
+    let dir = scratch.path("");
+    let scene = Scene { dir: &dir, clients };
+    let argv = (p.argv)(&scene);
+    let program = argv.iter().find(|w| *w != "env" && !w.contains('=')).expect("a program");
+    if !installed(program) {
+        return Verdict::Skipped(format!("{program} is not there"));
+    }
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let ran = harness::run_within(60, ringer, under, &argv);
+    let tail = |s: &str| s.lines().rev().take(6).collect::<Vec<_>>().join(" | ");
+    if ran.code != 0 {
+        let words = tail(&ran.stderr);
+        return Verdict::Failed(format!("exit code {}: {words} {}", ran.code, tail(&ran.stdout)));
+    }
+    if let Err(why) = (p.judge)(&ran, &scene) {
+        return Verdict::Failed(format!("{why}: {}", tail(&ran.stderr)));
+    }
+    if under == Under::Kernel {
+        return Verdict::Passed;
+    }
+    for op in p.opcodes {
+        if ran.stats.requests(op) == 0 {
+            return Verdict::Failed(format!("no {op} was counted: {:?}", ran.stats.lines));
+        }
+    }
+    match ran.stats.native_calls() {
+        0 => Verdict::Passed,
+        n => Verdict::Failed(format!("{n} calls went to the kernel's io_uring")),
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let value = |flag: &str| {
+        let at = args.iter().position(|a| a == flag)?;
+        args.get(at + 1).cloned()
+    };
+    let Some(ringer) = value("--ringer") else {
+        println!("usage: programs --ringer PATH --clients FOLDER [--only NAME]");
+        return ExitCode::from(2);
+    };
+    if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        harness::prebuilt(folder);
+    }
+    let clients = value("--clients").unwrap_or_default();
+    let only = value("--only").unwrap_or_default();
+    let mut places = Under::BLOCKED.to_vec();
+    if harness::kernel_has_io_uring() {
+        places.insert(0, Under::Kernel);
+    } else {
+        println!("this host refuses io_uring: no native runs to compare with");
+    }
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for p in PROGRAMS.iter().filter(|p| p.name.contains(&only)) {
+        for &under in &places {
+            let before = std::time::Instant::now();
+            let verdict = run(p, &ringer, &clients, under);
+            let ms = before.elapsed().as_millis();
+            let said = match verdict {
+                Verdict::Passed => {
+                    passed += 1;
+                    "ok".to_owned()
+                }
+                Verdict::Skipped(why) => {
+                    skipped += 1;
+                    format!("skipped: {why}")
+                }
+                Verdict::Failed(why) => {
+                    failed += 1;
+                    format!("FAILED: {why}")
+                }
+            };
+            println!("{:42} {:18} {ms:6} ms  {said}", p.name, place(under));
+        }
+    }
+    println!("programs: {passed} passed, {failed} failed, {skipped} skipped");
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn place(under: Under) -> String {
+    match under {
+        Under::Kernel => "kernel".to_owned(),
+        Under::Ringer => "ringer".to_owned(),
+        Under::Blocked(p) => format!("ringer in {}", p.name()),
+    }
+}
