@@ -97,6 +97,13 @@ pub trait Poller: Send + Sync + Debug {
     ) -> HostResult<usize>;
     /// Makes the current or the next wait return.
     fn wake(&self);
+    /// Watches another poller: ready while anything in it is (edge-triggered).
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    fn nest(&self, inner: &Self, token: u64) -> HostResult<()>;
+    /// Ends [`Poller::nest`].
+    fn unnest(&self, inner: &Self);
 }
 
 /// A reference to an open file, independent of the application's descriptor numbers.
@@ -119,6 +126,8 @@ pub trait HostRing: Send + Sync + Debug {
     fn rings(&self) -> &Map;
     /// The region with the SQEs.
     fn sqes(&self) -> &Map;
+    /// Whether somebody polls the ring's descriptor. Cheap.
+    fn polled(&self) -> bool;
     /// Makes the ring's descriptor readable, if anybody polls it. Cheap when nobody does.
     fn signal(&self);
     /// Makes it unreadable again, if it was made readable.
@@ -248,6 +257,8 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EAGAIN`: the word differs. `EINTR`. `ETIMEDOUT`.
     fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()>;
+    /// Lets another thread run on this CPU.
+    fn yield_cpu(&self);
     /// Wakes up to `n` sleepers on `word`.
     fn unpark(&self, word: &AtomicU32, n: u32);
     /// Starts a thread with the *calling* thread's identity, all signals blocked but SIGSYS,
@@ -362,6 +373,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's; `EINVAL` for a ring in the control data.
     fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32>;
+    /// `getsockopt(SO_ACCEPTCONN)`: whether the socket listens.
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTSOCK`.
+    fn listening(&self, fd: i32) -> HostResult<bool>;
     /// `accept4(2)`; `addr` and `addrlen` are user addresses or 0.
     ///
     /// # Errors
@@ -433,6 +449,11 @@ pub trait Host: Send + Sync + Sized + 'static {
 
     // --- eventfd, trace ----------------------------------------------------------------------
 
+    /// Whether `fd` is an eventfd.
+    ///
+    /// # Errors
+    /// `EBADF`; `EINVAL`: something else.
+    fn check_eventfd(&self, fd: i32) -> HostResult<()>;
     /// Adds 1 to a registered eventfd.
     fn eventfd_signal(&self, file: &Self::File);
     /// Counters that survive the process, or `None`: see `stats.rs`.

@@ -1,0 +1,122 @@
+//! The engine of one process: its rings and the threads that serve them.
+//!
+//! North side: [`Engine::setup`], [`Engine::enter`], [`Engine::register`], as the three system
+//! calls. What it does not do: know how the calls got here.
+
+use crate::host::{Host, RingId};
+use crate::request::iowq::Iowq;
+use crate::request::reactor::Reactor;
+use crate::ring::Ring;
+use crate::sync::{Mutex, mutex};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use ringer_uapi::Errno;
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct Engine<H: Host> {
+    host: H,
+    me: Weak<Self>,
+    rings: Mutex<H, Vec<Place<H>>>,
+    generation: AtomicU64,
+    iowq: Iowq<H>,
+    reactor: Reactor<H>,
+}
+
+/// A place in the table of rings.
+#[derive(Debug)]
+enum Place<H: Host> {
+    Free,
+    /// A setup is under way.
+    Reserved,
+    Live(Arc<Ring<H>>),
+}
+
+/// The low bits of a [`RingId`] are its place in the table; the rest makes it unique.
+const INDEX_BITS: u32 = 20;
+
+impl<H: Host> Engine<H> {
+    /// An engine without rings.
+    pub fn new(host: H) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            host,
+            me: me.clone(),
+            rings: mutex(Vec::new()),
+            generation: AtomicU64::new(1),
+            iowq: Iowq::default(),
+            reactor: Reactor::default(),
+        })
+    }
+
+    /// The south side.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// For threads that the engine starts.
+    pub(crate) fn me(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    pub(crate) fn iowq(&self) -> &Iowq<H> {
+        &self.iowq
+    }
+
+    pub(crate) fn reactor(&self) -> &Reactor<H> {
+        &self.reactor
+    }
+
+    /// Reserves a name for a new ring.
+    ///
+    /// # Errors
+    /// `ENFILE`: a million rings.
+    pub(crate) fn reserve_ring(&self) -> Result<RingId, Errno> {
+        let mut rings = self.rings.lock();
+        let index = match rings.iter().position(|p| matches!(p, Place::Free)) {
+            Some(i) => i,
+            None => {
+                rings.push(Place::Free);
+                rings.len() - 1
+            }
+        };
+        if index >> INDEX_BITS != 0 {
+            return Err(Errno::ENFILE);
+        }
+        if let Some(place) = rings.get_mut(index) {
+            *place = Place::Reserved;
+        }
+        let generation = self.generation.fetch_add(1, Relaxed);
+        Ok(RingId(generation << INDEX_BITS | index as u64))
+    }
+
+    /// Puts a ring at the place that was reserved for it.
+    pub(crate) fn publish_ring(&self, ring: Arc<Ring<H>>) {
+        let index = index_of(ring.id);
+        if let Some(place) = self.rings.lock().get_mut(index) {
+            *place = Place::Live(ring);
+        }
+    }
+
+    /// The ring with this name.
+    #[inline]
+    pub(crate) fn ring(&self, id: RingId) -> Option<Arc<Ring<H>>> {
+        match self.rings.lock().get(index_of(id))? {
+            Place::Live(ring) if ring.id == id => Some(ring.clone()),
+            Place::Live(_) | Place::Reserved | Place::Free => None,
+        }
+    }
+
+    /// Frees a ring's place, or a reserved one.
+    pub(crate) fn forget_ring(&self, id: RingId) {
+        if let Some(place) = self.rings.lock().get_mut(index_of(id))
+            && !matches!(place, Place::Live(r) if r.id != id)
+        {
+            *place = Place::Free;
+        }
+    }
+}
+
+fn index_of(id: RingId) -> usize {
+    (id.0 & ((1 << INDEX_BITS) - 1)) as usize
+}

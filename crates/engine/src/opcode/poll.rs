@@ -1,0 +1,173 @@
+//! `IORING_OP_POLL_ADD` (since 5.1), `POLL_REMOVE` (since 5.1, update since 5.13).
+//!
+//! - Reads:   add: `fd`; `op_flags` = `POLL*`/`EPOLL*` mask; `len` = `IORING_POLL_ADD_MULTI`.
+//!   remove: `addr` = user_data; `len` = update flags; `off` = new user_data; `op_flags` = new mask
+//! - Rejects: add: `EINVAL` if `buf_index off addr` is set, for other flags (ADD_LEVEL too), for
+//!   MULTI with CQE_SKIP. remove: `EINVAL` if `buf_index file_index` is set, for other flags, for
+//!   ADD_MULTI alone, for a new value without its flag
+//! - Result:  add: the ready mask. remove: 0
+//! - Errors:  add: `EBADF`. remove: `ENOENT` none found
+//! - Blocks:  never
+//! - Source:  6.18 io_uring/poll.c `io_poll_add_prep`, `io_poll_remove_prep`, `io_poll_remove`
+
+use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
+use crate::engine::Engine;
+use crate::host::{Host, HostFile};
+use crate::request::{Phase, Req};
+use crate::ring::{Ring, State};
+use crate::slab::Key;
+use alloc::sync::Arc;
+use ringer_uapi::flags::SqeFlags;
+use ringer_uapi::{Errno, Sqe};
+
+const ADD_MULTI: u32 = 1;
+const UPDATE_EVENTS: u32 = 2;
+const UPDATE_USER_DATA: u32 = 4;
+const POLLERR: u32 = 8;
+const POLLHUP: u32 = 0x10;
+const POLLNVAL: u32 = 0x20;
+const POLLRDHUP: u32 = 0x2000;
+
+/// `IORING_OP_POLL_ADD`.
+#[derive(Debug)]
+pub struct PollAdd {
+    events: u32,
+    multi: bool,
+}
+
+impl PollAdd {
+    /// Whether it stays armed.
+    pub fn multishot(&self) -> bool {
+        self.multi
+    }
+}
+
+/// What is always reported (poll.c `IO_POLL_UNMASK` and `io_poll_parse_events`).
+fn parse_events(mask: u32) -> u32 {
+    mask | POLLERR | POLLHUP | POLLNVAL | POLLRDHUP
+}
+
+impl Op for PollAdd {
+    fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        if sqe.buf_index != 0 || sqe.off != 0 || sqe.addr != 0 || sqe.len & !ADD_MULTI != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let multi = sqe.len & ADD_MULTI != 0;
+        if multi && cx.flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Self { events: parse_events(sqe.op_flags), multi })
+    }
+
+    fn issue<H: Host>(&mut self, _cx: &IssueCx<'_, H>) -> Outcome {
+        Outcome::Queued
+    }
+}
+
+/// `IORING_OP_POLL_REMOVE`.
+#[derive(Debug)]
+pub struct PollRemove {
+    target: u64,
+    events: Option<(u32, bool)>,
+    user_data: Option<u64>,
+}
+
+impl Op for PollRemove {
+    fn prep<H: Host>(_cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        if sqe.buf_index != 0 || sqe.file_index != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let flags = sqe.len;
+        if flags & !(UPDATE_EVENTS | UPDATE_USER_DATA | ADD_MULTI) != 0 || flags == ADD_MULTI {
+            return Err(Errno::EINVAL);
+        }
+        let new_data = flags & UPDATE_USER_DATA != 0;
+        let new_events = flags & UPDATE_EVENTS != 0;
+        if !new_data && sqe.off != 0 || !new_events && sqe.op_flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Self {
+            target: sqe.addr,
+            events: new_events.then(|| (parse_events(sqe.op_flags), flags & ADD_MULTI != 0)),
+            user_data: new_data.then_some(sqe.off),
+        })
+    }
+
+    fn issue<H: Host>(&mut self, _cx: &IssueCx<'_, H>) -> Outcome {
+        Outcome::Queued
+    }
+}
+
+impl<H: Host> Engine<H> {
+    pub(crate) fn issue_poll_add(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        let Some(Cmd::PollAdd(PollAdd { events, multi })) = req.cmd else { return };
+        if let Err(e) = self.find_file(st, &mut req) {
+            return self.complete(ring, st, req, Err(e), 0);
+        }
+        let number = req.file.file().and_then(HostFile::number).unwrap_or(req.fd);
+        let ready = self.host().poll_now(number, events & 0xffff) & events;
+        if ready & POLLNVAL != 0 {
+            return self.complete(ring, st, req, Err(Errno::EBADF), 0);
+        }
+        if ready != 0 && !multi {
+            return self.complete(ring, st, req, Ok(ready as i32), 0);
+        }
+        // A multishot that is ready already gets its first event from the poller: adding a ready
+        // descriptor reports it at once. A shared watch may have reported it before.
+        if multi && ready != 0 && req.flags.contains(SqeFlags::FIXED_FILE) {
+            return self.arm_ready_multishot(ring, st, req, (events, ready));
+        }
+        self.arm(ring, st, req, events);
+    }
+
+    fn arm_ready_multishot(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        mut req: Req<H>,
+        (events, ready): (u32, u32),
+    ) {
+        if ring.cq_would_overflow(st) {
+            return self.complete(ring, st, req, Ok(ready as i32), 0);
+        }
+        req.shots += 1;
+        let more = ringer_uapi::flags::CqeFlags::MORE.bits();
+        ring.post(st, ringer_uapi::Cqe::new(req.user_data, Ok(ready as i32), more));
+        self.arm(ring, st, req, events);
+    }
+
+    /// The poll request with this user_data, armed.
+    fn find_poll(&self, st: &State<H>, user_data: u64) -> Option<(Key, Key)> {
+        st.reqs.iter().find_map(|(key, r)| match (&r.cmd, &r.phase) {
+            (Some(Cmd::PollAdd(_)), Phase::Polled(w)) if r.user_data == user_data => {
+                Some((key, *w))
+            }
+            _ => None,
+        })
+    }
+
+    pub(crate) fn issue_poll_remove(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        let Some(Cmd::PollRemove(PollRemove { target, events, user_data })) = req.cmd else {
+            return;
+        };
+        let Some((key, watch)) = self.find_poll(st, target) else {
+            return self.complete(ring, st, req, Err(Errno::ENOENT), 0);
+        };
+        let Some(mut poll) = st.reqs.remove(key) else { return };
+        self.complete(ring, st, req, Ok(0), 0);
+        self.disarm(st, key, watch);
+        if events.is_none() && user_data.is_none() {
+            return self.complete(ring, st, poll, Err(Errno::ECANCELED), 0);
+        }
+        if let Some(data) = user_data {
+            poll.user_data = data;
+        }
+        if let (Some((mask, multi)), Some(Cmd::PollAdd(p))) = (events, &mut poll.cmd) {
+            // poll.c `io_poll_remove`: the low 16 bits are replaced.
+            p.events = p.events & !0xffff | mask & 0xffff;
+            p.multi |= multi;
+        }
+        poll.phase = Phase::Fresh;
+        self.issue_poll_add(ring, st, poll);
+    }
+}

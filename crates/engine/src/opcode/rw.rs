@@ -1,0 +1,286 @@
+//! `IORING_OP_READ`, `WRITE`, `READV`, `WRITEV`, `READ_FIXED`, `WRITE_FIXED` (since 5.1 / 5.6).
+//!
+//! - Reads:   `fd`; `off` \[bytes\], -1 = the file's position; `addr`, `len` = buffer \[bytes\] or
+//!   iovec array \[entries\]; `op_flags` = `RWF_*`; `ioprio`; `buf_index` (fixed)
+//! - Rejects: bad ioprio `EINVAL`/`EPERM`; attributes `EINVAL` (no PI file here); bad iovec
+//!   array `EFAULT`, over 1024 entries or a negative length `EINVAL`
+//! - Result:  bytes; regular files and block devices loop until done, end or error, everything
+//!   else transfers once
+//! - Errors:  at issue: buffer outside the registered one `EFAULT`; `RWF_HIPRI` off an IOPOLL ring
+//!   `EINVAL`; then those of preadv2(2) / pwritev2(2)
+//! - Blocks:  never inline (`RWF_NOWAIT`); what would block waits for readiness, or, on a regular
+//!   file, goes to a worker
+//! - Source:  6.18 io_uring/rw.c `__io_prep_rw`, `__io_read`, `io_write`
+
+use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
+use crate::host::{FileKind, Host, Iovec};
+use alloc::vec::Vec;
+use ringer_uapi::bytes::u64_at;
+use ringer_uapi::{Errno, Sqe};
+
+const RWF_HIPRI: u32 = 1;
+const RWF_NOWAIT: u32 = 8;
+const UIO_MAXIOV: u32 = 1024;
+/// `MAX_RW_COUNT` (4 KiB pages).
+const MAX_RW_COUNT: u64 = 0x7fff_f000;
+const O_DIRECT: u32 = 0o40000;
+const O_NONBLOCK: u32 = 0o4000;
+const POLLIN: u32 = 1;
+const POLLOUT: u32 = 4;
+
+#[derive(Debug)]
+enum Iovs {
+    One([Iovec; 1]),
+    Many(Vec<Iovec>),
+}
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct Rw {
+    iovs: Iovs,
+    off: u64,
+    rwf: u32,
+    write: bool,
+    /// Bytes asked for, clamped as the kernel does.
+    total: u32,
+    /// Bytes done by earlier attempts.
+    done: u32,
+    /// An error that is due at issue, after the file was found.
+    err: Option<Errno>,
+}
+
+impl Rw {
+    /// Whether a result breaks a link: anything short of what was asked for.
+    pub(crate) fn is_short(&self, res: i32) -> bool {
+        res != self.total as i32
+    }
+
+    /// Whether the next attempt could continue without blocking for the whole range: for
+    /// readahead.
+    pub(crate) fn readahead_range(&self) -> Option<(u64, u64)> {
+        (!self.write && self.off != u64::MAX)
+            .then(|| (self.off + u64::from(self.done), u64::from(self.total - self.done)))
+    }
+
+    fn one(addr: u64, len: u32, access: bool) -> Result<(Iovs, u32), Errno> {
+        let len = u64::from(len).min(MAX_RW_COUNT);
+        let v = Iovec { base: addr, len };
+        let v = if access { access_ok(v)? } else { v };
+        Ok((Iovs::One([v]), len as u32))
+    }
+
+    fn vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<(Iovs, u32), Errno> {
+        if n > UIO_MAXIOV {
+            return Err(Errno::EINVAL);
+        }
+        let mut raw = alloc::vec![0u8; 16 * n as usize];
+        host.copy_in(addr, &mut raw)?;
+        let mut total = 0u64;
+        let mut iovs = Vec::with_capacity(n as usize);
+        for entry in raw.chunks_exact(16) {
+            let (base, len) = (u64_at(entry, 0), u64_at(entry, 8));
+            if len > i64::MAX as u64 {
+                return Err(Errno::EINVAL);
+            }
+            let len = len.min(MAX_RW_COUNT - total);
+            total += len;
+            iovs.push(access_ok(Iovec { base, len })?);
+        }
+        Ok((Iovs::Many(iovs), total as u32))
+    }
+
+    /// The part of the buffers that is still to do.
+    fn rest(&self, scratch: &mut Vec<Iovec>) -> [Iovec; 1] {
+        let mut skip = u64::from(self.done);
+        match &self.iovs {
+            Iovs::One([v]) => [Iovec { base: v.base + skip, len: v.len - skip }],
+            Iovs::Many(list) => {
+                for v in list {
+                    let s = skip.min(v.len);
+                    skip -= s;
+                    if v.len > s {
+                        scratch.push(Iovec { base: v.base + s, len: v.len - s });
+                    }
+                }
+                [Iovec::default()]
+            }
+        }
+    }
+
+    fn transfer<H: Host>(&self, cx: &IssueCx<'_, H>, off: u64, rwf: u32) -> Result<u32, Errno> {
+        let mut scratch = Vec::new();
+        let one;
+        let iovs: &[Iovec] = match &self.iovs {
+            Iovs::Many(list) if self.done == 0 => list,
+            Iovs::One(list) if self.done == 0 => list,
+            Iovs::One(_) => {
+                one = self.rest(&mut scratch);
+                &one
+            }
+            Iovs::Many(_) => {
+                self.rest(&mut scratch);
+                &scratch
+            }
+        };
+        if self.write {
+            cx.host.writev(cx.fd, iovs, off, rwf)
+        } else {
+            cx.host.readv(cx.fd, iovs, off, rwf)
+        }
+    }
+
+    fn finish(&self, r: Result<(), Errno>) -> Outcome {
+        match r {
+            Err(e) if self.done == 0 => Outcome::Done(Err(e), 0),
+            _ => Outcome::Done(Ok(self.done as i32), 0),
+        }
+    }
+
+    /// A call that must not block said `EAGAIN`, or that the file has no such mode.
+    fn would_block<H: Host>(&self, cx: &IssueCx<'_, H>, kind: FileKind, e: Errno) -> Outcome {
+        if kind == FileKind::Regular {
+            return Outcome::Punt;
+        }
+        if e == Errno::EAGAIN {
+            // A transfer that already moved bytes is final on everything that can be polled.
+            return if self.done > 0 { self.finish(Ok(())) } else { Outcome::Again };
+        }
+        let ready = cx.host.poll_now(cx.fd, if self.write { POLLOUT } else { POLLIN });
+        if ready == 0 { Outcome::Again } else { Outcome::Punt }
+    }
+
+    fn refuse<H: Host>(&self, cx: &IssueCx<'_, H>) -> Result<(), Errno> {
+        if let Some(e) = self.err {
+            return Err(e);
+        }
+        if cx.iopoll {
+            let direct = cx.host.status_flags(cx.fd)? & O_DIRECT != 0;
+            if !direct || cx.host.kind(cx.fd)? != FileKind::Regular {
+                return Err(Errno::EOPNOTSUPP);
+            }
+        } else if self.rwf & RWF_HIPRI != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    fn position(&self, kind: Option<FileKind>) -> u64 {
+        // Pipes have no position: the kernel ignores the offset for stream files.
+        if self.off == u64::MAX || kind == Some(FileKind::Pipe) {
+            return u64::MAX;
+        }
+        if kind == Some(FileKind::Socket) && self.off == 0 {
+            return u64::MAX;
+        }
+        self.off + u64::from(self.done)
+    }
+}
+
+fn check_ioprio(ioprio: u16) -> Result<(), Errno> {
+    // block/ioprio.c `ioprio_check_cap`: class in the top three bits, level in the low three.
+    match (ioprio >> 13, ioprio & 7) {
+        (0, 0) | (1..=3, _) => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+impl Op for Rw {
+    fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        if sqe.ioprio != 0 {
+            check_ioprio(sqe.ioprio)?;
+        }
+        if sqe.pad2 != 0 {
+            if sqe.pad2 == 1 {
+                cx.host.copy_in(sqe.addr3, &mut [0; 32])?;
+            }
+            return Err(Errno::EINVAL);
+        }
+        let (write, fixed, vector) = match sqe.opcode {
+            1 => (false, false, true),
+            2 => (true, false, true),
+            4 => (false, true, false),
+            5 => (true, true, false),
+            23 => (true, false, false),
+            _ => (false, false, false),
+        };
+        let (iovs, total) = if vector {
+            Self::vector(cx.host, sqe.addr, sqe.len)?
+        } else {
+            Self::one(sqe.addr, sqe.len, !fixed)?
+        };
+        let err = if fixed {
+            let range = Iovec { base: sqe.addr, len: u64::from(sqe.len) };
+            cx.bufs.is_none_or(|b| !b.contains(sqe.buf_index, range)).then_some(Errno::EFAULT)
+        } else {
+            None
+        };
+        Ok(Self { iovs, off: sqe.off, rwf: sqe.op_flags, write, total, done: 0, err })
+    }
+
+    fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        if (cx.iopoll || self.err.is_some() || self.rwf & RWF_HIPRI != 0)
+            && let Err(e) = self.refuse(cx)
+        {
+            return Outcome::Done(Err(e), 0);
+        }
+        let nowait = if cx.how == Issue::Inline { RWF_NOWAIT } else { 0 };
+        let mut kind = cx.kind;
+        loop {
+            let off = self.position(kind);
+            match self.transfer(cx, off, self.rwf & !RWF_HIPRI | nowait) {
+                Ok(0) => return self.finish(Ok(())),
+                Ok(n) => {
+                    self.done = self.done.saturating_add(n).min(self.total);
+                    if self.done == self.total {
+                        return self.finish(Ok(()));
+                    }
+                    let k = kind.unwrap_or_else(|| kind_of(cx));
+                    if k != FileKind::Regular {
+                        return self.finish(Ok(()));
+                    }
+                    kind = Some(k);
+                }
+                Err(Errno::ESPIPE) if off != u64::MAX && kind.is_none() => {
+                    let k = kind_of(cx);
+                    if k == FileKind::Socket && self.off != 0 {
+                        return self.finish(Err(Errno::ESPIPE));
+                    }
+                    // Everything without a position behaves as a pipe here.
+                    kind = Some(if k == FileKind::Socket { k } else { FileKind::Pipe });
+                }
+                Err(Errno::ESPIPE) if off != u64::MAX && kind == Some(FileKind::Other) => {
+                    kind = Some(FileKind::Pipe);
+                }
+                Err(e @ (Errno::EAGAIN | Errno::EOPNOTSUPP))
+                    if self.rwf & RWF_NOWAIT == 0 && (nowait != 0 || e == Errno::EAGAIN) =>
+                {
+                    let k = kind.unwrap_or_else(|| kind_of(cx));
+                    if cx.how == Issue::Worker && k == FileKind::Regular {
+                        return self.finish(Err(e));
+                    }
+                    if e == Errno::EOPNOTSUPP && !known_rwf(self.rwf) {
+                        return self.finish(Err(e));
+                    }
+                    return self.would_block(cx, k, e);
+                }
+                Err(Errno::EINTR) if cx.how == Issue::Inline => {}
+                Err(e) => return self.finish(Err(e)),
+            }
+        }
+    }
+}
+
+fn kind_of<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {
+    cx.host.kind(cx.fd).unwrap_or(FileKind::Other)
+}
+
+/// `RWF_SUPPORTED` of 6.18: HIPRI, DSYNC, SYNC, NOWAIT, APPEND, NOAPPEND, ATOMIC, DONTCACHE, NOSIGNAL.
+fn known_rwf(rwf: u32) -> bool {
+    rwf & !0x1ff == 0
+}
+
+/// Whether reading this descriptor in a worker could wait for something that only readiness tells
+/// (a blocking pipe, tty or eventfd): kept for workers, which then poll first.
+pub(crate) fn is_nonblocking<H: Host>(host: &H, fd: i32) -> bool {
+    host.status_flags(fd).is_ok_and(|f| f & O_NONBLOCK != 0)
+}

@@ -1,0 +1,49 @@
+//! `IORING_OP_STATX` (since 5.6): a file's attributes by name.
+//!
+//! - Reads:   `fd` = directory; `addr` = path; `op_flags` = `AT_*`; `len` = mask; `off` = result
+//! - Rejects: `EINVAL` if `buf_index` or `file_index` is set; FIXED_FILE `EBADF`; path `EFAULT`,
+//!   `ENAMETOOLONG`
+//! - Result:  0
+//! - Errors:  statx(2); a reserved mask bit `EINVAL`
+//! - Blocks:  yes, so it always goes to a worker
+//! - Source:  6.18 io_uring/statx.c `io_statx_prep`
+
+use super::opdef::{IssueCx, Op, Outcome, PrepCx};
+use crate::host::Host;
+use alloc::boxed::Box;
+use ringer_uapi::flags::SqeFlags;
+use ringer_uapi::{Errno, Sqe};
+
+const AT_EMPTY_PATH: u32 = 0x1000;
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct Statx {
+    dirfd: i32,
+    path: Box<[u8]>,
+    flags: u32,
+    mask: u32,
+    buf: u64,
+}
+
+impl Op for Statx {
+    fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        if sqe.buf_index != 0 || sqe.file_index != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if cx.flags.contains(SqeFlags::FIXED_FILE) {
+            return Err(Errno::EBADF);
+        }
+        // fs/namei.c `getname_maybe_null`: no path at all is the empty one.
+        let path = if sqe.addr == 0 && sqe.op_flags & AT_EMPTY_PATH != 0 {
+            Box::from([0u8])
+        } else {
+            cx.host.copy_path(sqe.addr)?
+        };
+        Ok(Self { dirfd: sqe.fd, path, flags: sqe.op_flags, mask: sqe.len, buf: sqe.off })
+    }
+
+    fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        cx.host.statx(self.dirfd, &self.path, self.flags, self.mask, self.buf).into()
+    }
+}

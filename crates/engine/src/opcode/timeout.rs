@@ -1,0 +1,375 @@
+//! `IORING_OP_TIMEOUT` (since 5.4), `TIMEOUT_REMOVE` (5.5, update 5.11), `LINK_TIMEOUT` (5.5).
+//!
+//! - Reads:   timeout, link timeout: `addr` = timespec, `len` = 1, `off` = completions to wait for
+//!   (or repeats, with MULTISHOT), `op_flags` = `IORING_TIMEOUT_*`. remove: `addr` = user_data;
+//!   update: `off` = new timespec
+//! - Rejects: `EINVAL` for set fields an operation does not use, unknown flags, two clocks,
+//!   MULTISHOT with ABS, negative times, a linked timeout without a request before it; bad timespec
+//!   `EFAULT`
+//! - Result:  `ETIME` on expiry, 0 when the count was reached, `ECANCELED` when removed
+//! - Errors:  remove: `ENOENT`
+//! - Blocks:  never
+//! - Source:  6.18 io_uring/timeout.c `__io_timeout_prep`, `io_timeout_remove_prep`, `io_timeout_fn`,
+//!   `io_link_timeout_fn`
+
+use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
+use crate::engine::Engine;
+use crate::host::{Clock, Host};
+use crate::request::{Linked, Phase, Req};
+use crate::ring::{Ring, State};
+use crate::slab::Key;
+use alloc::sync::Arc;
+use ringer_uapi::bytes::i64_at;
+use ringer_uapi::flags::{CqeFlags, SqeFlags};
+use ringer_uapi::{Cqe, Errno, Sqe};
+
+const ABS: u32 = 1;
+const UPDATE: u32 = 2;
+const BOOTTIME: u32 = 4;
+const REALTIME: u32 = 8;
+const LINK_TIMEOUT_UPDATE: u32 = 16;
+const ETIME_SUCCESS: u32 = 32;
+const MULTISHOT: u32 = 64;
+const CLOCK_MASK: u32 = BOOTTIME | REALTIME;
+
+/// A time on a clock.
+#[derive(Clone, Copy, Debug)]
+struct When {
+    ns: u64,
+    clock: Clock,
+    abs: bool,
+}
+
+impl When {
+    fn copy<H: Host>(host: &H, addr: u64, flags: u32) -> Result<Self, Errno> {
+        let ns = copy_timespec(host, addr)?;
+        Ok(Self { ns, clock: clock_of(flags), abs: flags & ABS != 0 })
+    }
+
+    /// The deadline on CLOCK_MONOTONIC \[ns\].
+    fn deadline<H: Host>(&self, host: &H) -> u64 {
+        let now = host.now(Clock::Monotonic);
+        if !self.abs {
+            return now.saturating_add(self.ns);
+        }
+        match self.clock {
+            Clock::Monotonic => self.ns,
+            other => now.saturating_add(self.ns.saturating_sub(host.now(other))),
+        }
+    }
+}
+
+fn clock_of(flags: u32) -> Clock {
+    match flags & CLOCK_MASK {
+        BOOTTIME => Clock::Boottime,
+        REALTIME => Clock::Realtime,
+        _ => Clock::Monotonic,
+    }
+}
+
+/// Reads a `struct __kernel_timespec` as nanoseconds. Negative members are `EINVAL`; nanoseconds of
+/// a second and more are accepted, as 6.18 does.
+///
+/// # Errors
+/// `EFAULT`, `EINVAL`.
+pub(crate) fn copy_timespec<H: Host>(host: &H, addr: u64) -> Result<u64, Errno> {
+    let mut b = [0u8; 16];
+    host.copy_in(addr, &mut b)?;
+    let (sec, nsec) = (i64_at(&b, 0), i64_at(&b, 8));
+    if sec < 0 || nsec < 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok((sec as u64).saturating_mul(1_000_000_000).saturating_add(nsec as u64))
+}
+
+/// `IORING_OP_TIMEOUT`.
+#[derive(Debug)]
+pub struct Timeout {
+    when: When,
+    /// Completions to wait for, or repeats.
+    off: u32,
+    etime_success: bool,
+    multishot: bool,
+    counted: bool,
+}
+
+/// `IORING_OP_LINK_TIMEOUT`.
+#[derive(Debug)]
+pub struct LinkTimeout {
+    when: When,
+}
+
+fn prep_common<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe, linked: bool) -> Result<When, Errno> {
+    if sqe.addr3 != 0 || sqe.pad2 != 0 || sqe.buf_index != 0 || sqe.len != 1 || sqe.file_index != 0
+    {
+        return Err(Errno::EINVAL);
+    }
+    if sqe.off as u32 != 0 && linked {
+        return Err(Errno::EINVAL);
+    }
+    let flags = sqe.op_flags;
+    if flags & !(ABS | CLOCK_MASK | ETIME_SUCCESS | MULTISHOT) != 0
+        || flags & CLOCK_MASK == CLOCK_MASK
+        || flags & (MULTISHOT | ABS) == MULTISHOT | ABS
+    {
+        return Err(Errno::EINVAL);
+    }
+    let when = When::copy(cx.host, sqe.addr, flags)?;
+    if linked && !cx.after_link {
+        return Err(Errno::EINVAL);
+    }
+    Ok(when)
+}
+
+impl Op for Timeout {
+    fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        let when = prep_common(cx, sqe, false)?;
+        Ok(Self {
+            when,
+            off: sqe.off as u32,
+            etime_success: sqe.op_flags & ETIME_SUCCESS != 0,
+            multishot: sqe.op_flags & MULTISHOT != 0,
+            counted: false,
+        })
+    }
+
+    fn issue<H: Host>(&mut self, _cx: &IssueCx<'_, H>) -> Outcome {
+        Outcome::Queued
+    }
+}
+
+impl Timeout {
+    /// Whether expiry counts as success for links and CQE_SKIP.
+    pub(crate) fn etime_is_success(&self) -> bool {
+        self.etime_success
+    }
+}
+
+impl Op for LinkTimeout {
+    fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        Ok(Self { when: prep_common(cx, sqe, true)? })
+    }
+
+    fn issue<H: Host>(&mut self, _cx: &IssueCx<'_, H>) -> Outcome {
+        Outcome::Queued
+    }
+}
+
+/// `IORING_OP_TIMEOUT_REMOVE`.
+#[derive(Debug)]
+pub struct TimeoutRemove {
+    target: u64,
+    update: Option<(u64, bool)>,
+    linked: bool,
+}
+
+impl Op for TimeoutRemove {
+    fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        if cx.flags.intersects(SqeFlags::FIXED_FILE | SqeFlags::BUFFER_SELECT) {
+            return Err(Errno::EINVAL);
+        }
+        if sqe.addr3 != 0
+            || sqe.pad2 != 0
+            || sqe.buf_index != 0
+            || sqe.len != 0
+            || sqe.file_index != 0
+        {
+            return Err(Errno::EINVAL);
+        }
+        let flags = sqe.op_flags;
+        let known = UPDATE | LINK_TIMEOUT_UPDATE;
+        if flags & known == 0 {
+            if flags != 0 {
+                return Err(Errno::EINVAL);
+            }
+            return Ok(Self { target: sqe.addr, update: None, linked: false });
+        }
+        if flags & CLOCK_MASK != 0 || flags & !(known | ABS) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let ns = copy_timespec(cx.host, sqe.off)?;
+        let linked = flags & LINK_TIMEOUT_UPDATE != 0;
+        // LINK_TIMEOUT_UPDATE alone behaves as a removal (spec 2.7).
+        let update = (flags & UPDATE != 0).then_some((ns, flags & ABS != 0));
+        Ok(Self { target: sqe.addr, update, linked: linked && flags & UPDATE != 0 })
+    }
+
+    fn issue<H: Host>(&mut self, _cx: &IssueCx<'_, H>) -> Outcome {
+        Outcome::Queued
+    }
+}
+
+impl<H: Host> Engine<H> {
+    pub(crate) fn issue_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        let Some(Cmd::Timeout(t)) = &mut req.cmd else { return };
+        t.counted = t.off != 0 && !t.multishot;
+        let counted = t.counted.then(|| {
+            // timeout.c `io_timeout`: counted from the completions published so far, without
+            // those of timeouts.
+            st.cq.published.wrapping_sub(st.cq_timeouts).wrapping_add(t.off)
+        });
+        let deadline = t.when.deadline(self.host());
+        let key = self.park(ring, st, req, Phase::Timer(None));
+        self.set_timer(ring, st, key, deadline);
+        if let Some(target) = counted {
+            st.timers.counted.push((target, key));
+        }
+    }
+
+    /// Starts (or restarts) the clock of a request.
+    fn set_timer(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key, deadline_ns: u64) {
+        let first = st.timers.next().is_none_or(|t| deadline_ns < t);
+        let at = st.timers.arm(deadline_ns, key);
+        if let Some(req) = st.reqs.get_mut(key) {
+            req.phase = Phase::Timer(Some(at));
+        }
+        if first {
+            // Whoever sleeps until a later time must look again.
+            self.wake_waiters(ring, st, true);
+        }
+        self.need_care(ring, st);
+    }
+
+    pub(crate) fn arm_linked_timeout(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        mut lt: Req<H>,
+        head: Key,
+    ) -> Key {
+        let deadline = match &lt.cmd {
+            Some(Cmd::LinkTimeout(t)) => t.when.deadline(self.host()),
+            _ => u64::MAX,
+        };
+        lt.head = Some(head);
+        lt.phase = Phase::Timer(None);
+        let key = st.reqs.insert(lt);
+        self.set_timer(ring, st, key, deadline);
+        key
+    }
+
+    /// Fires every timer that is due.
+    pub(crate) fn run_timers(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if st.timers.is_empty() {
+            return;
+        }
+        let now = self.host().now(Clock::Monotonic);
+        while let Some(key) = st.timers.pop_due(now) {
+            let Some(req) = st.reqs.remove(key) else { continue };
+            if req.head.is_some() {
+                self.fire_linked(ring, st, req);
+            } else {
+                self.fire_timeout(ring, st, key, req);
+            }
+        }
+        self.run_ready(ring, st);
+    }
+
+    fn fire_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key, mut req: Req<H>) {
+        st.timers.counted.retain(|&(_, k)| k != key);
+        let again = match &mut req.cmd {
+            Some(Cmd::Timeout(t)) if t.multishot && t.off != 1 => {
+                t.off = t.off.saturating_sub(1);
+                Some(t.when)
+            }
+            _ => None,
+        };
+        let Some(when) = again else {
+            return self.complete(ring, st, req, Err(Errno::ETIME), 0);
+        };
+        if !st.may_post || ring.cq_would_overflow(st) {
+            return self.complete(ring, st, req, Err(Errno::ETIME), 0);
+        }
+        let more = CqeFlags::MORE.bits();
+        ring.post(st, Cqe::new(req.user_data, Err(Errno::ETIME), more));
+        st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
+        self.wake_waiters(ring, st, true);
+        let deadline = when.deadline(self.host());
+        let key = self.park(ring, st, req, Phase::Timer(None));
+        self.set_timer(ring, st, key, deadline);
+    }
+
+    /// A linked timeout fires: its own CQE first, then its request's cancellation.
+    fn fire_linked(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, lt: Req<H>) {
+        let head = lt.head.filter(|&h| st.reqs.get(h).is_some());
+        let Some(head) = head else {
+            return self.complete(ring, st, lt, Err(Errno::ENOENT), 0);
+        };
+        if let Some(req) = st.reqs.get_mut(head) {
+            req.linked = Linked::None;
+        }
+        // timeout.c `io_req_task_link_timeout`: what the cancel says decides the result.
+        let res = if self.can_cancel(st, head) { Errno::ETIME } else { Errno::EALREADY };
+        self.complete(ring, st, lt, Err(res), 0);
+        self.cancel_one(ring, st, head);
+    }
+
+    /// Completes counted timeouts whose number of completions was reached.
+    pub(crate) fn fire_counted(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if st.timers.counted.is_empty() {
+            return;
+        }
+        let seq = st.cq.published.wrapping_sub(st.cq_timeouts);
+        let mut due = alloc::vec::Vec::new();
+        st.timers.counted.retain(|&(target, key)| {
+            let reached = (seq.wrapping_sub(target) as i32) >= 0;
+            if reached {
+                due.push(key);
+            }
+            !reached
+        });
+        for key in due {
+            if let Some(req) = self.take_timer(st, key) {
+                self.complete(ring, st, req, Ok(0), 0);
+            }
+        }
+        self.run_ready(ring, st);
+    }
+
+    /// Takes a timer request out of the slab and the heap.
+    pub(crate) fn take_timer(&self, st: &mut State<H>, key: Key) -> Option<Req<H>> {
+        let req = st.reqs.remove(key)?;
+        if let Phase::Timer(Some(at)) = req.phase {
+            st.timers.remove(at);
+        }
+        st.timers.counted.retain(|&(_, k)| k != key);
+        Some(req)
+    }
+
+    pub(crate) fn issue_timeout_remove(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        let Some(Cmd::TimeoutRemove(TimeoutRemove { target, update, linked })) = req.cmd else {
+            return;
+        };
+        let found = st.reqs.iter().find_map(|(key, r)| {
+            let is = match &r.cmd {
+                Some(Cmd::Timeout(_)) => !linked,
+                Some(Cmd::LinkTimeout(_)) => linked,
+                _ => false,
+            };
+            (is && r.user_data == target && matches!(r.phase, Phase::Timer(_))).then_some(key)
+        });
+        let Some(key) = found else {
+            return self.complete(ring, st, req, Err(Errno::ENOENT), 0);
+        };
+        self.complete(ring, st, req, Ok(0), 0);
+        let Some((ns, abs)) = update else {
+            if let Some(t) = self.take_timer(st, key) {
+                self.complete(ring, st, t, Err(Errno::ECANCELED), 0);
+            }
+            return;
+        };
+        st.timers.counted.retain(|&(_, k)| k != key);
+        let Some(r) = st.reqs.get_mut(key) else { return };
+        let when = match &mut r.cmd {
+            Some(Cmd::Timeout(t)) => &mut t.when,
+            Some(Cmd::LinkTimeout(t)) => &mut t.when,
+            _ => return,
+        };
+        *when = When { ns, clock: when.clock, abs };
+        let deadline = when.deadline(self.host());
+        if let Phase::Timer(Some(at)) = r.phase {
+            st.timers.remove(at);
+        }
+        self.set_timer(ring, st, key, deadline);
+    }
+}

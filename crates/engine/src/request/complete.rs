@@ -1,0 +1,224 @@
+//! Ending requests: the CQE, the linked timeout, the references, the rest of the chain.
+//!
+//! Every request goes through [`Engine::complete`] exactly once. The next member of a chain is
+//! queued in `State::ready`, never run from here, so that no completion recurses. What it does not
+//! do: publish (`ring::cq` does at commit).
+
+use super::start::tell_owner;
+use super::{Linked, Phase, Req, ReqFile};
+use crate::engine::Engine;
+use crate::host::{Host, Poller};
+use crate::opcode::Cmd;
+use crate::resource::filetable::FileNode;
+use crate::resource::rsrc::BufNode;
+use crate::ring::{Deferred, Ring, State};
+use crate::stats;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
+use ringer_uapi::flags::{Setup, SqeFlags};
+use ringer_uapi::{Cqe, Errno};
+
+impl<H: Host> Engine<H> {
+    /// Ends a request with its result.
+    #[inline]
+    pub(crate) fn complete(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        req: Req<H>,
+        res: Result<i32, Errno>,
+        cflags: u32,
+    ) {
+        if !st.may_post || self.polled_io(ring, &req, res) {
+            return self.defer(ring, st, req, res, cflags);
+        }
+        self.complete_now(ring, st, req, res, cflags);
+    }
+
+    /// On an IOPOLL ring, finished I/O is found only by polling (GETEVENTS).
+    fn polled_io(&self, ring: &Ring<H>, req: &Req<H>, res: Result<i32, Errno>) -> bool {
+        ring.setup.contains(Setup::IOPOLL)
+            && res.is_ok()
+            && req.def().needs_file
+            && !matches!(req.phase, Phase::Deferred)
+            && !req.def().ring_op
+    }
+
+    fn defer(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        mut req: Req<H>,
+        res: Result<i32, Errno>,
+        cflags: u32,
+    ) {
+        req.phase = Phase::Deferred;
+        let key = st.reqs.insert(req);
+        st.deferred.push_back(Deferred { key, res, cflags });
+        if !st.may_post {
+            tell_owner(ring, st);
+            self.wake_waiters(ring, st, true);
+        }
+    }
+
+    /// Posts what was deferred; only where posting is allowed.
+    pub(crate) fn run_deferred(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        while let Some(d) = st.deferred.pop_front() {
+            if let Some(req) = st.reqs.remove(d.key) {
+                self.complete_now(ring, st, req, d.res, d.cflags);
+            }
+        }
+    }
+
+    fn complete_now(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        mut req: Req<H>,
+        res: Result<i32, Errno>,
+        cflags: u32,
+    ) {
+        if res.is_err() {
+            stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
+        }
+        let failed = req.fails(res);
+        let skip = req.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
+        if !(skip && !failed) {
+            ring.post(st, Cqe::new(req.user_data, res, cflags));
+        }
+        if matches!(req.cmd, Some(Cmd::Timeout(_))) {
+            st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
+            self.wake_waiters(ring, st, true);
+        }
+        self.end_linked_timeout(ring, st, &mut req, skip);
+        let next = req.next.take();
+        let breaks = failed && !req.flags.contains(SqeFlags::IO_HARDLINK);
+        self.put_refs(ring, st, req);
+        match next {
+            Some(next) if breaks => self.cancel_chain(ring, st, next, skip),
+            Some(next) => st.ready.push_back(next),
+            None => {}
+        }
+        if !st.drained.is_empty() {
+            self.release_drained(st);
+        }
+    }
+
+    /// A linked timeout whose request is done is cancelled, after the request's CQE.
+    fn end_linked_timeout(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        req: &mut Req<H>,
+        quiet: bool,
+    ) {
+        let lt = match core::mem::replace(&mut req.linked, Linked::None) {
+            Linked::None => return,
+            Linked::Unarmed(lt) => *lt,
+            Linked::Armed(key) => {
+                let Some(lt) = st.reqs.remove(key) else { return };
+                if let Phase::Timer(Some(at)) = lt.phase {
+                    st.timers.remove(at);
+                }
+                lt
+            }
+        };
+        let _ = quiet;
+        if !lt.flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
+            ring.post(st, Cqe::new(lt.user_data, Err(Errno::ECANCELED), 0));
+        }
+    }
+
+    /// Cancels a chain whose predecessor failed. `quiet`: the failing request had CQE_SKIP.
+    fn cancel_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, head: Box<Req<H>>, quiet: bool) {
+        let mut at = Some(head);
+        while let Some(mut req) = at {
+            at = req.next.take();
+            if !quiet {
+                ring.post(st, Cqe::new(req.user_data, Err(Errno::ECANCELED), 0));
+            }
+            self.put_refs(ring, st, *req);
+        }
+    }
+
+    /// Fails a chain in which a submission error was found: nothing of it runs; its head first,
+    /// each member its own error or `ECANCELED` (spec 3.6).
+    pub(crate) fn fail_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, head: Req<H>) {
+        let quiet = chain_failed_quietly(&head);
+        let mut at = Some(Box::new(head));
+        while let Some(mut req) = at {
+            at = req.next.take();
+            let res = Err(req.failed.unwrap_or(Errno::ECANCELED));
+            if req.failed.is_some() || !quiet {
+                stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
+                ring.post(st, Cqe::new(req.user_data, res, 0));
+            }
+            self.put_refs(ring, st, *req);
+        }
+    }
+
+    /// Lets go of what a request held.
+    pub(crate) fn put_refs(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        match core::mem::replace(&mut req.file, ReqFile::None) {
+            ReqFile::Node(node) => self.put_node(ring, st, node),
+            ReqFile::Held(_) | ReqFile::None => {}
+        }
+        if let Some(buf) = req.buf.take() {
+            self.put_buf(ring, st, buf);
+        }
+    }
+
+    /// Drops one reference to a registered file. The last one posts the tag and closes the file.
+    /// Decided under the ring's lock, which every clone is made and dropped under.
+    pub(crate) fn put_node(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, node: Arc<FileNode<H>>) {
+        let Some(node) = Arc::into_inner(node) else { return };
+        if let Some(w) = node.watch()
+            && let Some(watch) = st.watches.remove(w)
+            && let Some(poller) = &st.poller
+        {
+            poller.remove(watch.number());
+        }
+        let tag = node.tag;
+        self.host().release(vec![node.file]);
+        self.post_tag(ring, st, tag);
+    }
+
+    /// Drops one reference to a registered buffer; the last one posts the tag.
+    pub(crate) fn put_buf(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, buf: Arc<BufNode>) {
+        if let Some(node) = Arc::into_inner(buf) {
+            self.post_tag(ring, st, node.tag);
+        }
+    }
+
+    fn post_tag(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, tag: u64) {
+        if tag != 0 {
+            ring.post(st, Cqe::new(tag, Ok(0), 0));
+        }
+    }
+
+    /// Starts drained requests whose turn has come.
+    fn release_drained(&self, st: &mut State<H>) {
+        while let Some(front) = st.drained.front() {
+            let waits = front.flags.contains(SqeFlags::IO_DRAIN)
+                && (!st.reqs.is_empty() || !st.ready.is_empty());
+            if waits {
+                return;
+            }
+            if let Some(req) = st.drained.pop_front() {
+                st.ready.push_back(req);
+            }
+        }
+    }
+}
+
+fn chain_failed_quietly<H: Host>(head: &Req<H>) -> bool {
+    let mut at = Some(head);
+    while let Some(req) = at {
+        if req.failed.is_some() {
+            return req.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
+        }
+        at = req.next.as_deref();
+    }
+    false
+}

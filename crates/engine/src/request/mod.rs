@@ -1,0 +1,11 @@
+//! Requests after their SQE was read: state, chains, and everything they can wait in.
+pub mod apoll;
+pub mod cancel;
+pub mod complete;
+pub mod iowq;
+pub mod reactor;
+pub mod req;
+pub mod start;
+pub mod timers;
+
+pub use req::{Linked, Phase, Req, ReqFile};

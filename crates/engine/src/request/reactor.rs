@@ -1,0 +1,211 @@
+//! The background reactor: leads rings in which requests wait while no caller does.
+//!
+//! ```text
+//!  need_care -> [care list] -> tick 1 ms: a caller leads? -> back off, then park until it leaves
+//!                                          nobody leads?  -> watch the ring's poller, run its
+//!                                                            events and timers here
+//! ```
+//!
+//! One thread a process, made when a request first waits, asleep without a tick when it has nothing
+//! to look after. What it does not do: touch DEFER_TASKRUN rings' queues; it only tells their owner.
+
+use crate::engine::Engine;
+use crate::host::{Clock, Host, HostRing, PollEvent, Poller, RingId, ThreadKind};
+use crate::request::start::tell_owner;
+use crate::ring::{Ring, State};
+use crate::sync::{Mutex, mutex};
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+/// How often the reactor looks whether somebody leads a ring \[ns\].
+const TICK_NS: u64 = 1_000_000;
+/// Longest pause between looks while a caller stays in its wait; then the ring is parked \[ns\].
+const TICK_MAX_NS: u64 = 8_000_000;
+/// Events taken from a ring's poller at once.
+const BATCH: usize = 64;
+
+#[derive(Debug)]
+struct Care<H: Host> {
+    ring: Weak<Ring<H>>,
+    id: RingId,
+    nested: bool,
+    tick_ns: u64,
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct Inner<H: Host> {
+    inbox: Vec<Care<H>>,
+    poller: Option<Arc<H::Poller>>,
+}
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct Reactor<H: Host> {
+    inner: Mutex<H, Inner<H>>,
+}
+
+impl<H: Host> Default for Reactor<H> {
+    fn default() -> Self {
+        Self { inner: mutex(Inner { inbox: Vec::new(), poller: None }) }
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// Something in the ring waits: make sure that somebody looks after it.
+    pub(crate) fn need_care(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if st.in_care {
+            return;
+        }
+        st.in_care = true;
+        st.care_parked = false;
+        let care = Care {
+            ring: Arc::downgrade(ring),
+            id: ring.id,
+            nested: false,
+            tick_ns: TICK_NS,
+            epoch: st.lead_epoch,
+        };
+        let mut inner = self.reactor().inner.lock();
+        inner.inbox.push(care);
+        if let Some(p) = &inner.poller {
+            p.wake();
+            return;
+        }
+        // Without a poller or a thread (limits), waiting callers still lead; nobody else does.
+        let Ok(poller) = self.host().poller() else { return };
+        let poller = Arc::new(poller);
+        let Some(engine) = self.me() else { return };
+        let theirs = poller.clone();
+        let body = Box::new(move || react(&engine, &theirs));
+        if self.host().spawn(ThreadKind::Reactor, body).is_ok() {
+            inner.poller = Some(poller);
+        }
+    }
+
+    /// A caller leaves its wait: if the reactor had stopped looking, it must look again.
+    pub(crate) fn unpark_care(&self, st: &mut State<H>) {
+        if !core::mem::take(&mut st.care_parked) {
+            return;
+        }
+        if let Some(p) = &self.reactor().inner.lock().poller {
+            p.wake();
+        }
+    }
+}
+
+fn react<H: Host>(engine: &Arc<Engine<H>>, poller: &Arc<H::Poller>) {
+    let mut cares: Vec<Care<H>> = Vec::new();
+    let mut events = [PollEvent::default(); BATCH];
+    loop {
+        cares.append(&mut engine.reactor().inner.lock().inbox);
+        let mut pause: Option<u64> = None;
+        cares.retain_mut(|c| match look(engine, poller, c) {
+            Look::Gone => false,
+            Look::Again(ns) => {
+                pause = Some(pause.map_or(ns, |p: u64| p.min(ns)));
+                true
+            }
+            Look::Events => true,
+        });
+        // An error (EINTR is impossible with everything blocked) only means to look again.
+        let _ = poller.wait(&mut events, pause, None);
+    }
+}
+
+enum Look {
+    /// Nothing waits in the ring any more, or the ring is gone.
+    Gone,
+    /// Look again after this many nanoseconds.
+    Again(u64),
+    /// Only an event of the nested poller, or a wake, needs another look.
+    Events,
+}
+
+/// Looks after one ring once.
+fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>) -> Look {
+    let Some(ring) = care.ring.upgrade() else { return Look::Gone };
+    let mut st = ring.state.lock();
+    if st.watches.is_empty() && st.timers.is_empty() || st.dying {
+        unnest(poller, &st, care);
+        st.in_care = false;
+        return Look::Gone;
+    }
+    if st.leader {
+        unnest(poller, &st, care);
+        return pace(&mut st, care);
+    }
+    if !care.nested && care.epoch != st.lead_epoch && !ring.mem.polled() && st.eventfd.is_none() {
+        // A caller left since the last look: give it a tick to come back.
+        care.epoch = st.lead_epoch;
+        care.tick_ns = TICK_NS;
+        return Look::Again(TICK_NS);
+    }
+    lead(engine, poller, &ring, &mut st, care)
+}
+
+/// A caller leads. Look less and less often while it stays in one wait, then not at all until it
+/// leaves.
+fn pace<H: Host>(st: &mut State<H>, care: &mut Care<H>) -> Look {
+    if care.epoch != st.lead_epoch {
+        care.epoch = st.lead_epoch;
+        care.tick_ns = TICK_NS;
+        return Look::Again(TICK_NS);
+    }
+    care.tick_ns *= 2;
+    if care.tick_ns <= TICK_MAX_NS {
+        return Look::Again(care.tick_ns);
+    }
+    care.tick_ns = TICK_NS;
+    st.care_parked = true;
+    Look::Events
+}
+
+/// Nobody leads: do it here.
+fn lead<H: Host>(
+    engine: &Arc<Engine<H>>,
+    poller: &H::Poller,
+    ring: &Arc<Ring<H>>,
+    st: &mut State<H>,
+    care: &mut Care<H>,
+) -> Look {
+    if !care.nested
+        && let Some(inner) = &st.poller
+    {
+        care.nested = poller.nest(inner, care.id.0).is_ok();
+    }
+    if ring.defers() {
+        // Readiness and expiry become completions only when the owner asks.
+        if has_work(engine, st) {
+            tell_owner(ring, st);
+            engine.wake_waiters(ring, st, true);
+        }
+    } else {
+        engine.poll_events(ring, st);
+        engine.run_timers(ring, st);
+        engine.commit(ring, st);
+    }
+    let now = engine.host().now(Clock::Monotonic);
+    match st.timers.next() {
+        Some(t) if t <= now && ring.defers() => Look::Again(TICK_MAX_NS),
+        Some(t) => Look::Again(t.saturating_sub(now).max(1)),
+        None if care.nested || st.watches.is_empty() => Look::Events,
+        None => Look::Again(TICK_NS),
+    }
+}
+
+/// Whether a DEFER_TASKRUN ring's owner would find something to do. Its poller is not read here:
+/// an edge taken from it would be lost to the owner; being woken by it is the sign.
+fn has_work<H: Host>(engine: &Arc<Engine<H>>, st: &State<H>) -> bool {
+    let due = st.timers.next().is_some_and(|t| t <= engine.host().now(Clock::Monotonic));
+    due || !st.deferred.is_empty() || !st.watches.is_empty()
+}
+
+fn unnest<H: Host>(poller: &H::Poller, st: &State<H>, care: &mut Care<H>) {
+    if core::mem::take(&mut care.nested)
+        && let Some(inner) = &st.poller
+    {
+        poller.unnest(inner);
+    }
+}

@@ -1,0 +1,143 @@
+//! One request: what it keeps between its SQE and its last CQE.
+//!
+//! ```text
+//!  Fresh --issue--> Done
+//!    |--Again--> Polled --event, issue again--> Done
+//!    |--Punt--> Queued --worker--> Running --> Done | Polled
+//!    '--ring op--> Timer --> Done
+//! ```
+//!
+//! What it does not do: run. `start.rs` issues, `complete.rs` ends.
+
+use crate::host::{FileKind, Host, HostFile};
+use crate::opcode::{Cmd, OpDef, opdef};
+use crate::resource::filetable::FileNode;
+use crate::resource::rsrc::BufNode;
+use crate::slab::Key;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use ringer_uapi::Errno;
+use ringer_uapi::flags::SqeFlags;
+
+/// The file of a request, as far as it was looked up.
+#[derive(Debug)]
+pub enum ReqFile<H: Host> {
+    /// Not looked up: an inline request on a plain descriptor uses its number.
+    None,
+    /// Held for a request on a plain descriptor that waits.
+    Held(H::File),
+    /// A registered file, shared with its slot.
+    Node(Arc<FileNode<H>>),
+}
+
+impl<H: Host> ReqFile<H> {
+    /// The file, if one is held.
+    pub fn file(&self) -> Option<&H::File> {
+        match self {
+            Self::None => None,
+            Self::Held(f) => Some(f),
+            Self::Node(n) => Some(&n.file),
+        }
+    }
+
+    /// What kind of file is held.
+    pub fn kind(&self) -> Option<FileKind> {
+        self.file().map(HostFile::kind)
+    }
+}
+
+/// Where a request is. See the module's picture.
+#[derive(Debug)]
+pub enum Phase<H: Host> {
+    /// Not started, or being issued.
+    Fresh,
+    /// Waiting for readiness in a watch.
+    Polled(Key),
+    /// In the worker queue.
+    Queued,
+    /// On a worker, whose thread can be interrupted.
+    Running(Option<Arc<H::Thread>>),
+    /// Waiting for a time (the key of the timer heap), `None` for a timeout that only counts.
+    Timer(Option<(u64, u64)>),
+    /// Finished by a thread that may not post on this ring (DEFER_TASKRUN).
+    Deferred,
+}
+
+/// The linked timeout of a request.
+#[derive(Debug)]
+pub enum Linked<H: Host> {
+    /// None.
+    None,
+    /// Its request has not had to wait yet.
+    Unarmed(Box<Req<H>>),
+    /// Ticking, as a request of its own.
+    Armed(Key),
+}
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct Req<H: Host> {
+    /// Handed back in the CQE.
+    pub user_data: u64,
+    /// `IORING_OP_*`, known.
+    pub opcode: u8,
+    /// Known bits only.
+    pub flags: SqeFlags,
+    /// The SQE's descriptor or slot.
+    pub fd: i32,
+    /// The typed state; out while a worker runs it.
+    pub cmd: Option<Cmd>,
+    /// See [`ReqFile`].
+    pub file: ReqFile<H>,
+    /// The registered buffer it uses.
+    pub buf: Option<Arc<BufNode>>,
+    /// The rest of the chain.
+    pub next: Option<Box<Req<H>>>,
+    /// A submission error found while the chain was gathered.
+    pub failed: Option<Errno>,
+    /// See [`Linked`].
+    pub linked: Linked<H>,
+    /// See [`Phase`].
+    pub phase: Phase<H>,
+    /// The request this linked timeout belongs to.
+    pub head: Option<Key>,
+    /// Completions of this request so far (multishot).
+    pub shots: u32,
+}
+
+impl<H: Host> Req<H> {
+    /// Its row.
+    #[inline]
+    pub fn def(&self) -> &'static OpDef {
+        opdef(self.opcode).unwrap_or(&OpDef::BASE)
+    }
+
+    /// Whether this entry links to the next.
+    pub fn links(&self) -> bool {
+        self.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK)
+    }
+
+    /// Whether a result counts as a failure for the chain (spec 3.6).
+    pub fn fails(&self, res: Result<i32, Errno>) -> bool {
+        let res = match res {
+            Ok(n) => n,
+            Err(Errno::ETIME) => {
+                return !matches!(&self.cmd, Some(Cmd::Timeout(t)) if t.etime_is_success());
+            }
+            Err(_) => return true,
+        };
+        match &self.cmd {
+            Some(
+                Cmd::Read(c)
+                | Cmd::Write(c)
+                | Cmd::Readv(c)
+                | Cmd::Writev(c)
+                | Cmd::ReadFixed(c)
+                | Cmd::WriteFixed(c),
+            ) => c.is_short(res),
+            Some(Cmd::Send(c)) => c.is_short(res),
+            Some(Cmd::Recv(c)) => c.is_short(res),
+            _ => false,
+        }
+    }
+}

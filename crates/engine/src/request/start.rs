@@ -1,0 +1,279 @@
+//! Starting requests: issue once, then settle what came of it.
+//!
+//! The only place that looks a file up: at issue time, as the kernel does (`io_assign_file`), so a
+//! chain member sees what its predecessor did to the descriptor. What it does not do: prep.
+
+use super::iowq::Class;
+use super::{Linked, Phase, Req, ReqFile};
+use crate::engine::Engine;
+use crate::host::{FileKind, Host, HostFile, HostRing};
+use crate::opcode::{Cmd, Issue, IssueCx, Outcome};
+use crate::resource::filetable::FileNode;
+use crate::ring::{Ring, State};
+use crate::slab::Key;
+use alloc::sync::Arc;
+use ringer_uapi::Errno;
+use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
+
+/// A multishot request that completes this often in a row lets others run
+/// (6.18 io_uring/net.c `MULTISHOT_MAX_RETRY`).
+const MULTISHOT_RETRY_MAX: u32 = 32;
+
+impl<H: Host> Engine<H> {
+    /// Starts chain members whose turn has come, until none is left.
+    pub(crate) fn run_ready(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        while let Some(req) = st.ready.pop_front() {
+            self.start(ring, st, *req);
+        }
+    }
+
+    /// Starts a request: the head of a chain or a single one.
+    pub(crate) fn start(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        detach_linked_timeout(&mut req);
+        if is_ring_op(&req) {
+            return self.issue_ring_op(ring, st, req);
+        }
+        if req.def().force_async || req.flags.contains(SqeFlags::ASYNC) {
+            return self.punt(ring, st, req);
+        }
+        let outcome = self.issue_inline(ring, st, &mut req);
+        self.settle(ring, st, req, outcome);
+    }
+
+    /// One attempt on the calling thread, which shares the app table.
+    #[inline]
+    pub(crate) fn issue_inline(&self, ring: &Ring<H>, st: &State<H>, req: &mut Req<H>) -> Outcome {
+        let (fd, kind) = match locate(st, req) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Outcome::Punt,
+            Err(e) => return Outcome::Done(Err(e), 0),
+        };
+        let iopoll = ring.setup.contains(Setup::IOPOLL);
+        let cx = IssueCx { host: self.host(), fd, kind, how: Issue::Inline, iopoll };
+        match &mut req.cmd {
+            Some(cmd) => cmd.issue(&cx),
+            None => Outcome::Done(Err(Errno::ECANCELED), 0),
+        }
+    }
+
+    /// Acts on what an attempt came to.
+    #[inline]
+    pub(crate) fn settle(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        mut req: Req<H>,
+        mut outcome: Outcome,
+    ) {
+        for _ in 0..MULTISHOT_RETRY_MAX {
+            match outcome {
+                Outcome::More(res, flags) => {
+                    if !self.post_shot(ring, st, &mut req, res, flags) {
+                        return;
+                    }
+                    outcome = self.issue_inline(ring, st, &mut req);
+                }
+                Outcome::Done(res, flags) => return self.complete(ring, st, req, res, flags),
+                Outcome::Again => {
+                    let events = req.def().poll;
+                    return self.arm(ring, st, req, events);
+                }
+                Outcome::Punt => return self.punt(ring, st, req),
+                Outcome::Direct { fd, slot } => {
+                    let res = self
+                        .host()
+                        .take(fd)
+                        .and_then(|file| self.install_direct(ring, st, file, slot));
+                    return self.complete(ring, st, req, res, 0);
+                }
+                Outcome::Queued => return,
+            }
+        }
+        let events = req.def().poll;
+        self.arm(ring, st, req, events);
+    }
+
+    /// Posts one completion of a multishot request. False: the request is over (the backlog took
+    /// it, which ends a multishot).
+    fn post_shot(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        req: &mut Req<H>,
+        res: i32,
+        flags: u32,
+    ) -> bool {
+        let more = flags | CqeFlags::MORE.bits();
+        req.shots += 1;
+        ring.post(st, ringer_uapi::Cqe::new(req.user_data, Ok(res), more))
+    }
+
+    /// Puts a direct descriptor into the table. Result: 0, or the slot for ALLOC.
+    pub(crate) fn install_direct(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        file: H::File,
+        slot: u32,
+    ) -> Result<i32, Errno> {
+        let table = st.files.as_mut().ok_or(Errno::ENXIO)?;
+        let (at, old) = table.install(slot, FileNode::new(file, 0))?;
+        if let Some(node) = old {
+            self.put_node(ring, st, node);
+        }
+        Ok(if slot == ringer_uapi::FILE_INDEX_ALLOC { at as i32 } else { 0 })
+    }
+
+    /// Makes sure the request holds its file.
+    ///
+    /// # Errors
+    /// `EBADF`, or what the host says of a reference it cannot make.
+    pub(crate) fn find_file(&self, st: &State<H>, req: &mut Req<H>) -> Result<(), Errno> {
+        if !req.def().needs_file || !matches!(req.file, ReqFile::None) {
+            return Ok(());
+        }
+        req.file = if req.flags.contains(SqeFlags::FIXED_FILE) {
+            let node = st.files.as_ref().and_then(|t| t.get(req.fd)).ok_or(Errno::EBADF)?;
+            ReqFile::Node(node.clone())
+        } else {
+            ReqFile::Held(self.host().hold(req.fd)?)
+        };
+        Ok(())
+    }
+
+    /// Stores a request that waits, and starts its linked timeout.
+    pub(crate) fn park(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        mut req: Req<H>,
+        phase: Phase<H>,
+    ) -> Key {
+        req.phase = phase;
+        let linked = match core::mem::replace(&mut req.linked, Linked::None) {
+            Linked::Unarmed(lt) => Some(lt),
+            other => {
+                req.linked = other;
+                None
+            }
+        };
+        let ticking = if let Linked::Armed(lt) = req.linked { Some(lt) } else { None };
+        let key = st.reqs.insert(req);
+        if let Some(lt) = ticking.and_then(|k| st.reqs.get_mut(k)) {
+            lt.head = Some(key);
+        }
+        if let Some(lt) = linked {
+            let armed = self.arm_linked_timeout(ring, st, *lt, key);
+            if let Some(req) = st.reqs.get_mut(key) {
+                req.linked = Linked::Armed(armed);
+            }
+        }
+        key
+    }
+
+    /// Hands a request to a worker.
+    pub(crate) fn punt(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        if let Err(e) = self.find_file(st, &mut req) {
+            return self.complete(ring, st, req, Err(e), 0);
+        }
+        let class = self.class_of(&req);
+        if class == Class::Bounded
+            && let Some(n) = req.file.file().and_then(HostFile::number)
+            && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c)) = &req.cmd
+            && let Some((off, len)) = c.readahead_range()
+        {
+            // The disk starts while the hand-off is still under way.
+            self.host().readahead(n, off, len);
+        }
+        let key = self.park(ring, st, req, Phase::Queued);
+        if let Err(e) = self.iowq().queue(self, ring, key, class)
+            && let Some(req) = st.reqs.remove(key)
+        {
+            // io-wq.c `io_wq_enqueue`: no worker could be made, the work is cancelled.
+            let _ = e;
+            self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+        }
+    }
+
+    fn class_of(&self, req: &Req<H>) -> Class {
+        let direct_open =
+            matches!(&req.cmd, Some(Cmd::Openat(o) | Cmd::Openat2(o)) if o.is_direct());
+        if direct_open && self.host().may_hold_posix_locks() {
+            return Class::Private;
+        }
+        match req.file.file() {
+            Some(f) if f.number().is_none() => Class::Private,
+            Some(f) if f.kind() == FileKind::Regular => Class::Bounded,
+            _ => Class::Unbounded,
+        }
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// Issues a request that works on the ring itself, under its lock.
+    fn issue_ring_op(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        match &req.cmd {
+            Some(Cmd::PollAdd(_)) => self.issue_poll_add(ring, st, req),
+            Some(Cmd::PollRemove(_)) => self.issue_poll_remove(ring, st, req),
+            Some(Cmd::Timeout(_)) => self.issue_timeout(ring, st, req),
+            Some(Cmd::TimeoutRemove(_)) => self.issue_timeout_remove(ring, st, req),
+            Some(Cmd::AsyncCancel(_)) => self.issue_async_cancel(ring, st, req),
+            Some(Cmd::FilesUpdate(_)) => self.issue_files_update(ring, st, req),
+            Some(Cmd::Close(c)) => {
+                let slot = c.slot().unwrap_or(u32::MAX);
+                let res = self.close_direct(ring, st, slot).map(|()| 0);
+                self.complete(ring, st, req, res, 0);
+            }
+            // A linked timeout never starts on its own: prep refuses one without a predecessor.
+            _ => self.complete(ring, st, req, Err(Errno::EINVAL), 0),
+        }
+    }
+}
+
+/// The number to use on this thread and what kind of file it is. `Ok(None)`: no number in the app
+/// table, so only a private worker can do it.
+#[inline]
+fn locate<H: Host>(st: &State<H>, req: &Req<H>) -> Result<Option<(i32, Option<FileKind>)>, Errno> {
+    if !req.def().needs_file {
+        return Ok(Some((req.fd, None)));
+    }
+    let file = match &req.file {
+        ReqFile::None if req.flags.contains(SqeFlags::FIXED_FILE) => {
+            // The node is borrowed under the ring's lock: no reference is taken or dropped.
+            &st.files.as_ref().and_then(|t| t.get(req.fd)).ok_or(Errno::EBADF)?.file
+        }
+        ReqFile::None => return Ok(Some((req.fd, None))),
+        ReqFile::Held(f) => f,
+        ReqFile::Node(n) => &n.file,
+    };
+    Ok(file.number().map(|n| (n, Some(file.kind()))))
+}
+
+fn is_ring_op<H: Host>(req: &Req<H>) -> bool {
+    match &req.cmd {
+        Some(Cmd::Close(c)) => c.slot().is_some(),
+        _ => req.def().ring_op,
+    }
+}
+
+/// Takes a LINK_TIMEOUT that directly follows out of the chain and onto its request.
+fn detach_linked_timeout<H: Host>(req: &mut Req<H>) {
+    if !req.next.as_ref().is_some_and(|n| matches!(n.cmd, Some(Cmd::LinkTimeout(_)))) {
+        return;
+    }
+    if let Some(mut lt) = req.next.take() {
+        req.next = lt.next.take();
+        req.linked = Linked::Unarmed(lt);
+    }
+}
+
+/// What a foreign thread does when it cannot post: tells the owner that there is work.
+pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &State<H>) {
+    if st.unmapped {
+        return;
+    }
+    if ring.setup.contains(Setup::TASKRUN_FLAG) {
+        ring.sq().set_flags(ringer_uapi::flags::SqRing::TASKRUN);
+    }
+    ring.mem.signal();
+}

@@ -1,0 +1,4 @@
+//! What a ring holds for its requests: registered files and buffers, and the register calls.
+pub mod filetable;
+pub mod register;
+pub mod rsrc;

@@ -1,0 +1,531 @@
+//! `io_uring_register(2)`: one function an operation.
+//!
+//! Order of checks: 6.18 io_uring/register.c `__io_uring_register` and what it calls in rsrc.c,
+//! filetable.c, eventfd.c. What is not carried out answers `EINVAL`, as a kernel before it.
+
+use super::filetable::{FileNode, FileTable};
+use super::rsrc::BufTable;
+use crate::engine::Engine;
+use crate::host::{Host, Iovec};
+use crate::opcode::{OPDEFS, Support};
+use crate::ring::{Ring, State};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use ringer_uapi::bytes::{all_zero, i32_at, put_u32, u32_at, u64_at};
+use ringer_uapi::flags::Setup;
+use ringer_uapi::{
+    Errno, FILE_EMPTY, FILE_SKIP, FIXED_FILES_MAX, OP_COUNT, REG_BUFFERS_MAX, REGISTER_COUNT,
+};
+
+const RSRC_SPARSE: u32 = 1;
+const USE_REGISTERED_RING: u32 = 1 << 31;
+
+/// `IORING_REGISTER_*`.
+mod op {
+    pub(super) const BUFFERS: u32 = 0;
+    pub(super) const UNREGISTER_BUFFERS: u32 = 1;
+    pub(super) const FILES: u32 = 2;
+    pub(super) const UNREGISTER_FILES: u32 = 3;
+    pub(super) const EVENTFD: u32 = 4;
+    pub(super) const UNREGISTER_EVENTFD: u32 = 5;
+    pub(super) const FILES_UPDATE: u32 = 6;
+    pub(super) const EVENTFD_ASYNC: u32 = 7;
+    pub(super) const PROBE: u32 = 8;
+    pub(super) const ENABLE_RINGS: u32 = 12;
+    pub(super) const FILES2: u32 = 13;
+    pub(super) const FILES_UPDATE2: u32 = 14;
+    pub(super) const BUFFERS2: u32 = 15;
+    pub(super) const BUFFERS_UPDATE: u32 = 16;
+    pub(super) const IOWQ_MAX_WORKERS: u32 = 19;
+    pub(super) const FILE_ALLOC_RANGE: u32 = 25;
+}
+
+/// `struct io_uring_rsrc_register`.
+struct RsrcRegister {
+    nr: u32,
+    data: u64,
+    tags: u64,
+}
+
+/// `struct io_uring_rsrc_update2`.
+struct RsrcUpdate {
+    offset: u32,
+    nr: u32,
+    data: u64,
+    tags: u64,
+}
+
+impl<H: Host> Engine<H> {
+    /// `io_uring_register(2)`.
+    ///
+    /// # Errors
+    /// `EINVAL` unknown operation; `EBADF`, `EOPNOTSUPP` descriptor; `EEXIST` wrong thread on a
+    /// SINGLE_ISSUER ring; else the operation's.
+    pub fn register(&self, fd: i32, opcode: u32, arg: u64, nr: u32) -> Result<usize, Errno> {
+        if opcode & !USE_REGISTERED_RING >= REGISTER_COUNT || opcode & USE_REGISTERED_RING != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let ring = self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)?;
+        ring.active.fetch_add(1, AcqRel);
+        let r = self.register_on(&ring, opcode, arg, nr);
+        ring.active.fetch_sub(1, Release);
+        r.map(|n| n as usize)
+    }
+
+    fn register_on(
+        &self,
+        ring: &Arc<Ring<H>>,
+        opcode: u32,
+        arg: u64,
+        nr: u32,
+    ) -> Result<u32, Errno> {
+        let mut st = ring.state.lock();
+        if ring.setup.contains(Setup::SINGLE_ISSUER) {
+            self.check_issuer(ring)?;
+        }
+        let st = &mut *st;
+        st.may_post = true;
+        let done = match opcode {
+            op::BUFFERS => need(arg).and_then(|()| self.register_buffers(st, arg, nr, 0)),
+            op::UNREGISTER_BUFFERS => none(arg, nr).and_then(|()| self.drop_buffers(ring, st)),
+            op::FILES => need(arg).and_then(|()| self.register_files(st, arg, nr, 0)),
+            op::UNREGISTER_FILES => none(arg, nr).and_then(|()| self.unregister_files(ring, st)),
+            op::EVENTFD => self.register_eventfd(st, arg, nr, false),
+            op::EVENTFD_ASYNC => self.register_eventfd(st, arg, nr, true),
+            op::UNREGISTER_EVENTFD => {
+                none(arg, nr).and_then(|()| st.eventfd.take().map(|_| 0).ok_or(Errno::ENXIO))
+            }
+            op::FILES_UPDATE => self.register_files_update(ring, st, arg, nr),
+            op::PROBE => self.register_probe(arg, nr),
+            op::ENABLE_RINGS => none(arg, nr).and_then(|()| self.enable(ring)),
+            op::FILES2 => self
+                .rsrc_register(arg, nr)
+                .and_then(|r| self.register_files(st, r.data, r.nr, r.tags)),
+            op::FILES_UPDATE2 => self.rsrc_update(arg, nr).and_then(|u| {
+                u.offset.checked_add(u.nr).ok_or(Errno::EOVERFLOW)?;
+                self.files_update(ring, st, (u.offset, u.nr), u.data, u.tags)
+            }),
+            op::BUFFERS2 => self
+                .rsrc_register(arg, nr)
+                .and_then(|r| self.register_buffers(st, r.data, r.nr, r.tags)),
+            op::BUFFERS_UPDATE => {
+                self.rsrc_update(arg, nr).and_then(|u| self.buffers_update(ring, st, &u))
+            }
+            op::IOWQ_MAX_WORKERS => self.iowq_max_workers(arg, nr),
+            op::FILE_ALLOC_RANGE => self.file_alloc_range(st, arg, nr),
+            _ => Err(Errno::EINVAL),
+        };
+        self.commit(ring, st);
+        done
+    }
+
+    fn enable(&self, ring: &Ring<H>) -> Result<u32, Errno> {
+        if !ring.disabled.load(Acquire) {
+            return Err(Errno::EBADFD);
+        }
+        if ring.setup.contains(Setup::SINGLE_ISSUER) {
+            let _ = ring.issuer.compare_exchange(0, self.host().tid(), Relaxed, Relaxed);
+        }
+        ring.disabled.store(false, Release);
+        if let Some(sp) = &ring.sqpoll {
+            sp.kick(self.host());
+        }
+        Ok(0)
+    }
+
+    // --- files ---------------------------------------------------------------------------------
+
+    fn rsrc_register(&self, arg: u64, size: u32) -> Result<RsrcRegister, Errno> {
+        if size != 32 {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = [0u8; 32];
+        self.host().copy_in(arg, &mut b)?;
+        let (nr, flags, resv2) = (u32_at(&b, 0), u32_at(&b, 4), u64_at(&b, 8));
+        let (data, tags) = (u64_at(&b, 16), u64_at(&b, 24));
+        if nr == 0 || resv2 != 0 || flags & !RSRC_SPARSE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if flags & RSRC_SPARSE != 0 && data != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(RsrcRegister { nr, data, tags })
+    }
+
+    fn rsrc_update(&self, arg: u64, size: u32) -> Result<RsrcUpdate, Errno> {
+        if size != 32 {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = [0u8; 32];
+        self.host().copy_in(arg, &mut b)?;
+        let u = RsrcUpdate {
+            offset: u32_at(&b, 0),
+            nr: u32_at(&b, 24),
+            data: u64_at(&b, 8),
+            tags: u64_at(&b, 16),
+        };
+        if u.nr == 0 || u32_at(&b, 4) != 0 || u32_at(&b, 28) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(u)
+    }
+
+    /// rsrc.c `io_sqe_files_register`. `data` 0 is a sparse table.
+    fn register_files(
+        &self,
+        st: &mut State<H>,
+        data: u64,
+        nr: u32,
+        tags: u64,
+    ) -> Result<u32, Errno> {
+        if st.files.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        if nr == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if nr > FIXED_FILES_MAX || u64::from(nr) > self.host().nofile() {
+            return Err(Errno::EMFILE);
+        }
+        let mut wanted: Vec<(i32, u64)> = Vec::with_capacity(nr as usize);
+        for i in 0..nr {
+            let tag = self.tag_at(tags, i)?;
+            let fd = if data == 0 { FILE_EMPTY } else { self.fd_at(data, i)? };
+            if fd == FILE_EMPTY && tag != 0 {
+                return Err(Errno::EINVAL);
+            }
+            if fd < FILE_EMPTY {
+                return Err(Errno::EBADF);
+            }
+            wanted.push((fd, tag));
+        }
+        let fds: Vec<i32> = wanted.iter().map(|w| w.0).filter(|&fd| fd != FILE_EMPTY).collect();
+        let mut files =
+            if fds.is_empty() { Vec::new() } else { self.host().adopt(&fds)? }.into_iter();
+        let slots = wanted
+            .iter()
+            .map(|&(fd, tag)| match fd {
+                FILE_EMPTY => None,
+                _ => files.next().map(|f| FileNode::new(f, tag)),
+            })
+            .collect();
+        st.files = Some(FileTable::new(slots));
+        Ok(0)
+    }
+
+    fn tag_at(&self, tags: u64, i: u32) -> Result<u64, Errno> {
+        if tags == 0 {
+            return Ok(0);
+        }
+        let mut b = [0u8; 8];
+        self.host().copy_in(tags.wrapping_add(8 * u64::from(i)), &mut b)?;
+        Ok(u64_at(&b, 0))
+    }
+
+    fn fd_at(&self, data: u64, i: u32) -> Result<i32, Errno> {
+        let mut b = [0u8; 4];
+        self.host().copy_in(data.wrapping_add(4 * u64::from(i)), &mut b)?;
+        Ok(i32_at(&b, 0))
+    }
+
+    fn unregister_files(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) -> Result<u32, Errno> {
+        let table = st.files.take().ok_or(Errno::ENXIO)?;
+        self.drop_files(ring, st, table);
+        Ok(0)
+    }
+
+    /// Lets a whole table go: files that no request uses are closed on return, in one batch.
+    pub(crate) fn drop_files(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, table: FileTable<H>) {
+        for node in table.into_nodes() {
+            self.put_node(ring, st, node);
+        }
+    }
+
+    fn register_files_update(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        arg: u64,
+        nr: u32,
+    ) -> Result<u32, Errno> {
+        if nr == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = [0u8; 16];
+        self.host().copy_in(arg, &mut b)?;
+        if u32_at(&b, 4) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let offset = u32_at(&b, 0);
+        offset.checked_add(nr).ok_or(Errno::EOVERFLOW)?;
+        self.files_update(ring, st, (offset, nr), u64_at(&b, 8), 0)
+    }
+
+    /// rsrc.c `__io_sqe_files_update`: slots processed, or the error of the first. A slot whose
+    /// new descriptor is bad has been emptied already.
+    pub(crate) fn files_update(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        (offset, nr): (u32, u32),
+        data: u64,
+        tags: u64,
+    ) -> Result<u32, Errno> {
+        let len = st.files.as_ref().ok_or(Errno::ENXIO)?.len();
+        if offset.checked_add(nr).is_none_or(|end| end > len) {
+            return Err(Errno::EINVAL);
+        }
+        for i in 0..nr {
+            if let Err(e) = self.update_slot(ring, st, offset + i, (data, tags, i)) {
+                return if i > 0 { Ok(i) } else { Err(e) };
+            }
+        }
+        Ok(nr)
+    }
+
+    fn update_slot(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        slot: u32,
+        (data, tags, i): (u64, u64, u32),
+    ) -> Result<(), Errno> {
+        let tag = self.tag_at(tags, i)?;
+        let fd = self.fd_at(data, i)?;
+        if (fd == FILE_SKIP || fd == FILE_EMPTY) && tag != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if fd == FILE_SKIP {
+            return Ok(());
+        }
+        let old = st.files.as_mut().ok_or(Errno::ENXIO)?.clear(slot)?;
+        if let Some(node) = old {
+            self.put_node(ring, st, node);
+        }
+        if fd == FILE_EMPTY {
+            return Ok(());
+        }
+        let file = self.adopt_one(fd)?;
+        let table = st.files.as_mut().ok_or(Errno::ENXIO)?;
+        table.install(slot, FileNode::new(file, tag)).map(|_| ())
+    }
+
+    fn adopt_one(&self, fd: i32) -> Result<H::File, Errno> {
+        if fd < 0 {
+            return Err(Errno::EBADF);
+        }
+        self.host().adopt(&[fd])?.pop().ok_or(Errno::EBADF)
+    }
+
+    /// FILES_UPDATE with ALLOC: a slot for each descriptor, written back into the array.
+    pub(crate) fn files_update_alloc(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        data: u64,
+        nr: u32,
+    ) -> Result<u32, Errno> {
+        if st.files.is_none() {
+            return Err(Errno::ENXIO);
+        }
+        for i in 0..nr {
+            if let Err(e) = self.alloc_slot(ring, st, data, i) {
+                return if i > 0 { Ok(i) } else { Err(e) };
+            }
+        }
+        Ok(nr)
+    }
+
+    fn alloc_slot(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        data: u64,
+        i: u32,
+    ) -> Result<(), Errno> {
+        let fd = self.fd_at(data, i)?;
+        let file = self.adopt_one(fd)?;
+        let slot = self.install_direct(ring, st, file, ringer_uapi::FILE_INDEX_ALLOC)?;
+        let at = data.wrapping_add(4 * u64::from(i));
+        if let Err(e) = self.host().copy_out(at, &slot.to_ne_bytes()) {
+            let _ = self.close_direct(ring, st, slot as u32);
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    /// Empties one slot (CLOSE of a direct descriptor; filetable.c `io_fixed_fd_remove`).
+    pub(crate) fn close_direct(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        slot: u32,
+    ) -> Result<(), Errno> {
+        let old = st.files.as_mut().ok_or(Errno::ENXIO)?.clear(slot)?;
+        let node = old.ok_or(Errno::EBADF)?;
+        self.put_node(ring, st, node);
+        Ok(())
+    }
+
+    fn file_alloc_range(&self, st: &mut State<H>, arg: u64, nr: u32) -> Result<u32, Errno> {
+        if arg == 0 || nr != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = [0u8; 16];
+        self.host().copy_in(arg, &mut b)?;
+        let (off, len, resv) = (u32_at(&b, 0), u32_at(&b, 4), u64_at(&b, 8));
+        off.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+        if resv != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let table = st.files.as_mut().ok_or(Errno::EINVAL)?;
+        table.set_range(off, len)?;
+        Ok(0)
+    }
+
+    // --- buffers -------------------------------------------------------------------------------
+
+    fn iovec_at(&self, data: u64, i: u32) -> Result<Iovec, Errno> {
+        if data == 0 {
+            return Ok(Iovec::default());
+        }
+        let mut b = [0u8; 16];
+        self.host().copy_in(data.wrapping_add(16 * u64::from(i)), &mut b)?;
+        Ok(Iovec { base: u64_at(&b, 0), len: u64_at(&b, 8) })
+    }
+
+    fn register_buffers(
+        &self,
+        st: &mut State<H>,
+        data: u64,
+        nr: u32,
+        tags: u64,
+    ) -> Result<u32, Errno> {
+        if st.bufs.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        if nr == 0 || nr > REG_BUFFERS_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let mut ranges = Vec::with_capacity(nr as usize);
+        let mut all_tags = Vec::with_capacity(nr as usize);
+        for i in 0..nr {
+            ranges.push(self.iovec_at(data, i)?);
+            all_tags.push(self.tag_at(tags, i)?);
+        }
+        st.bufs = Some(BufTable::new(self.host(), &ranges, &all_tags)?);
+        Ok(0)
+    }
+
+    fn drop_buffers(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) -> Result<u32, Errno> {
+        let table = st.bufs.take().ok_or(Errno::ENXIO)?;
+        for node in table.into_nodes() {
+            self.put_buf(ring, st, node);
+        }
+        Ok(0)
+    }
+
+    fn buffers_update(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        u: &RsrcUpdate,
+    ) -> Result<u32, Errno> {
+        let end = u.offset.checked_add(u.nr).ok_or(Errno::EOVERFLOW)?;
+        let len = st.bufs.as_ref().ok_or(Errno::ENXIO)?.len();
+        if end as usize > len {
+            return Err(Errno::EINVAL);
+        }
+        for i in 0..u.nr {
+            if let Err(e) = self.update_buffer(ring, st, u, i) {
+                return if i > 0 { Ok(i) } else { Err(e) };
+            }
+        }
+        Ok(u.nr)
+    }
+
+    fn update_buffer(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        u: &RsrcUpdate,
+        i: u32,
+    ) -> Result<(), Errno> {
+        let range = self.iovec_at(u.data, i)?;
+        let tag = self.tag_at(u.tags, i)?;
+        let table = st.bufs.as_mut().ok_or(Errno::ENXIO)?;
+        if let Some(node) = table.update(self.host(), (u.offset + i) as usize, range, tag)? {
+            self.put_buf(ring, st, node);
+        }
+        Ok(())
+    }
+
+    // --- the rest ------------------------------------------------------------------------------
+
+    fn register_eventfd(
+        &self,
+        st: &mut State<H>,
+        arg: u64,
+        nr: u32,
+        async_only: bool,
+    ) -> Result<u32, Errno> {
+        if nr != 1 {
+            return Err(Errno::EINVAL);
+        }
+        if st.eventfd.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let fd = self.fd_at(arg, 0)?;
+        self.host().check_eventfd(fd)?;
+        st.eventfd = Some((self.host().hold(fd)?, async_only));
+        Ok(0)
+    }
+
+    /// register.c `io_probe`.
+    fn register_probe(&self, arg: u64, nr: u32) -> Result<u32, Errno> {
+        if arg == 0 || nr > 256 {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = alloc::vec![0u8; 16 + 8 * nr as usize];
+        self.host().copy_in(arg, &mut b)?;
+        if !all_zero(&b) {
+            return Err(Errno::EINVAL);
+        }
+        let n = (nr as usize).min(OP_COUNT);
+        put_u32(&mut b, 0, (OP_COUNT as u32 - 1) | (n as u32) << 8);
+        for (i, def) in OPDEFS.iter().enumerate().take(n) {
+            let supported = u32::from(def.support != Support::None);
+            put_u32(&mut b, 16 + 8 * i, i as u32 | supported << 16);
+        }
+        self.host().copy_out(arg, &b)?;
+        Ok(0)
+    }
+
+    /// register.c `io_register_iowq_max_workers`: a query; limits are the engine's own.
+    fn iowq_max_workers(&self, arg: u64, nr: u32) -> Result<u32, Errno> {
+        if arg == 0 || nr != 2 {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = [0u8; 8];
+        self.host().copy_in(arg, &mut b)?;
+        if u32_at(&b, 0) > i32::MAX as u32 || u32_at(&b, 4) > i32::MAX as u32 {
+            return Err(Errno::EINVAL);
+        }
+        let (bounded, unbounded) = self.iowq().limits(self.host());
+        put_u32(&mut b, 0, bounded);
+        put_u32(&mut b, 4, unbounded);
+        self.host().copy_out(arg, &b)?;
+        Ok(0)
+    }
+}
+
+/// An argument that must be there.
+fn need(arg: u64) -> Result<(), Errno> {
+    if arg == 0 { Err(Errno::EFAULT) } else { Ok(()) }
+}
+
+/// An operation that takes no argument.
+fn none(arg: u64, nr: u32) -> Result<(), Errno> {
+    if arg != 0 || nr != 0 { Err(Errno::EINVAL) } else { Ok(()) }
+}

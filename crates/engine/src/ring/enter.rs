@@ -1,0 +1,189 @@
+//! `io_uring_enter(2)`: submit, then wait.
+//!
+//! Order of checks and what is returned: 6.18 io_uring.c `SYSCALL_DEFINE6(io_uring_enter)`,
+//! `io_get_ext_arg`.
+
+use super::wait::WaitArg;
+use super::{Ring, State};
+use crate::engine::Engine;
+use crate::host::{Clock, Host, HostRing};
+use crate::stats;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use ringer_uapi::Errno;
+use ringer_uapi::bytes::{i64_at, u32_at, u64_at};
+use ringer_uapi::flags::{Enter, Setup};
+
+/// `sizeof(sigset_t)` in the kernel \[bytes\].
+const SIGSET_SIZE: u64 = 8;
+/// `sizeof(struct io_uring_getevents_arg)` \[bytes\].
+const GETEVENTS_ARG_SIZE: u64 = 24;
+
+/// Counts a call in a ring, so that teardown waits for it.
+struct Active<'a, H: Host>(&'a Ring<H>);
+
+impl<'a, H: Host> Active<'a, H> {
+    fn new(ring: &'a Ring<H>) -> Self {
+        ring.active.fetch_add(1, AcqRel);
+        Self(ring)
+    }
+}
+
+impl<H: Host> Drop for Active<'_, H> {
+    fn drop(&mut self) {
+        // Release: everything this call did to the pages comes before teardown's look at the count.
+        self.0.active.fetch_sub(1, Release);
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// `io_uring_enter(2)`. Returns the number of entries consumed, or 0 after a mere wait.
+    ///
+    /// # Errors
+    /// `EINVAL` unknown flags or wrong argument size; `EBADF`, `EOPNOTSUPP`; `EBADFD` disabled ring;
+    /// `EEXIST` wrong thread on a SINGLE_ISSUER ring; `EOWNERDEAD` SQ thread gone; of the wait, if
+    /// nothing was submitted: `ETIME`, `EINTR`, `EFAULT`, `EINVAL`.
+    pub fn enter(
+        &self,
+        fd: i32,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        argp: u64,
+        argsz: u64,
+    ) -> Result<usize, Errno> {
+        let flags = Enter::from_bits(flags).ok_or(Errno::EINVAL)?;
+        if flags.contains(Enter::REGISTERED_RING) {
+            // No ring can be registered yet: a thread without a table.
+            return Err(Errno::EINVAL);
+        }
+        let ring = self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)?;
+        let _active = Active::new(&ring);
+        stats::add(self.host().counters(), stats::ENTERS, 1);
+        if ring.disabled.load(Acquire) {
+            return Err(Errno::EBADFD);
+        }
+        let submitted = if let Some(sqpoll) = &ring.sqpoll {
+            sqpoll.enter(self, &ring, flags)?;
+            to_submit
+        } else if to_submit > 0 {
+            self.claim_issuer(&ring)?;
+            let n = self.submit_locked(&ring, to_submit, flags);
+            if n != to_submit {
+                return Ok(n as usize);
+            }
+            n
+        } else {
+            0
+        };
+        if !flags.contains(Enter::GETEVENTS) {
+            return Ok(submitted as usize);
+        }
+        if ring.setup.contains(Setup::DEFER_TASKRUN) {
+            self.check_issuer(&ring)?;
+        }
+        let waited = self
+            .wait_arg(flags, argp, argsz)
+            .and_then(|arg| self.wait_cq(&ring, self.effective_min(&ring, min_complete), arg));
+        let st = ring.state.lock();
+        let ready = ring.cq_ready(&st);
+        if ready == 0 {
+            ring.mem.drain();
+        }
+        drop(st);
+        match waited {
+            _ if submitted > 0 => Ok(submitted as usize),
+            Ok(()) => Ok(0),
+            Err(Errno::ETIME | Errno::EINTR) if ready > 0 => Ok(0),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// On an IOPOLL ring the wait polls and returns when nothing is in flight (spec 3.25).
+    fn effective_min(&self, ring: &Ring<H>, min: u32) -> u32 {
+        if !ring.setup.contains(Setup::IOPOLL) {
+            return min;
+        }
+        let st = ring.state.lock();
+        let in_flight = st.reqs.len() as u32;
+        min.min(in_flight + ring.cq_ready(&st))
+    }
+
+    fn submit_locked(&self, ring: &Arc<Ring<H>>, n: u32, _flags: Enter) -> u32 {
+        let mut st = ring.state.lock();
+        st.may_post = true;
+        let taken = self.submit(ring, &mut st, n);
+        self.run_and_commit(ring, &mut st);
+        taken
+    }
+
+    fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if !st.ready.is_empty() {
+            self.run_ready(ring, st);
+        }
+        self.commit(ring, st);
+    }
+
+    /// SINGLE_ISSUER: the first submitter, or the one who enabled the ring, owns it.
+    pub(crate) fn claim_issuer(&self, ring: &Ring<H>) -> Result<(), Errno> {
+        if !ring.setup.contains(Setup::SINGLE_ISSUER) {
+            return Ok(());
+        }
+        self.check_issuer(ring)
+    }
+
+    /// Whether the calling thread owns the ring.
+    pub(crate) fn check_issuer(&self, ring: &Ring<H>) -> Result<(), Errno> {
+        let owner = ring.issuer.load(Relaxed);
+        if owner == 0 || owner == self.host().tid() { Ok(()) } else { Err(Errno::EEXIST) }
+    }
+
+    fn wait_arg(&self, flags: Enter, argp: u64, argsz: u64) -> Result<WaitArg, Errno> {
+        if !flags.contains(Enter::EXT_ARG) {
+            return self.with_mask(WaitArg::default(), argp, argsz);
+        }
+        if flags.contains(Enter::EXT_ARG_REG) {
+            // No wait region can be registered yet.
+            return Err(Errno::EINVAL);
+        }
+        if argsz != GETEVENTS_ARG_SIZE {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = [0u8; GETEVENTS_ARG_SIZE as usize];
+        self.host().copy_in(argp, &mut b)?;
+        let (sigmask, sigmask_sz) = (u64_at(&b, 0), u32_at(&b, 8));
+        let (min_wait_usec, ts) = (u32_at(&b, 12), u64_at(&b, 16));
+        let mut arg = WaitArg::default();
+        if ts != 0 {
+            arg.deadline = Some(self.deadline(ts, flags.contains(Enter::ABS_TIMER))?);
+        }
+        if min_wait_usec != 0 {
+            arg.min_wait = Some(u64::from(min_wait_usec) * 1000);
+        }
+        self.with_mask(arg, sigmask, u64::from(sigmask_sz))
+    }
+
+    fn with_mask(&self, mut arg: WaitArg, addr: u64, size: u64) -> Result<WaitArg, Errno> {
+        if addr != 0 {
+            if size != SIGSET_SIZE {
+                return Err(Errno::EINVAL);
+            }
+            let mut b = [0u8; 8];
+            self.host().copy_in(addr, &mut b)?;
+            arg.mask = Some(u64_at(&b, 0));
+        }
+        Ok(arg)
+    }
+
+    /// A wait's timespec as a deadline on CLOCK_MONOTONIC \[ns\]. Negative times have passed.
+    fn deadline(&self, addr: u64, abs: bool) -> Result<u64, Errno> {
+        let mut b = [0u8; 16];
+        self.host().copy_in(addr, &mut b)?;
+        let (sec, nsec) = (i64_at(&b, 0), i64_at(&b, 8));
+        let ns = sec.saturating_mul(1_000_000_000).saturating_add(nsec).max(0) as u64;
+        if abs {
+            return Ok(ns);
+        }
+        Ok(self.host().now(Clock::Monotonic).saturating_add(ns))
+    }
+}

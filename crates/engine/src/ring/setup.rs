@@ -1,0 +1,177 @@
+//! `io_uring_setup(2)`: check, size, make memory, start the submission thread, install.
+//!
+//! Order of checks: 6.18 io_uring.c `io_uring_setup`, `io_uring_sanitise_params`,
+//! `io_uring_fill_params`, then `io_sq_offload_create`.
+
+use super::{Ring, SqPoll, State};
+use crate::engine::Engine;
+use crate::host::{Host, HostRing, RingSpec};
+use crate::stats;
+use crate::sync::mutex;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use ringer_ring::Geometry;
+use ringer_uapi::flags::{Features, Setup};
+use ringer_uapi::{CQ_ENTRIES_MAX, Errno, Params, SQ_ENTRIES_MAX};
+
+/// What is not carried out yet and refused as a kernel before it would.
+const REFUSED: Setup = Setup::REGISTERED_FD_ONLY.union(Setup::CQE_MIXED);
+
+/// What is reported: 6.18's set without what is refused (registered rings, bundles, attributes).
+const FEATURES: Features = Features::all()
+    .difference(Features::REG_REG_RING)
+    .difference(Features::RECVSEND_BUNDLE)
+    .difference(Features::RW_ATTR);
+
+fn check_flags(f: Setup) -> Result<(), Errno> {
+    let has = |x| f.contains(x);
+    let taskrun = Setup::COOP_TASKRUN | Setup::TASKRUN_FLAG | Setup::DEFER_TASKRUN;
+    let wrong = f.intersects(REFUSED)
+        || has(Setup::SQPOLL) && f.intersects(taskrun)
+        || has(Setup::TASKRUN_FLAG) && !f.intersects(Setup::COOP_TASKRUN | Setup::DEFER_TASKRUN)
+        || has(Setup::HYBRID_IOPOLL) && !has(Setup::IOPOLL)
+        || has(Setup::DEFER_TASKRUN) && !has(Setup::SINGLE_ISSUER);
+    if wrong { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Entry counts as powers of two.
+fn sizes(entries: u32, p: &Params, f: Setup) -> Result<(u32, u32), Errno> {
+    let clamp = f.contains(Setup::CLAMP);
+    let bound = |n: u32, max: u32| match n {
+        0 => Err(Errno::EINVAL),
+        n if n > max && !clamp => Err(Errno::EINVAL),
+        n => Ok(n.min(max).next_power_of_two()),
+    };
+    let sq = bound(entries, SQ_ENTRIES_MAX)?;
+    if !f.contains(Setup::CQSIZE) {
+        return Ok((sq, 2 * sq));
+    }
+    let cq = bound(p.cq_entries, CQ_ENTRIES_MAX)?;
+    if cq < sq { Err(Errno::EINVAL) } else { Ok((sq, cq)) }
+}
+
+impl<H: Host> Engine<H> {
+    /// `io_uring_setup(2)`; `params` is the user address of `struct io_uring_params`. Returns the
+    /// descriptor.
+    ///
+    /// # Errors
+    /// `EFAULT` params or user memory; `EINVAL` reserved fields, flags, sizes, alignment, CPU;
+    /// `ENXIO` bad `wq_fd`; `ENOMEM`, `EMFILE`, `ENFILE`.
+    pub fn setup(&self, entries: u32, params: u64) -> Result<usize, Errno> {
+        let mut bytes = [0u8; Params::SIZE];
+        self.host().copy_in(params, &mut bytes)?;
+        let mut p = Params::from_bytes(&bytes);
+        if p.resv != [0; 3] {
+            return Err(Errno::EINVAL);
+        }
+        let flags = Setup::from_bits(p.flags).ok_or(Errno::EINVAL)?;
+        check_flags(flags)?;
+        let (sq, cq) = sizes(entries, &p, flags)?;
+        let user_memory =
+            flags.contains(Setup::NO_MMAP).then_some((p.cq_off.user_addr, p.sq_off.user_addr));
+        check_user_memory(user_memory)?;
+        let geometry = Geometry::new(
+            sq,
+            cq,
+            flags.contains(Setup::SQE128),
+            flags.contains(Setup::CQE32),
+            !flags.contains(Setup::NO_SQARRAY),
+        );
+        let sqpoll = self.check_sqpoll(flags, &p)?;
+        let id = self.reserve_ring()?;
+        let spec = RingSpec { id, geometry, user_memory };
+        let fd = self.make(flags, &spec, sqpoll, (params, &mut p)).inspect_err(|_| {
+            self.forget_ring(id);
+        })?;
+        let counters = self.host().counters();
+        stats::add(counters, stats::RINGS, 1);
+        stats::or(counters, stats::SETUP_FLAGS, u64::from(flags.bits()));
+        Ok(fd as usize)
+    }
+
+    /// Makes and installs a ring whose parameters were checked.
+    fn make(
+        &self,
+        flags: Setup,
+        spec: &RingSpec,
+        sqpoll: Option<SqPoll<H>>,
+        (addr, p): (u64, &mut Params),
+    ) -> Result<i32, Errno> {
+        let geo = spec.geometry;
+        let ring = Arc::new(Ring {
+            id: spec.id,
+            setup: flags,
+            geo,
+            mem: self.host().ring_create(spec)?,
+            state: mutex(State::new()),
+            wait_seq: AtomicU32::new(0),
+            active: AtomicU32::new(0),
+            issuer: AtomicU32::new(0),
+            disabled: AtomicBool::new(flags.contains(Setup::R_DISABLED)),
+            sqpoll: sqpoll.map(Arc::new),
+            user_memory: spec.user_memory.is_some(),
+        });
+        ring.sq().init();
+        ring.cq().init();
+        if flags.contains(Setup::SINGLE_ISSUER) && !flags.contains(Setup::R_DISABLED) {
+            ring.issuer.store(self.host().tid(), Relaxed);
+        }
+        p.sq_entries = geo.sq_entries;
+        p.cq_entries = geo.cq_entries;
+        p.features = FEATURES.bits();
+        p.sq_off = geo.sq_offsets();
+        p.cq_off = geo.cq_offsets();
+        if let Some((rings, sqes)) = spec.user_memory {
+            p.cq_off.user_addr = rings;
+            p.sq_off.user_addr = sqes;
+        }
+        // io_uring_create: the parameters are written back before the descriptor exists.
+        self.host().copy_out(addr, &p.to_bytes())?;
+        if let Some(sp) = &ring.sqpoll {
+            sp.start(self, &ring)?;
+        }
+        self.publish_ring(ring.clone());
+        self.host().ring_install(&ring.mem).inspect_err(|_| self.abandon(&ring))
+    }
+
+    fn check_sqpoll(&self, flags: Setup, p: &Params) -> Result<Option<SqPoll<H>>, Errno> {
+        if flags.contains(Setup::ATTACH_WQ) {
+            // io_sq_offload_create: not a descriptor ENXIO, not a ring EINVAL.
+            match self.host().ring_of(p.wq_fd as i32) {
+                Err(Errno::EBADF) => return Err(Errno::ENXIO),
+                Err(_) => return Err(Errno::EINVAL),
+                Ok(id) => {
+                    let target = self.ring(id).ok_or(Errno::EINVAL)?;
+                    if flags.contains(Setup::SQPOLL) && target.sqpoll.is_none() {
+                        return Err(Errno::EINVAL);
+                    }
+                }
+            }
+        }
+        if !flags.contains(Setup::SQPOLL) {
+            let stray = flags.contains(Setup::SQ_AFF);
+            return if stray { Err(Errno::EINVAL) } else { Ok(None) };
+        }
+        let cpu = flags.contains(Setup::SQ_AFF).then_some(p.sq_thread_cpu);
+        if let Some(c) = cpu
+            && !self.host().cpu_allowed(c)
+        {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Some(SqPoll::new(p.sq_thread_idle, cpu)))
+    }
+}
+
+/// memmap.c `io_create_region`: addresses are page-aligned and not NULL.
+fn check_user_memory(addrs: Option<(u64, u64)>) -> Result<(), Errno> {
+    let Some((rings, sqes)) = addrs else { return Ok(()) };
+    for a in [rings, sqes] {
+        if a == 0 {
+            return Err(Errno::EFAULT);
+        }
+        if !a.is_multiple_of(4096) {
+            return Err(Errno::EINVAL);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Submission: from SQ entries to started requests.
+//!
+//! ```text
+//!  tail (theirs) -> index array -> SQE copy -> checks, prep -> single: start
+//!                                                           -> chain: gather to its end, start head
+//! ```
+//!
+//! Order of checks: 6.18 io_uring.c `io_init_req`, `io_submit_sqe`, `io_submit_sqes`.
+
+use super::{Ring, State};
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::opcode::{Cmd, PrepCx, opdef};
+use crate::request::{Linked, Phase, Req, ReqFile};
+use crate::stats;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use ringer_uapi::flags::{Setup, SqeFlags};
+use ringer_uapi::{Errno, Sqe};
+
+/// Whether the batch goes on after an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Batch {
+    GoOn,
+    Stop,
+}
+
+impl<H: Host> Engine<H> {
+    /// Takes up to `n` entries. Returns how many were consumed.
+    pub(crate) fn submit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, n: u32) -> u32 {
+        let sq = ring.sq();
+        let queued = sq.tail().wrapping_sub(st.sq_head).min(ring.geo.sq_entries);
+        let left = queued.min(n);
+        let mut chain: Vec<Req<H>> = Vec::new();
+        let mut taken = 0;
+        while taken < left {
+            let index = sq.index(st.sq_head);
+            st.sq_head = st.sq_head.wrapping_add(1);
+            let Some(index) = index else {
+                sq.count_dropped();
+                break;
+            };
+            taken += 1;
+            let sqe = sq.sqe(index);
+            if self.submit_one(ring, st, &sqe, &mut chain) == Batch::Stop
+                && !ring.setup.contains(Setup::SUBMIT_ALL)
+            {
+                break;
+            }
+        }
+        // An open link on the last entry joins nothing.
+        if !chain.is_empty() {
+            self.start_chain(ring, st, chain);
+        }
+        sq.publish_head(st.sq_head);
+        taken
+    }
+
+    #[inline]
+    fn submit_one(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+        chain: &mut Vec<Req<H>>,
+    ) -> Batch {
+        let req = self.prep_req(ring, st, sqe, chain.last());
+        let failed = req.failed;
+        if chain.is_empty() && !req.links() {
+            if failed.is_some() {
+                self.fail_chain(ring, st, req);
+                return Batch::Stop;
+            }
+            self.start_or_drain(ring, st, req);
+            return Batch::GoOn;
+        }
+        let ends = !req.links();
+        chain.push(req);
+        if !ends {
+            return Batch::GoOn;
+        }
+        self.start_chain(ring, st, core::mem::take(chain));
+        if failed.is_some() { Batch::Stop } else { Batch::GoOn }
+    }
+
+    /// Links the members and starts the head, or fails them all.
+    fn start_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut chain: Vec<Req<H>>) {
+        let failed = chain.iter().any(|r| r.failed.is_some());
+        let drains = chain.iter().any(|r| r.flags.contains(SqeFlags::IO_DRAIN));
+        let mut next = None;
+        while let Some(mut req) = chain.pop() {
+            req.next = next.take();
+            next = Some(Box::new(req));
+        }
+        let Some(mut head) = next else { return };
+        if failed {
+            return self.fail_chain(ring, st, *head);
+        }
+        if drains {
+            head.flags |= SqeFlags::IO_DRAIN;
+        }
+        self.start_or_drain(ring, st, *head);
+    }
+
+    #[inline]
+    fn start_or_drain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        let waits =
+            !st.drained.is_empty() || req.flags.contains(SqeFlags::IO_DRAIN) && !st.reqs.is_empty();
+        if waits {
+            st.drained.push_back(Box::new(req));
+            return;
+        }
+        self.start(ring, st, req);
+        if !st.ready.is_empty() {
+            self.run_ready(ring, st);
+        }
+    }
+
+    /// Makes a request of an entry. A submission error is left in `failed`.
+    #[inline]
+    fn prep_req(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+        before: Option<&Req<H>>,
+    ) -> Req<H> {
+        let (cmd, failed) = match self.checked_prep(ring, st, sqe, before) {
+            Ok(cmd) => (Some(cmd), None),
+            Err(e) => (None, Some(e)),
+        };
+        if let Some(w) = self.host().counters() {
+            stats::add(Some(w), stats::REQUESTS + (sqe.opcode & 63) as usize, 1);
+        }
+        let buf = match &cmd {
+            Some(Cmd::ReadFixed(_) | Cmd::WriteFixed(_)) => {
+                st.bufs.as_ref().and_then(|b| b.get(sqe.buf_index)).cloned()
+            }
+            _ => None,
+        };
+        Req {
+            user_data: sqe.user_data,
+            opcode: sqe.opcode.min(63),
+            flags: SqeFlags::from_bits_truncate(sqe.flags),
+            fd: sqe.fd,
+            cmd,
+            file: ReqFile::None,
+            buf,
+            next: None,
+            failed,
+            linked: Linked::None,
+            phase: Phase::Fresh,
+            head: None,
+            shots: 0,
+        }
+    }
+
+    #[inline]
+    fn checked_prep(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+        before: Option<&Req<H>>,
+    ) -> Result<Cmd, Errno> {
+        let def = opdef(sqe.opcode).ok_or(Errno::EINVAL)?;
+        let flags = SqeFlags::from_bits(sqe.flags).ok_or(Errno::EINVAL)?;
+        if sqe.flags != 0 {
+            check_flags(st, flags, def.buffer_select)?;
+        }
+        if sqe.ioprio != 0 && !def.ioprio {
+            return Err(Errno::EINVAL);
+        }
+        if ring.setup.contains(Setup::IOPOLL) && !def.iopoll {
+            return Err(Errno::EINVAL);
+        }
+        if sqe.personality != 0 {
+            // No personality can be registered yet, so none is valid.
+            return Err(Errno::EINVAL);
+        }
+        let after_link =
+            before.is_some_and(|b| b.links() && !matches!(b.cmd, Some(Cmd::LinkTimeout(_))));
+        let cx = PrepCx {
+            host: self.host(),
+            setup: ring.setup,
+            bufs: st.bufs.as_ref(),
+            flags,
+            file_slots: st.files.as_ref().map(|t| t.len()),
+            after_link,
+        };
+        Cmd::prep(&cx, sqe)
+    }
+}
+
+fn check_flags<H: Host>(st: &mut State<H>, flags: SqeFlags, selects: bool) -> Result<(), Errno> {
+    if flags.contains(SqeFlags::BUFFER_SELECT) && !selects {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
+        st.drain_off = true;
+    }
+    if flags.contains(SqeFlags::IO_DRAIN) && st.drain_off {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! The end of a ring: after its last descriptor and its last mapping.
+//!
+//! ```text
+//!  last descriptor gone -> somebody maps it? -> try again on a tick
+//!                          nobody: cancel all -> workers done? -> polled I/O -> buffers -> files
+//! ```
+//!
+//! The order is the kernel's (6.18 io_uring.c `io_ring_exit_work`, `io_ring_ctx_free`), visible as
+//! tag CQEs in memory the caller gave. What it does not do: notice the last close (the host does).
+
+use super::{Ring, State};
+use crate::engine::Engine;
+use crate::host::{Host, HostRing, RingId};
+use crate::request::Phase;
+use crate::slab::Key;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering::Acquire;
+use ringer_uapi::Errno;
+
+impl<H: Host> Engine<H> {
+    /// The host saw the ring's last descriptor go. True: the ring is torn down. False: something
+    /// still maps it or runs in it; call again on a tick.
+    pub fn ring_closed(&self, id: RingId) -> bool {
+        let Some(ring) = self.ring(id) else { return true };
+        // Acquire: pairs with the Release of a leaving call.
+        if ring.active.load(Acquire) > 0 {
+            return false;
+        }
+        let mut st = ring.state.lock();
+        if !st.dying {
+            if !ring.user_memory {
+                if ring.mem.still_mapped() {
+                    return false;
+                }
+                st.unmapped = true;
+            }
+            self.start_dying(&ring, &mut st);
+        }
+        if st.running > 0 {
+            // They were interrupted; one that began its call in between is interrupted again.
+            self.interrupt_running(&ring, &mut st);
+            return false;
+        }
+        self.finish_dying(&ring, &mut st);
+        drop(st);
+        self.forget_ring(id);
+        true
+    }
+
+    /// A ring whose installation failed.
+    pub(crate) fn abandon(&self, ring: &Arc<Ring<H>>) {
+        let mut st = ring.state.lock();
+        st.unmapped = !ring.user_memory;
+        self.start_dying(ring, &mut st);
+        self.finish_dying(ring, &mut st);
+        drop(st);
+        self.forget_ring(ring.id);
+    }
+
+    fn start_dying(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        st.dying = true;
+        st.may_post = true;
+        if let Some(sp) = &ring.sqpoll {
+            sp.stop(self.host());
+        }
+        let keys: Vec<Key> =
+            st.reqs.iter().filter(|(_, r)| r.head.is_none()).map(|(k, _)| k).collect();
+        for key in keys {
+            self.cancel_one(ring, st, key);
+        }
+        while let Some(req) = st.drained.pop_front() {
+            self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
+        }
+        while let Some(req) = st.ready.pop_front() {
+            self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
+        }
+        self.commit(ring, st);
+    }
+
+    fn interrupt_running(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        let keys: Vec<Key> = st
+            .reqs
+            .iter()
+            .filter(|(_, r)| matches!(r.phase, Phase::Running(_)))
+            .map(|(k, _)| k)
+            .collect();
+        for key in keys {
+            self.cancel_one(ring, st, key);
+        }
+    }
+
+    fn finish_dying(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        st.may_post = true;
+        self.run_deferred(ring, st);
+        while let Some(req) = st.ready.pop_front() {
+            self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
+        }
+        if let Some(bufs) = st.bufs.take() {
+            for node in bufs.into_nodes() {
+                self.put_buf(ring, st, node);
+            }
+        }
+        if let Some(files) = st.files.take() {
+            self.drop_files(ring, st, files);
+        }
+        self.commit(ring, st);
+        st.eventfd = None;
+        st.poller = None;
+    }
+}

@@ -1,0 +1,219 @@
+//! Waiting for completions: the caller leads.
+//!
+//! ```text
+//!  wait -- something watched, nobody leads --> lead: poller.wait, handle events, look again
+//!     '--- otherwise --------------------------> sleep on wait_seq until a poster bumps it
+//! ```
+//!
+//! The lost wake-up it prevents:
+//!
+//! ```text
+//!   waiter (lock held)                 poster (worker, other thread)
+//!   ready < min
+//!   seq = wait_seq; sleepers += 1
+//!   unlock
+//!                                      lock, post, publish
+//!                                      sleepers > 0: wait_seq += 1, unpark
+//!   park(wait_seq, seq): differs -> returns at once
+//! ```
+//!
+//! Who leaves while others sleep hands leadership over by waking them. Source of the rules: 6.18
+//! io_uring.c `io_cqring_wait`.
+
+use super::{Ring, State};
+use crate::engine::Engine;
+use crate::host::{Clock, Host, PollEvent, Poller, SigMask};
+use crate::sync::MutexGuard;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::Acquire;
+use ringer_uapi::Errno;
+use ringer_uapi::flags::{Setup, SqRing};
+
+/// Events taken from the poller at once.
+const BATCH: usize = 64;
+/// Waits in a row that may be satisfied without looking at the poller.
+const UNPOLLED_MAX: u32 = 4;
+
+/// How long and under what mask to wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WaitArg {
+    /// On CLOCK_MONOTONIC \[ns\].
+    pub(crate) deadline: Option<u64>,
+    /// After this long \[ns\] one completion is enough.
+    pub(crate) min_wait: Option<u64>,
+    /// In force during the wait.
+    pub(crate) mask: Option<SigMask>,
+}
+
+impl<H: Host> Engine<H> {
+    /// Runs what is pending, then waits until `min` completions can be seen.
+    ///
+    /// # Errors
+    /// `ETIME`: the deadline. `EINTR`: a signal handler ran.
+    pub(crate) fn wait_cq(&self, ring: &Arc<Ring<H>>, min: u32, arg: WaitArg) -> Result<(), Errno> {
+        let mut st = ring.state.lock();
+        let timeouts = st.cq_timeouts;
+        self.catch_up(ring, &mut st, min);
+        let mut want = min.min(ring.geo.cq_entries);
+        let (mut deadline, mut min_deadline) = (arg.deadline, None);
+        if let Some(ns) = arg.min_wait {
+            min_deadline = Some(self.host().now(Clock::Monotonic).saturating_add(ns));
+        }
+        let result = loop {
+            if ring.cq_ready(&st) >= want || st.cq_timeouts != timeouts || st.dying {
+                break Ok(());
+            }
+            let until = match (deadline, min_deadline) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            if let Some(t) = until
+                && self.host().now(Clock::Monotonic) >= t
+            {
+                if min_deadline != Some(t) || deadline.is_none() || deadline == Some(t) {
+                    break if ring.cq_ready(&st) > 0 && min_deadline == Some(t) {
+                        Ok(())
+                    } else {
+                        Err(Errno::ETIME)
+                    };
+                }
+                // The minimum wait is over: from here the first completion is enough.
+                min_deadline = None;
+                want = want.min(1);
+                deadline = arg.deadline;
+                continue;
+            }
+            let r;
+            (st, r) = self.wait_once(ring, st, want, until, arg.mask);
+            if r == Err(Errno::EINTR) && ring.cq_ready(&st) < want {
+                break Err(Errno::EINTR);
+            }
+        };
+        self.leave_wait(ring, &mut st);
+        result
+    }
+
+    /// What every `enter` with GETEVENTS does first.
+    fn catch_up(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, min: u32) {
+        st.may_post = true;
+        if !st.deferred.is_empty() {
+            self.run_deferred(ring, st);
+            self.run_ready(ring, st);
+        }
+        if ring.setup.contains(Setup::TASKRUN_FLAG) {
+            ring.sq().clear_flags(SqRing::TASKRUN);
+        }
+        self.run_timers(ring, st);
+        self.commit(ring, st);
+        if !st.cq.backlog.is_empty() {
+            ring.flush_backlog(st);
+            self.commit(ring, st);
+        }
+        // A wait that is satisfied already would never look at the poller.
+        if ring.cq_ready(st) >= min && !st.watches.is_empty() && !st.leader {
+            st.unpolled += 1;
+            if min == 0 || st.unpolled >= UNPOLLED_MAX {
+                self.poll_events(ring, st);
+                self.commit(ring, st);
+            }
+        }
+    }
+
+    /// Handles what is ready now, without waiting.
+    pub(crate) fn poll_events(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        st.unpolled = 0;
+        let Some(poller) = st.poller.clone() else { return };
+        let mut events = [PollEvent::default(); BATCH];
+        if let Ok(n) = poller.wait(&mut events, Some(0), None) {
+            self.on_events(ring, st, events.get(..n).unwrap_or(&[]));
+        }
+    }
+
+    /// Leads or sleeps once.
+    fn wait_once<'a>(
+        &self,
+        ring: &'a Arc<Ring<H>>,
+        mut st: MutexGuard<'a, H, State<H>>,
+        want: u32,
+        until: Option<u64>,
+        mask: Option<SigMask>,
+    ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
+        st.want = st.want.min(want);
+        let needs_poller = !st.watches.is_empty() || mask.is_some();
+        let poller = if needs_poller && !st.leader { self.poller_of(&mut st).ok() } else { None };
+        let Some(poller) = poller else {
+            let timeout = self.remaining(&st, until);
+            return self.sleep(ring, st, timeout);
+        };
+        let timeout = self.remaining(&st, until);
+        st.leader = true;
+        st.lead_epoch = st.lead_epoch.wrapping_add(1);
+        drop(st);
+        let mut events = [PollEvent::default(); BATCH];
+        let r = poller.wait(&mut events, timeout, mask);
+        let mut st = ring.state.lock();
+        st.leader = false;
+        st.unpolled = 0;
+        st.lead_epoch = st.lead_epoch.wrapping_add(1);
+        if st.sleepers == 0 {
+            st.want = u32::MAX;
+        }
+        st.may_post = true;
+        if let Ok(n) = r {
+            self.on_events(ring, &mut st, events.get(..n).unwrap_or(&[]));
+        }
+        self.after_wait(ring, &mut st);
+        (st, r.map(|_| ()))
+    }
+
+    fn sleep<'a>(
+        &self,
+        ring: &'a Arc<Ring<H>>,
+        mut st: MutexGuard<'a, H, State<H>>,
+        timeout: Option<u64>,
+    ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
+        st.sleepers += 1;
+        // Acquire: pairs with the Release in `wake_waiters`; read under the lock, so a bump after
+        // this is seen by the futex.
+        let seq = ring.wait_seq.load(Acquire);
+        drop(st);
+        let r = self.host().park(&ring.wait_seq, seq, timeout);
+        let mut st = ring.state.lock();
+        st.sleepers -= 1;
+        if st.sleepers == 0 && !st.leader {
+            st.want = u32::MAX;
+        }
+        st.may_post = true;
+        self.after_wait(ring, &mut st);
+        (st, r)
+    }
+
+    fn after_wait(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if !st.deferred.is_empty() {
+            self.run_deferred(ring, st);
+            self.run_ready(ring, st);
+        }
+        self.run_timers(ring, st);
+        if !st.cq.backlog.is_empty() {
+            ring.flush_backlog(st);
+        }
+        self.commit(ring, st);
+    }
+
+    fn remaining(&self, st: &State<H>, until: Option<u64>) -> Option<u64> {
+        let until = match (until, st.timers.next()) {
+            (Some(a), Some(b)) => a.min(b),
+            (a, b) => a.or(b)?,
+        };
+        Some(until.saturating_sub(self.host().now(Clock::Monotonic)))
+    }
+
+    fn leave_wait(&self, ring: &Ring<H>, st: &mut State<H>) {
+        if st.sleepers > 0 && !st.leader && !st.watches.is_empty() {
+            self.wake_waiters(ring, st, true);
+        }
+        if !st.leader {
+            self.unpark_care(st);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Where the counters lie in the map of [`crate::host::Host::counters`], in `u64` words.
+//!
+//! The map is a file, so that a killed process keeps its counts. Words: 0 magic, 1 pid, 2 rings
+//! made, 3 enter calls, 4 native io_uring calls seen, 5 setup flags (or-ed), then requests and
+//! failed requests by opcode.
+
+use core::sync::atomic::Ordering::Relaxed;
+use ringer_ring::Map;
+
+/// Value of word 0: "ringer" and the layout's version.
+pub const MAGIC: u64 = 0x7269_6e67_6572_0001;
+/// Word of the rings made.
+pub const RINGS: usize = 2;
+/// Word of the enter calls.
+pub const ENTERS: usize = 3;
+/// Word of the native io_uring calls seen.
+pub const NATIVE: usize = 4;
+/// Word of the setup flags seen.
+pub const SETUP_FLAGS: usize = 5;
+/// First word of the requests by opcode (64 words).
+pub const REQUESTS: usize = 8;
+/// First word of the requests that completed with an error, by opcode (64 words).
+pub const FAILED: usize = 72;
+/// Size of the whole \[bytes\].
+pub const LEN: usize = 136 * 8;
+
+/// Adds `n` to a word, if counters are kept.
+#[inline]
+pub fn add(map: Option<&Map>, word: usize, n: u64) {
+    if let Some(m) = map
+        && word * 8 + 8 <= m.len()
+    {
+        m.w64(word * 8).fetch_add(n, Relaxed);
+    }
+}
+
+/// Ors bits into a word, if counters are kept.
+pub fn or(map: Option<&Map>, word: usize, bits: u64) {
+    if let Some(m) = map
+        && word * 8 + 8 <= m.len()
+    {
+        m.w64(word * 8).fetch_or(bits, Relaxed);
+    }
+}
