@@ -1,1 +1,438 @@
-//! placeholder
+//! A ring's memory and descriptor.
+//!
+//! ```text
+//!  memfd   0            rings: heads, tails, CQEs, index array     engine's view and the
+//!          0x10000000   SQEs                                       application's: one memory
+//!  pipe    read end, reopened O_RDWR: the application's descriptor (idle: POLLOUT only)
+//!          write end: in the keeper's table; EPOLLERR there is the ring's last close
+//!          second write end, high in the app table, once somebody polls: makes it readable
+//! ```
+//!
+//! memfd and write end live in the keeper's table, which also makes every mapping: threads share
+//! memory, so it does not matter who calls mmap, and the application's table needs one number for
+//! a ring, as with the kernel.
+//!
+//! **Readable byte.** A ring that nobody polls costs one load per posted batch. The flag `polled`
+//! is set once, by the interposed epoll_ctl, poll and select:
+//! ```text
+//!  poster                         poller
+//!  publish CQ tail                polled = true
+//!  (compiler fence)               membarrier(2): every running thread passes a full barrier
+//!  if polled: write a byte        if CQ not empty: write a byte
+//! ```
+//! so that one of them sees the other. Draining needs a reader; a lasting one would hide the last
+//! close, so it opens one for a moment (only when a byte was written). After draining it looks
+//! again, so that a CQE posted meanwhile keeps its byte.
+//!
+//! What it does not do: post CQEs, decide when a ring ends, or follow numbers (`fdtable`).
+
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, compiler_fence};
+use rust_alloc::boxed::Box;
+use rust_alloc::sync::Arc;
+use rust_alloc::vec::Vec;
+
+use ringer_engine::host::{HostRing, RingId, RingSpec};
+use ringer_ring::{Geometry, Map};
+use ringer_uapi::{Errno, OFF_CQ_RING, OFF_MMAP_MASK, OFF_SQ_RING, OFF_SQES};
+
+use crate::fdtable;
+use crate::generation::{self, Wiped};
+use crate::keeper::{self, Shelf, Wait};
+use crate::lock::ForkMutex;
+use crate::raw::{self, PAGE, SysResult, general as g};
+use memory::Memory;
+pub use memory::owns_user_ring;
+
+/// No number.
+const NONE: i32 = -1;
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct LinuxRing(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: RingId,
+    geometry: Geometry,
+    memory: Memory,
+    shelf: Arc<Shelf>,
+    /// In the shelf's table.
+    write_end: i32,
+    /// In the shelf's table until the application has its own.
+    read_end: ForkMutex<Option<i32>>,
+    polled: AtomicBool,
+    /// Whether a byte was written since the last drain.
+    readable: AtomicBool,
+    /// A second write end in the app table, once somebody polls.
+    doorbell: AtomicI32,
+    generation: u32,
+}
+
+/// The rings of this process.
+type Rings = ForkMutex<Vec<Arc<Inner>>>;
+
+fn rings() -> &'static Rings {
+    let word = generation::wiped(Wiped::Rings);
+    loop {
+        let at: *const Rings = core::ptr::with_exposed_provenance(word.load(Acquire));
+        // SAFETY: 0, or the address of a leaked box that was published below in this process.
+        if let Some(rings) = unsafe { at.as_ref() } {
+            return rings;
+        }
+        let new: *const Rings = Box::leak(Box::new(ForkMutex::new(Vec::new())));
+        // A lost race leaks an empty list, once.
+        let _ = word.compare_exchange(0, new.expose_provenance(), Release, Relaxed);
+    }
+}
+
+fn find(id: RingId) -> Option<Arc<Inner>> {
+    rings().lock().iter().find(|r| r.id == id).map(Arc::clone)
+}
+
+// --- making ----------------------------------------------------------------------------------
+
+/// Numbers of a shelf that one ring uses: memfd, write end, read end.
+const NUMBERS: usize = 3;
+
+/// Makes memory and descriptor of a ring; the descriptor is not in the app table yet.
+///
+/// # Errors
+/// `ENOMEM`, `EMFILE`, `ENFILE`, `EAGAIN`; `EFAULT` for unusable user memory.
+pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
+    let shelf = keeper::get()?.shelf_for(NUMBERS)?;
+    let made = Memory::new(&shelf, spec).and_then(|memory| {
+        let id = spec.id;
+        match shelf.call(move || pipe(id)) {
+            Ok(ends) => Ok((memory, ends)),
+            Err(e) => {
+                memory.free(&shelf, Wait::Yes);
+                Err(e)
+            }
+        }
+    });
+    let (memory, (read_end, write_end)) = made.inspect_err(|_| shelf.unpromise(NUMBERS))?;
+    shelf.unpromise(NUMBERS - 2 - memory.numbers());
+    let inner = Arc::new(Inner {
+        id: spec.id,
+        geometry: spec.geometry,
+        memory,
+        shelf,
+        write_end,
+        read_end: ForkMutex::new(Some(read_end)),
+        polled: AtomicBool::new(false),
+        readable: AtomicBool::new(false),
+        doorbell: AtomicI32::new(NONE),
+        generation: generation::current(),
+    });
+    rings().lock().push(Arc::clone(&inner));
+    Ok(LinuxRing(inner))
+}
+
+/// On a shelf's thread: (read end, write end), small, and known as ring `id`.
+fn pipe(id: RingId) -> SysResult<(i32, i32)> {
+    let (read_end, write_end) = raw::pipe2(g::O_CLOEXEC | g::O_NONBLOCK)?;
+    // One page counts least against the user's pipe limit; refusal does no harm.
+    let _ = raw::fcntl(write_end, g::F_SETPIPE_SZ, PAGE);
+    match raw::fstat(write_end) {
+        Ok(st) => fdtable::add_ring(&st, id),
+        Err(e) => {
+            let _ = raw::close(read_end);
+            let _ = raw::close(write_end);
+            return Err(e);
+        }
+    }
+    Ok((read_end, write_end))
+}
+
+/// Puts the ring's descriptor at the lowest free number of the app table, close-on-exec.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`; `ENOMEM` without /proc and without the keeper's socket.
+pub fn install(ring: &LinuxRing) -> SysResult<i32> {
+    let inner = &ring.0;
+    let end = (*inner.read_end.lock()).ok_or(Errno::EBADF)?;
+    let flags = g::O_RDWR | g::O_NONBLOCK | g::O_CLOEXEC;
+    let fd = match reopen(&inner.shelf, end, flags) {
+        Ok(fd) => fd,
+        Err(e @ (Errno::EMFILE | Errno::ENFILE)) => return Err(e),
+        // /proc of another pid namespace counts our threads differently: the keeper's own view of
+        // itself is always right.
+        Err(_) => {
+            let own = inner.shelf.call(move || raw::openat(g::AT_FDCWD, &own_path(end), flags, 0));
+            let home = keeper::Home { shelf: Arc::clone(&inner.shelf), number: own? };
+            let keeper = keeper::get()?;
+            let fetched = keeper.fetch(&home, keeper::Cloexec::Yes);
+            inner.shelf.promise(1);
+            keeper.close(rust_alloc::vec![home], Wait::Yes);
+            fetched?
+        }
+    };
+    fdtable::bind(fd, inner.id);
+    inner.read_end.lock().take();
+    inner.shelf.close(rust_alloc::vec![end], Wait::No);
+    if let Err(e) = inner.shelf.watch(inner.write_end, inner.id) {
+        fdtable::closed(fd);
+        let _ = raw::close(fd);
+        return Err(e);
+    }
+    Ok(fd)
+}
+
+/// Opens a pipe end of a shelf's table once more, into the calling thread's.
+fn reopen(shelf: &Shelf, number: i32, flags: u32) -> SysResult<i32> {
+    raw::openat(g::AT_FDCWD, &memory::proc_path(shelf.tid(), number), flags, 0)
+}
+
+/// On a shelf's thread: a path to its own number.
+fn own_path(number: i32) -> memory::ProcPath {
+    memory::thread_self_path(number)
+}
+
+impl Drop for LinuxRing {
+    fn drop(&mut self) {
+        if self.0.generation == generation::current() {
+            rings().lock().retain(|r| !Arc::ptr_eq(r, &self.0));
+            fdtable::forget_ring(self.0.id);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.generation != generation::current() {
+            // A forked child: descriptors and mappings are the parent's.
+            return;
+        }
+        let doorbell = self.doorbell.swap(NONE, Relaxed);
+        if doorbell != NONE {
+            keeper::close_in_app_table(doorbell);
+        }
+        let read_end = self.read_end.lock().take();
+        let ends = [Some(self.write_end), read_end].into_iter().flatten().collect();
+        self.shelf.close(ends, Wait::No);
+        self.memory.free(&self.shelf, Wait::No);
+    }
+}
+
+// --- readable --------------------------------------------------------------------------------
+
+impl Inner {
+    fn cq_empty(&self) -> bool {
+        let at = self.geometry.cq_offsets();
+        let rings = self.memory.rings();
+        // Acquire: pairs with the Release of the post that stored the tail.
+        rings.w32(at.tail as usize).load(Acquire) == rings.w32(at.head as usize).load(Acquire)
+    }
+
+    fn write_byte(self: &Arc<Self>) {
+        let doorbell = self.doorbell.load(Acquire);
+        if doorbell != NONE && keeper::in_app_table() {
+            // A full pipe is readable as well.
+            let _ = raw::write(doorbell, &[0]);
+        } else {
+            let ring = Arc::clone(self);
+            self.shelf.post(move || {
+                let _ = raw::write(ring.write_end, &[0]);
+            });
+        }
+        self.readable.store(true, Release);
+    }
+
+    fn drain(self: &Arc<Self>) {
+        if !self.readable.swap(false, Acquire) {
+            return;
+        }
+        let flags = g::O_RDONLY | g::O_NONBLOCK | g::O_CLOEXEC;
+        if let Ok(fd) = reopen(&self.shelf, self.write_end, flags) {
+            empty(fd);
+            let _ = raw::close(fd);
+        } else {
+            let ring = Arc::clone(self);
+            self.shelf.call(move || {
+                let path = own_path(ring.write_end);
+                if let Ok(fd) = raw::openat(g::AT_FDCWD, &path, flags, 0) {
+                    empty(fd);
+                    let _ = raw::close(fd);
+                }
+            });
+        }
+        if !self.cq_empty() {
+            self.write_byte();
+        }
+    }
+
+    /// Somebody is about to wait on the descriptor.
+    fn polled(self: &Arc<Self>) {
+        if !self.polled.load(Acquire) {
+            self.begin_polled();
+        }
+        match (self.cq_empty(), self.readable.load(Acquire)) {
+            (false, false) => self.write_byte(),
+            (true, true) => self.drain(),
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn begin_polled(&self) {
+        if keeper::in_app_table()
+            && let Ok(fd) =
+                reopen(&self.shelf, self.write_end, g::O_WRONLY | g::O_NONBLOCK | g::O_CLOEXEC)
+        {
+            let high = fdtable::move_high(fd);
+            if self.doorbell.compare_exchange(NONE, high, Release, Relaxed).is_err() {
+                fdtable::close_ours(high);
+            }
+        }
+        self.polled.store(true, Release);
+        barrier_everywhere();
+    }
+}
+
+/// Reads a pipe end until nothing is left.
+fn empty(fd: i32) {
+    let mut bytes = [0u8; 256];
+    while raw::read(fd, &mut bytes).is_ok_and(|n| n == bytes.len()) {}
+}
+
+/// Makes every running thread of the process pass a full barrier. Where that is refused, the
+/// window left is a store buffer's, once in a ring's life.
+fn barrier_everywhere() {
+    const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+    const PRIVATE_EXPEDITED: usize = 1 << 3;
+    for command in [REGISTER_PRIVATE_EXPEDITED, PRIVATE_EXPEDITED] {
+        // SAFETY: touches no memory.
+        let _ = unsafe { raw::syscall3(g::__NR_membarrier, command, 0, 0) };
+    }
+}
+
+/// The application waits on `fd`, or puts it into an epoll set (interposed epoll_ctl, poll,
+/// select): a ring's descriptor becomes readable exactly when it has CQEs from here on. Cheap for
+/// what is no ring.
+#[inline]
+pub fn polled(fd: i32) {
+    if let Some(id) = ring_known_or_dup(fd)
+        && let Some(ring) = find(id)
+    {
+        ring.polled();
+    }
+}
+
+fn ring_known_or_dup(fd: i32) -> Option<RingId> {
+    if !fdtable::any_rings() {
+        return None;
+    }
+    fdtable::ring_of_known(fd).or_else(|| fdtable::ring_of(fd).ok())
+}
+
+/// The application is about to wait on an epoll set that may hold rings: drops bytes of CQEs that
+/// it has reaped in memory since.
+pub fn before_wait() {
+    if !fdtable::any_rings() {
+        return;
+    }
+    let stale = |r: &&Arc<Inner>| r.readable.load(Relaxed) && r.cq_empty();
+    let found: Vec<Arc<Inner>> = rings().lock().iter().filter(stale).map(Arc::clone).collect();
+    found.iter().for_each(Inner::drain);
+}
+
+impl HostRing for LinuxRing {
+    fn rings(&self) -> &Map {
+        self.0.memory.rings()
+    }
+
+    fn sqes(&self) -> &Map {
+        self.0.memory.sqes()
+    }
+
+    #[inline]
+    fn polled(&self) -> bool {
+        self.0.polled.load(Relaxed)
+    }
+
+    #[inline]
+    fn signal(&self) {
+        // The other half of `barrier_everywhere`: see the module's doc.
+        compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        if self.0.polled.load(Relaxed) {
+            self.0.write_byte();
+        }
+    }
+
+    #[inline]
+    fn drain(&self) {
+        if self.0.readable.load(Relaxed) {
+            self.0.drain();
+        }
+    }
+
+    fn still_mapped(&self) -> bool {
+        self.0.memory.still_mapped(&self.0.shelf)
+    }
+}
+
+// --- mmap ------------------------------------------------------------------------------------
+
+/// What an mmap of the application asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct MmapArgs {
+    /// The address hint.
+    pub addr: u64,
+    /// Length \[bytes\].
+    pub len: u64,
+    /// `PROT_*`.
+    pub prot: u32,
+    /// `MAP_*`.
+    pub flags: u32,
+    /// Offset \[bytes\].
+    pub offset: u64,
+}
+
+/// mmap(2) of a ring: `None` if `fd` is none, and the real call is to be made.
+///
+/// The answer's errors are the kernel's: `EINVAL` for a hint, a length of 0, a bad offset
+/// alignment or a bad type; `ENOMEM` for an offset that selects nothing, and for a ring in the
+/// caller's memory; `EPERM` for `PROT_EXEC`.
+#[inline]
+pub fn ring_mmap(fd: i32, args: MmapArgs) -> Option<SysResult<usize>> {
+    if fd < 0 || args.flags & g::MAP_ANONYMOUS != 0 || !fdtable::any_rings() {
+        return None;
+    }
+    match fdtable::ring_of(fd) {
+        Ok(id) => Some(map(id, args)),
+        // A ring of the process we were forked from.
+        Err(Errno::EOWNERDEAD) => Some(Err(Errno::ENOMEM)),
+        Err(_) => None,
+    }
+}
+
+fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
+    let ring = find(id).ok_or(Errno::EBADF)?;
+    if args.len == 0 || !args.offset.is_multiple_of(PAGE as u64) {
+        return Err(Errno::EINVAL);
+    }
+    // The kernel rounds a hint down to a page before the ring refuses any.
+    if args.addr & !(PAGE as u64 - 1) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let region = match args.offset & OFF_MMAP_MASK {
+        OFF_SQ_RING | OFF_CQ_RING => memory::Region::Rings,
+        OFF_SQES => memory::Region::Sqes,
+        _ => return Err(Errno::ENOMEM),
+    };
+    let (file, offset) = ring.memory.place(region).ok_or(Errno::ENOMEM)?;
+    if args.prot & g::PROT_EXEC != 0 {
+        return Err(Errno::EPERM);
+    }
+    let len = usize::try_from(args.len).map_err(|_| Errno::ENOMEM)?;
+    ring.shelf.call(move || {
+        // SAFETY: MAP_FIXED can only mean page 0 here (no other hint passed); everything else is
+        // placed where nothing is.
+        unsafe { raw::mmap(0, len, args.prot, args.flags, file, offset) }
+    })
+}

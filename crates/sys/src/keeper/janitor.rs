@@ -1,0 +1,112 @@
+//! The thread on the application's side of the keeper: it shares the application's descriptors.
+//!
+//! It tells the engine that a ring's last descriptor went, again and again while something still
+//! maps the ring (1 ms, doubling to 16 ms, at once after a [`Janitor::poke`]), and closes numbers
+//! of the application's table for threads that have another. Without work it sleeps for good.
+
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use rust_alloc::boxed::Box;
+use rust_alloc::sync::Arc;
+use rust_alloc::vec::Vec;
+
+use ringer_engine::host::RingId;
+
+use super::clerk::{Clerk, Job};
+use crate::lock::ForkMutex;
+use crate::raw::{self, SysResult, general as g};
+use crate::thread::{self, Name, Spec, Table};
+
+/// What to tell that a ring's last descriptor went: `false` asks to be told again.
+pub type OnClosed = fn(RingId) -> bool;
+
+static ON_CLOSED: ForkMutex<Option<OnClosed>> = ForkMutex::new(None);
+
+/// Sets who is told about rings whose last descriptor went (the engine's `ring_closed`).
+pub fn on_ring_closed(tell: OnClosed) {
+    *ON_CLOSED.lock() = Some(tell);
+}
+
+const FIRST_RETRY_NS: u64 = 1_000_000;
+const LAST_RETRY_NS: u64 = 16_000_000;
+
+/// A ring that is closed but still mapped.
+#[derive(Debug)]
+struct Closing {
+    ring: RingId,
+    retry_ns: u64,
+    due_ns: u64,
+}
+
+/// See the module's doc.
+#[derive(Debug, Default)]
+pub(crate) struct Janitor {
+    clerk: Clerk,
+    closed: ForkMutex<Vec<RingId>>,
+    poked: AtomicBool,
+    /// Whether some ring is closed but still mapped.
+    waiting: AtomicBool,
+}
+
+impl Janitor {
+    pub(crate) fn start() -> SysResult<Arc<Self>> {
+        let janitor = Arc::new(Self::default());
+        let body = Arc::clone(&janitor);
+        let spec = Spec { name: Name::new("iou-janitor"), table: Table::Shared, cpu: None };
+        thread::spawn(spec, Box::new(move || body.serve()))?;
+        Ok(janitor)
+    }
+
+    /// The last descriptor of `ring` went.
+    pub(crate) fn ring_closed(&self, ring: RingId) {
+        self.closed.lock().push(ring);
+        self.clerk.ring();
+    }
+
+    /// Somebody unmapped something: a good moment to look again.
+    pub(crate) fn poke(&self) {
+        if self.waiting.load(Relaxed) {
+            self.poked.store(true, Release);
+            self.clerk.ring();
+        }
+    }
+
+    /// Does something in the application's table, soon.
+    pub(crate) fn post(&self, job: Job) {
+        self.clerk.post(job);
+    }
+
+    fn serve(&self) {
+        self.clerk.begin();
+        let mut closing = Vec::new();
+        loop {
+            let seen = self.clerk.seen();
+            self.clerk.work();
+            let now_ns = now();
+            let new = core::mem::take(&mut *self.closed.lock());
+            let first = |ring| Closing { ring, retry_ns: FIRST_RETRY_NS, due_ns: now_ns };
+            closing.extend(new.into_iter().map(first));
+            // Acquire: pairs with the Release in `poke`, so that the unmapping is seen too.
+            let all = self.poked.swap(false, Acquire);
+            closing.retain_mut(|c| !(all || c.due_ns <= now_ns) || told_again(c));
+            self.waiting.store(!closing.is_empty(), Relaxed);
+            let next = closing.iter().map(|c| c.due_ns).min();
+            self.clerk.rest(seen, next.map(|due| due.saturating_sub(now()).max(1)));
+        }
+    }
+}
+
+/// Tells about one ring; answers whether to tell again.
+fn told_again(c: &mut Closing) -> bool {
+    let tell = *ON_CLOSED.lock();
+    if tell.is_none_or(|tell| tell(c.ring)) {
+        return false;
+    }
+    c.due_ns = now() + c.retry_ns;
+    c.retry_ns = (c.retry_ns * 2).min(LAST_RETRY_NS);
+    true
+}
+
+fn now() -> u64 {
+    raw::clock_gettime(g::CLOCK_MONOTONIC).unwrap_or(0)
+}

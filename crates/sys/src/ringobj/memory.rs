@@ -1,0 +1,356 @@
+//! The two regions of a ring: a memfd's, or the caller's (`SETUP_NO_MMAP`).
+//!
+//! What it does not do: look into the regions, but for checking that an alias is one.
+
+use core::ffi::CStr;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use rust_alloc::sync::Arc;
+
+use ringer_engine::host::RingSpec;
+use ringer_ring::Map;
+use ringer_uapi::{Errno, OFF_SQES};
+
+use crate::keeper::{Shelf, Wait};
+use crate::raw::{self, PAGE, SysResult, general as g};
+
+/// Memory of one ring, both regions.
+#[derive(Debug)]
+pub(super) struct Memory {
+    rings: Map,
+    sqes: Map,
+    from: From,
+}
+
+/// Where the regions come from.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    /// A memfd in the shelf's table, with the file offset of the SQEs.
+    Memfd { fd: i32, sqes_off: u64 },
+    /// The caller's memory: for each region whether it is an alias of ours, to be unmapped.
+    User { rings_alias: bool, sqes_alias: bool },
+}
+
+/// Which region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Region {
+    Rings,
+    Sqes,
+}
+
+const fn pages(len: usize) -> usize {
+    len.next_multiple_of(PAGE)
+}
+
+impl Memory {
+    pub(super) fn new(shelf: &Shelf, spec: &RingSpec) -> SysResult<Self> {
+        let (rings, sqes) = (spec.geometry.rings_len(), spec.geometry.sqes_len());
+        match spec.user_memory {
+            None => shelf.call(move || Self::memfd(rings, sqes)),
+            Some((rings_at, sqes_at)) => Self::user((rings_at, rings), (sqes_at, sqes)),
+        }
+    }
+
+    /// On the shelf's thread.
+    fn memfd(rings_len: usize, sqes_len: usize) -> SysResult<Self> {
+        let fd = create_memfd()?;
+        Self::fill_memfd(fd, rings_len, sqes_len).inspect_err(|_| {
+            let _ = raw::close(fd);
+        })
+    }
+
+    fn fill_memfd(fd: i32, rings_len: usize, sqes_len: usize) -> SysResult<Self> {
+        // Where the application's offset would put them, so that a map longer than the rings does
+        // not reach them; right behind the rings where RLIMIT_FSIZE forbids that.
+        let sqes_off = [OFF_SQES, pages(rings_len) as u64]
+            .into_iter()
+            .find(|off| raw::ftruncate(fd, off + pages(sqes_len) as u64).is_ok())
+            .ok_or(Errno::ENOMEM)?;
+        let seals = g::F_SEAL_SHRINK | g::F_SEAL_GROW;
+        raw::fcntl(fd, g::F_ADD_SEALS, seals as usize)?;
+        let rings = view(fd, 0, rings_len)?;
+        let sqes = view(fd, sqes_off, sqes_len).inspect_err(|_| unmap(&rings))?;
+        Ok(Self { rings, sqes, from: From::Memfd { fd, sqes_off } })
+    }
+
+    fn user(rings: (u64, usize), sqes: (u64, usize)) -> SysResult<Self> {
+        let (rings, rings_alias) = user_region(rings)?;
+        match user_region(sqes) {
+            Ok((sqes, sqes_alias)) => {
+                Ok(Self { rings, sqes, from: From::User { rings_alias, sqes_alias } })
+            }
+            Err(e) => {
+                drop_user_region(&rings, rings_alias);
+                Err(e)
+            }
+        }
+    }
+
+    pub(super) fn rings(&self) -> &Map {
+        &self.rings
+    }
+
+    pub(super) fn sqes(&self) -> &Map {
+        &self.sqes
+    }
+
+    /// Numbers of the shelf in use.
+    pub(super) fn numbers(&self) -> usize {
+        usize::from(matches!(self.from, From::Memfd { .. }))
+    }
+
+    /// The shelf's number and the file offset to map.
+    pub(super) fn place(&self, region: Region) -> Option<(i32, u64)> {
+        match (self.from, region) {
+            (From::Memfd { fd, .. }, Region::Rings) => Some((fd, 0)),
+            (From::Memfd { fd, sqes_off }, Region::Sqes) => Some((fd, sqes_off)),
+            (From::User { .. }, _) => None,
+        }
+    }
+
+    /// Whether somebody else still maps the memfd. Our own views are hidden behind reserved
+    /// addresses meanwhile, so that nobody's mmap takes their place.
+    pub(super) fn still_mapped(&self, shelf: &Shelf) -> bool {
+        let From::Memfd { fd, sqes_off } = self.from else { return false };
+        let views = [
+            (self.rings.addr(), self.rings.len(), 0),
+            (self.sqes.addr(), self.sqes.len(), sqes_off),
+        ];
+        shelf.call(move || {
+            views.iter().for_each(|(at, len, _)| hide(*at, *len));
+            let sealed = raw::fcntl(fd, g::F_ADD_SEALS, g::F_SEAL_WRITE as usize);
+            if sealed.is_ok() {
+                return false;
+            }
+            views.iter().for_each(|(at, len, off)| show(*at, *len, fd, *off));
+            true
+        })
+    }
+
+    /// Unmaps and closes. Nothing may use the regions any more.
+    pub(super) fn free(&self, shelf: &Arc<Shelf>, wait: Wait) {
+        match self.from {
+            From::Memfd { fd, .. } => {
+                unmap(&self.rings);
+                unmap(&self.sqes);
+                shelf.close(rust_alloc::vec![fd], wait);
+            }
+            From::User { rings_alias, sqes_alias } => {
+                drop_user_region(&self.rings, rings_alias);
+                drop_user_region(&self.sqes, sqes_alias);
+            }
+        }
+    }
+}
+
+fn create_memfd() -> SysResult<i32> {
+    let flags = g::MFD_CLOEXEC | g::MFD_ALLOW_SEALING;
+    // Since 6.3; a system may insist on it.
+    match raw::memfd_create(c"io_uring", flags | g::MFD_NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => raw::memfd_create(c"io_uring", flags),
+        made => made,
+    }
+}
+
+fn map_at(addr: usize, len: usize, flags: u32, fd: i32, off: u64) -> SysResult<usize> {
+    let prot = g::PROT_READ | g::PROT_WRITE;
+    // SAFETY: callers with MAP_FIXED name a range that they own.
+    let at = unsafe { raw::mmap(addr, pages(len), prot, flags, fd, off) }?;
+    // A forked child has no use for the engine's view, and its copy would keep the ring alive.
+    // SAFETY: takes nothing away from this process.
+    let _ = unsafe { raw::madvise(at, pages(len), g::MADV_DONTFORK) };
+    Ok(at)
+}
+
+fn view(fd: i32, off: u64, len: usize) -> SysResult<Map> {
+    let at = map_at(0, len, g::MAP_SHARED | g::MAP_POPULATE, fd, off)?;
+    as_map(at, len)
+}
+
+fn as_map(at: usize, len: usize) -> SysResult<Map> {
+    let base = NonNull::new(core::ptr::with_exposed_provenance_mut(at)).ok_or(Errno::ENOMEM)?;
+    // SAFETY:
+    // 1. `at` is page-aligned and `len` bytes from it are mapped (by the callers) until
+    //    `Memory::free`, which comes with the last reference to the ring.
+    // 2. Only `Map`'s atomics touch it in this process.
+    Ok(unsafe { Map::new(base, len) })
+}
+
+fn unmap(map: &Map) {
+    // SAFETY: a view of ours; the caller was the last to use it.
+    let _ = unsafe { raw::munmap(map.addr(), pages(map.len())) };
+}
+
+/// Replaces a view of ours by reserved addresses.
+fn hide(at: usize, len: usize) {
+    let flags = g::MAP_PRIVATE | g::MAP_ANONYMOUS | g::MAP_FIXED | g::MAP_NORESERVE;
+    // SAFETY: the range is our own view, which nothing accesses during `still_mapped`.
+    let _ = unsafe { raw::mmap(at, pages(len), g::PROT_NONE, flags, -1, 0) };
+}
+
+/// Puts the view back.
+fn show(at: usize, len: usize, fd: i32, off: u64) {
+    // The range is ours, reserved by `hide`. A refusal (no memory for page tables) leaves it
+    // unreadable; there is nothing else to be done, and fixed-up accesses survive it.
+    let _ = map_at(at, len, g::MAP_SHARED | g::MAP_FIXED, fd, off);
+}
+
+// --- memory of the caller --------------------------------------------------------------------
+
+/// Regions used in place: (start, end), 0 when free. Read by the fault handler.
+static IN_PLACE: [(AtomicUsize, AtomicUsize); 128] =
+    [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 128];
+
+/// Whether `addr` lies in a ring's memory that belongs to the application and is used where it is.
+/// Such a page may vanish under the engine; the fault handler then puts an empty one there.
+/// Async-signal-safe.
+pub fn owns_user_ring(addr: usize) -> bool {
+    IN_PLACE.iter().any(|(start, end)| {
+        // Acquire: pairs with the Release of `enter_in_place`.
+        let start = start.load(Acquire);
+        start > 1 && addr >= start && addr < end.load(Relaxed)
+    })
+}
+
+fn enter_in_place(at: usize, len: usize) -> SysResult<()> {
+    let claimed = |(start, _): &&(AtomicUsize, AtomicUsize)| {
+        start.compare_exchange(0, 1, AcqRel, Relaxed).is_ok()
+    };
+    let (start, end) = IN_PLACE.iter().find(claimed).ok_or(Errno::ENOMEM)?;
+    end.store(at + pages(len), Relaxed);
+    start.store(at, Release);
+    Ok(())
+}
+
+fn leave_in_place(at: usize) {
+    if let Some((start, _)) = IN_PLACE.iter().find(|(start, _)| start.load(Relaxed) == at) {
+        start.store(0, Release);
+    }
+}
+
+/// The caller's memory as a region: an alias where it is shared memory, so that the caller's munmap
+/// does not matter, or in place.
+fn user_region((at, len): (u64, usize)) -> SysResult<(Map, bool)> {
+    let at = usize::try_from(at).map_err(|_| Errno::EFAULT)?;
+    if at == 0 || !at.is_multiple_of(PAGE) || at.checked_add(pages(len)).is_none() {
+        return Err(Errno::EFAULT);
+    }
+    check_writable(at, len)?;
+    if let Some(alias) = alias(at, len) {
+        return Ok((as_map(alias, len)?, true));
+    }
+    enter_in_place(at, len)?;
+    Ok((as_map(at, len)?, false))
+}
+
+/// # Errors
+/// `EFAULT`: not mapped, or not writable.
+fn check_writable(at: usize, len: usize) -> SysResult<()> {
+    const MADV_POPULATE_WRITE: u32 = 23;
+    // SAFETY: faults pages in; changes no contents.
+    match unsafe { raw::madvise(at, pages(len), MADV_POPULATE_WRITE) } {
+        Ok(()) => Ok(()),
+        // Before 5.14: write every page's first word back to it.
+        Err(Errno::EINVAL) => crate::usermem::touch(at as u64, pages(len) as u64),
+        Err(_) => Err(Errno::EFAULT),
+    }
+}
+
+/// Maps shared memory a second time: `mremap` with an old size of 0 (EINVAL for private memory).
+fn alias(at: usize, len: usize) -> Option<usize> {
+    // SAFETY: with an old size of 0 nothing is moved or unmapped.
+    let second = unsafe { raw::mremap(at, 0, pages(len), g::MREMAP_MAYMOVE, 0) }.ok()?;
+    // The range may cross mappings: then the second is something else behind the first's end.
+    if check_writable(second, len).is_ok() && same_memory(at, second, pages(len)) {
+        // SAFETY: takes nothing away from this process.
+        let _ = unsafe { raw::madvise(second, pages(len), g::MADV_DONTFORK) };
+        return Some(second);
+    }
+    // SAFETY: our new mapping, seen by nobody.
+    let _ = unsafe { raw::munmap(second, pages(len)) };
+    None
+}
+
+/// Whether a change through `b` shows in `a`, on every page. The caller is in io_uring_setup with
+/// this memory; it is as it was afterwards.
+fn same_memory(a: usize, b: usize, len: usize) -> bool {
+    let (Ok(a), Ok(b)) = (as_map(a, len), as_map(b, len)) else { return false };
+    (0..len / PAGE).map(|page| page * PAGE).all(|off| {
+        let was = b.w64(off).load(Relaxed);
+        b.w64(off).store(!was, Relaxed);
+        let same = a.w64(off).load(Relaxed) == !was;
+        b.w64(off).store(was, Relaxed);
+        same
+    })
+}
+
+fn drop_user_region(map: &Map, alias: bool) {
+    if alias {
+        unmap(map);
+    } else {
+        leave_in_place(map.addr());
+    }
+}
+
+// --- paths -----------------------------------------------------------------------------------
+
+/// `/proc/self/task/<tid>/fd/<number>` without formatting machinery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProcPath {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl ProcPath {
+    fn new() -> Self {
+        Self { bytes: [0; 64], len: 0 }
+    }
+
+    fn text(mut self, text: &[u8]) -> Self {
+        // The longest path has 46 bytes; the last byte always stays NUL.
+        for (to, from) in self.bytes.iter_mut().take(63).skip(self.len).zip(text) {
+            *to = *from;
+        }
+        self.len += text.len();
+        self
+    }
+
+    fn number(self, number: u32) -> Self {
+        let mut digits = [0u8; 10];
+        let mut rest = number;
+        let mut count = 0;
+        for place in digits.iter_mut().rev() {
+            *place = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            count += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.text(digits.get(10 - count..).unwrap_or(&[]))
+    }
+}
+
+impl Deref for ProcPath {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    }
+}
+
+/// A number of another thread of this process.
+pub(super) fn proc_path(tid: u32, number: i32) -> ProcPath {
+    ProcPath::new()
+        .text(b"/proc/self/task/")
+        .number(tid)
+        .text(b"/fd/")
+        .number(number.cast_unsigned())
+}
+
+/// A number of the calling thread, whatever its id is called in the mounted /proc.
+pub(super) fn thread_self_path(number: i32) -> ProcPath {
+    ProcPath::new().text(b"/proc/thread-self/fd/").number(number.cast_unsigned())
+}
