@@ -8,6 +8,25 @@ use crate::os::{Sys, name};
 use ringer_uapi::Cqe;
 use std::fmt::{Debug, Write as _};
 
+/// A part of a transcript: it makes its own rings and depends on no other part.
+pub type Part = fn(&mut Transcript) -> Result<(), String>;
+
+/// Prints the parts named in `only` (`a,b`; all without a name), each under `## name`.
+///
+/// # Errors
+/// What stopped a part.
+pub fn print(parts: &[(&str, Part)], only: &str) -> Result<(), String> {
+    let mut t = Transcript::default();
+    for (name, part) in parts {
+        if only.is_empty() || only.split(',').any(|o| o == *name) {
+            let _ = writeln!(t.text, "## {name}");
+            part(&mut t)?;
+        }
+    }
+    print!("{}", t.text);
+    Ok(())
+}
+
 /// The text so far.
 #[derive(Debug, Default)]
 pub struct Transcript {
@@ -15,7 +34,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// A heading.
+    /// A heading within a part.
     pub fn part(&mut self, what: &str) {
         let _ = writeln!(self.text, "# {what}");
     }
@@ -37,10 +56,5 @@ impl Transcript {
     /// Any other observation.
     pub fn seen(&mut self, what: &str, v: impl Debug) {
         let _ = writeln!(self.text, "{what}: {v:?}");
-    }
-
-    /// The whole text.
-    pub fn text(&self) -> &str {
-        &self.text
     }
 }

@@ -5,17 +5,29 @@ use crate::call::{self, ENTER, SETUP};
 use crate::os::{self, Buf, Errno};
 use crate::ring::{EXT_ARG, GETEVENTS, Ring};
 use crate::sqe::{self, op};
-use crate::transcript::Transcript;
+use crate::transcript::{self, Part, Transcript};
 use ringer_uapi::{Params, Sqe};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const NOWHERE: u64 = 0x10;
 
-/// Bad pointers and bad numbers everywhere a call takes one; prints the transcript.
-pub fn pointers(_: &str) -> Outcome {
-    let mut t = Transcript::default();
+const PARTS: &[(&str, Part)] = &[
+    ("setup", bad_setup),
+    ("enter", bad_enter),
+    ("requests", bad_requests),
+    ("array", scribbled_array),
+    ("tail", scribbled_tail),
+    ("tails", tails),
+];
+
+/// Bad pointers and numbers everywhere a call takes one, indices scribbled on; prints the
+/// transcript.
+pub fn transcript(only: &str) -> Outcome {
+    transcript::print(PARTS, only)
+}
+
+fn bad_setup(t: &mut Transcript) -> Outcome {
     let setup = |n: u64, p: u64| call::sys(SETUP, [n, p, 0, 0, 0, 0]).map(|_| "a ring");
-    t.part("setup");
     t.call("NULL params", setup(8, 0));
     t.call("bad params", setup(8, NOWHERE));
     let zero = Buf::new(Params::SIZE);
@@ -29,8 +41,11 @@ pub fn pointers(_: &str) -> Outcome {
         unknown.put(8, &(1u32 << bit).to_ne_bytes());
         t.call(&format!("flag {bit}"), setup(8, unknown.addr()));
     }
-    let mut ring = must("setup", Ring::new(8, 0))?;
-    t.part("enter");
+    Ok(())
+}
+
+fn bad_enter(t: &mut Transcript) -> Outcome {
+    let ring = must("setup", Ring::new(8, 0))?;
     let file = must("file", os::temp_file(b"0123456789"))?;
     t.call("unknown flag, bad descriptor", call::sys(ENTER, [u64::MAX, 0, 0, 1 << 8, 0, 0]));
     t.call("closed descriptor", call::sys(ENTER, [999, 0, 0, 0, 0, 0]));
@@ -42,10 +57,13 @@ pub fn pointers(_: &str) -> Outcome {
     let arg = crate::ring::u64s(&[0, 0, NOWHERE]);
     t.call("bad timespec in it", ring.enter(0, 1, GETEVENTS | EXT_ARG, arg.addr(), 24));
     t.call("nothing to do", ring.enter(5, 0, 0, 0, 0));
-    t.part("requests");
-    requests(&mut t, &mut ring, file)?;
-    print!("{}", t.text());
     Ok(())
+}
+
+fn bad_requests(t: &mut Transcript) -> Outcome {
+    let mut ring = must("setup", Ring::new(8, 0))?;
+    let file = must("file", os::temp_file(b"0123456789"))?;
+    requests(t, &mut ring, file)
 }
 
 fn requests(t: &mut Transcript, ring: &mut Ring, file: i32) -> Outcome {
@@ -80,11 +98,9 @@ fn requests(t: &mut Transcript, ring: &mut Ring, file: i32) -> Outcome {
     Ok(())
 }
 
-/// Indices scribbled on; prints what the ring makes of it.
-pub fn scribble(_: &str) -> Outcome {
-    let mut t = Transcript::default();
+fn scribbled_array(t: &mut Transcript) -> Outcome {
     let mut ring = must("setup", Ring::new(8, 0))?;
-    let (sq, cq) = (ring.params.sq_off, ring.params.cq_off);
+    let sq = ring.params.sq_off;
     t.part("index array: good, out of range, good");
     for i in 0..3 {
         ring.push(sqe::nop(i));
@@ -97,10 +113,13 @@ pub fn scribble(_: &str) -> Outcome {
     t.seen("dropped", ring.sq.load(sq.dropped as usize));
     let reaped: Vec<u64> = std::iter::from_fn(|| ring.reap()).map(|c| c.user_data).collect();
     t.seen("completions", reaped);
+    Ok(())
+}
+
+fn scribbled_tail(t: &mut Transcript) -> Outcome {
     t.part("CQ tail scribbled on: the next completion puts it right");
-    ring.sq.store(cq.tail as usize, 77);
-    t.call("enter", ring.enter(0, 0, 0, 0, 0));
     let mut ring = must("setup", Ring::new(8, 0))?;
+    let (sq, cq) = (ring.params.sq_off, ring.params.cq_off);
     ring.push(sqe::nop(9));
     ring.sq.store(cq.tail as usize, 1_000_000);
     t.call("submit", ring.submit(0));
@@ -114,8 +133,6 @@ pub fn scribble(_: &str) -> Outcome {
     }
     t.call("submit", ring.submit(0));
     t.seen("tail", ring.cq_tail());
-    tails(&mut t)?;
-    print!("{}", t.text());
     Ok(())
 }
 

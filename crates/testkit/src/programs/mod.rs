@@ -8,11 +8,13 @@ use crate::ring::{Layout, choose_layout};
 use std::process::ExitCode;
 
 pub mod bad;
+pub mod crowds;
 pub mod identity;
 pub mod leaving;
 pub mod lifetime;
 pub mod modes;
 pub mod registration;
+pub mod setup;
 pub mod spine;
 pub mod waits;
 
@@ -27,6 +29,12 @@ const PROGRAMS: &[Entry] = &[
     ("spine", spine::spine),
     ("hot-reads", spine::hot_reads),
     ("waits", waits::transcript),
+    ("setup", setup::transcript),
+    ("threads", crowds::threads),
+    ("shared-ring", crowds::shared),
+    ("children", crowds::children),
+    ("exec-again", crowds::exec_again),
+    ("signals-blocked", crowds::signals_blocked),
     ("identity-setuid", identity::setuid),
     ("identity-seteuid", identity::seteuid),
     ("identity-seteuid-raw", identity::seteuid_raw),
@@ -46,8 +54,7 @@ const PROGRAMS: &[Entry] = &[
     ("sqpoll-reads", modes::sqpoll_reads),
     ("sqpoll-idle", modes::sqpoll_idle),
     ("iopoll", modes::iopoll),
-    ("bad-pointers", bad::pointers),
-    ("bad-scribble", bad::scribble),
+    ("bad-input", bad::transcript),
     ("bad-racing-writer", bad::racing_writer),
     ("bad-numbers", bad::numbers),
     ("bad-exhaustion", bad::exhaustion),

@@ -8,10 +8,8 @@ use super::{Outcome, must};
 use crate::os::{self, Buf};
 use crate::ring::{GETEVENTS, Ring, i32s, reg};
 use crate::sqe::{self, FIXED, op};
-use crate::transcript::Transcript;
+use crate::transcript::{self, Part, Transcript};
 use ringer_uapi::Sqe;
-
-type Part = fn(&mut Transcript) -> Outcome;
 
 /// The parts, each with rings of its own.
 const PARTS: &[(&str, Part)] = &[
@@ -27,14 +25,7 @@ const PARTS: &[(&str, Part)] = &[
 
 /// Prints the transcript, or the parts named (`errors,limits`).
 pub fn transcript(only: &str) -> Outcome {
-    let mut t = Transcript::default();
-    for (name, part) in PARTS {
-        if only.is_empty() || only.split(',').any(|o| o == *name) {
-            part(&mut t)?;
-        }
-    }
-    print!("{}", t.text());
-    Ok(())
+    transcript::print(PARTS, only)
 }
 
 fn file(content: &[u8]) -> Result<i32, String> {

@@ -4,10 +4,8 @@ use super::{Outcome, expect, must};
 use crate::os::{self, Buf, Errno, Sys};
 use crate::ring::{EXT_ARG, GETEVENTS, Ring, u64s};
 use crate::sqe::{self, ASYNC, DRAIN, FIXED, HARDLINK, LINK, op};
-use crate::transcript::Transcript;
+use crate::transcript::{self, Part, Transcript};
 use ringer_uapi::{Cqe, Params, Sqe};
-
-type Part = fn(&mut Transcript) -> Outcome;
 
 const PARTS: &[(&str, Part)] = &[
     ("pipes", pipes),
@@ -25,15 +23,7 @@ const PARTS: &[(&str, Part)] = &[
 
 /// Prints the transcript, or the parts named.
 pub fn transcript(only: &str) -> Outcome {
-    let mut t = Transcript::default();
-    for (name, part) in PARTS {
-        if only.is_empty() || only.split(',').any(|o| o == *name) {
-            t.part(name);
-            part(&mut t)?;
-        }
-    }
-    print!("{}", t.text());
-    Ok(())
+    transcript::print(PARTS, only)
 }
 
 fn ring() -> Result<Ring, String> {
