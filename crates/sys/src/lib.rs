@@ -19,11 +19,23 @@ extern crate std;
 
 pub mod alloc;
 pub mod arch;
+pub mod clock;
+pub mod cpu;
 pub mod generation;
+pub mod host;
+pub mod identity;
+pub mod io;
 pub mod lock;
+pub mod names;
+pub mod net;
+pub mod pin;
+pub mod poller;
 pub mod raw;
 pub mod signals;
 pub mod thread;
+pub mod usermem;
+
+pub use host::LinuxHost;
 
 pub mod fdtable;
 pub mod file;

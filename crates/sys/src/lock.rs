@@ -226,7 +226,7 @@ mod tests {
     fn a_lock_held_at_fork_is_free_in_the_child() {
         static LOCK: ForkMutex<u32> = ForkMutex::new(5);
         let guard = LOCK.lock();
-        let code = crate::raw::testing::in_child(|| {
+        let code = raw::testing::in_child(|| {
             let first = LOCK.try_lock().map(|g| *g);
             let held = LOCK.lock();
             i32::from(!(first == Some(5) && LOCK.try_lock().is_none() && *held == 5))

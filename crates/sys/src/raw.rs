@@ -418,6 +418,12 @@ pub fn gettid() -> u32 {
     (unsafe { syscall0(g::__NR_gettid) }) as u32
 }
 
+/// `sched_yield(2)`.
+pub fn sched_yield() {
+    // SAFETY: touches no memory. It cannot fail.
+    let _ = unsafe { syscall0(g::__NR_sched_yield) };
+}
+
 /// `tgkill(2)`.
 ///
 /// # Errors

@@ -571,6 +571,12 @@ mod tests {
         }
     }
 
+    fn park_until_set(gate: &AtomicU32) {
+        while gate.load(Acquire) == 0 {
+            let _ = park(gate, 0, None);
+        }
+    }
+
     /// Whether the kernel says the thread sleeps in a system call.
     fn sleeps(tid: u32) -> bool {
         std::fs::read_to_string(std::format!("/proc/self/task/{tid}/stat"))
@@ -633,12 +639,9 @@ mod tests {
             let mut threads = Vec::new();
             for _ in 0..64 {
                 let gate = gate.clone();
-                let wait = move || {
-                    while gate.load(Acquire) == 0 {
-                        let _ = park(&gate, 0, None);
-                    }
+                let Ok(t) = spawn(shared(), Box::new(move || park_until_set(&gate))) else {
+                    return 1;
                 };
-                let Ok(t) = spawn(shared(), Box::new(wait)) else { return 1 };
                 threads.push(t);
             }
             if SLOTS.lock().all.len() != 64 {
@@ -685,15 +688,14 @@ mod tests {
     #[test]
     fn an_interrupt_at_any_moment_is_never_lost() {
         let (r, w) = raw::pipe2(g::O_CLOEXEC).unwrap();
-        let turn = Arc::new(AtomicU32::new(0));
-        let theirs = turn.clone();
+        let seen = Arc::new([const { AtomicU32::new(0) }; 2]);
+        let theirs = seen.clone();
         let body = move || {
             for i in 0..5_000 {
                 // A lost interrupt blocks here for good.
                 assert_eq!(read_blocking(r), -4);
-                theirs.store(i + 1, SeqCst);
-                while record().interrupt.load(SeqCst) != 0 {
-                    core::hint::spin_loop();
+                theirs[0].store(i + 1, SeqCst);
+                while theirs[1].load(SeqCst) != i + 1 {
                     std::thread::yield_now();
                 }
             }
@@ -702,10 +704,11 @@ mod tests {
         for i in 0..5_000 {
             (0..i % 300).for_each(|_| core::hint::spin_loop());
             t.interrupt();
-            while turn.load(SeqCst) != i + 1 {
+            while seen[0].load(SeqCst) != i + 1 {
                 std::thread::yield_now();
             }
             t.clear_interrupt();
+            seen[1].store(i + 1, SeqCst);
         }
         t.join();
         raw::close(w).unwrap();

@@ -164,6 +164,8 @@ global_asm!(
     ".pushsection .text.ringer_user,\"ax\",@progbits",
     ".globl ringer_user_begin, ringer_user_end, ringer_user_fault, ringer_user_copy",
     ".globl ringer_user_load32, ringer_user_load64, ringer_user_store32, ringer_user_store64",
+    ".globl ringer_user_touch",
+    ".hidden ringer_user_touch",
     ".hidden ringer_user_begin, ringer_user_end, ringer_user_fault, ringer_user_copy",
     ".hidden ringer_user_load32, ringer_user_load64, ringer_user_store32, ringer_user_store64",
     ".type ringer_user_copy,@function",
@@ -220,6 +222,12 @@ global_asm!(
     "mov qword ptr [rdi], rsi",
     "xor eax, eax",
     "ret",
+    // ringer_user_touch(at): a write that changes nothing, atomically. 0, or -EFAULT.
+    ".type ringer_user_touch,@function",
+    "ringer_user_touch:",
+    "lock or byte ptr [rdi], 0",
+    "xor eax, eax",
+    "ret",
     "ringer_user_end:",
     "ringer_user_fault:",
     "mov rax, -14",
@@ -257,6 +265,7 @@ unsafe extern "C" {
     fn ringer_user_load64(from: u64, to: *mut u64) -> isize;
     fn ringer_user_store32(to: u64, value: u32) -> isize;
     fn ringer_user_store64(to: u64, value: u64) -> isize;
+    fn ringer_user_touch(at: u64) -> isize;
     static __ehdr_start: u8;
     static etext: u8;
 }
@@ -312,6 +321,12 @@ pub(crate) unsafe fn user_copy(to: u64, from: u64, len: usize) -> isize {
     // SAFETY: the caller's promise; the routine keeps the C calling convention, also when a fault
     // leads to `ringer_user_fault` (no stack used, only caller-saved registers changed).
     unsafe { ringer_user_copy(to, from, len) }
+}
+
+/// Whether the byte at `at` can be written; its value stays.
+pub(crate) fn user_touch(at: u64) -> bool {
+    // SAFETY: an atomic `or` with 0 changes no byte, whoever owns it; otherwise as `user_copy`.
+    unsafe { ringer_user_touch(at) == 0 }
 }
 
 macro_rules! user_word {

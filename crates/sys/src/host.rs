@@ -1,0 +1,268 @@
+//! [`LinuxHost`]: trait Host for the real kernel, one line for each call.
+//!
+//! It holds nothing: what there is to hold belongs to the process (descriptor tables, keeper,
+//! signal actions) and lives behind generations, so that a forked child starts afresh.
+//! What it does not do: decide anything.
+
+use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::{AtomicPtr, AtomicU32};
+use rust_alloc::boxed::Box;
+use rust_alloc::vec::Vec;
+
+use ringer_engine::host::{
+    Clock, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec, SockAddr, ThreadKind,
+};
+use ringer_ring::Map;
+
+use crate::file::LinuxFile;
+use crate::lock::FutexLock;
+use crate::poller::LinuxPoller;
+use crate::raw::{self, general as g};
+use crate::ringobj::LinuxRing;
+use crate::thread::{LinuxThread, Name, Spec, Table};
+use crate::{
+    clock, cpu, fdtable, file, identity, io, keeper, names, net, pin, posixlock, ringobj, signals,
+    thread, usermem,
+};
+
+static COUNTERS: AtomicPtr<Map> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The real kernel, as this process sees it.
+#[derive(Debug)]
+pub struct LinuxHost(());
+
+impl LinuxHost {
+    /// Installs the fault and interrupt handlers (`signals.rs`) and remembers who the process is.
+    /// To be made right before the first ring, not at load.
+    pub fn new() -> Self {
+        signals::set_user_rings(ringobj::owns_user_ring);
+        signals::install();
+        identity::start();
+        Self(())
+    }
+
+    /// Names the map that [`Host::counters`] answers from now on.
+    pub fn set_counters(map: &'static Map) {
+        // Release: pairs with the Acquire in `counters`.
+        COUNTERS.store(core::ptr::from_ref(map).cast_mut(), Release);
+    }
+}
+
+impl Default for LinuxHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A thread with a table of its own, in which files can be borrowed.
+fn spawn_private(body: Box<dyn FnOnce() + Send + 'static>) -> HostResult<LinuxThread> {
+    let keep = keeper::private_keep();
+    let spec = Spec { name: Name::worker(), table: Table::Private(keep.as_slice()), cpu: None };
+    let body = move || {
+        // Without the mark it would take its numbers for the application's. There are 512 marks
+        // and far fewer private threads.
+        if let Some(_own) = keeper::own_table() {
+            body();
+        }
+    };
+    thread::spawn(spec, Box::new(body))
+}
+
+impl Host for LinuxHost {
+    type Lock = FutexLock;
+    type Poller = LinuxPoller;
+    type File = LinuxFile;
+    type Ring = LinuxRing;
+    type Thread = LinuxThread;
+
+    fn ring_create(&self, spec: &RingSpec) -> HostResult<LinuxRing> {
+        ringobj::create(spec)
+    }
+    fn ring_install(&self, ring: &LinuxRing) -> HostResult<i32> {
+        ringobj::install(ring)
+    }
+    #[inline]
+    fn ring_of(&self, fd: i32) -> HostResult<RingId> {
+        fdtable::ring_of(fd)
+    }
+
+    #[inline]
+    fn copy_in(&self, addr: u64, to: &mut [u8]) -> HostResult<()> {
+        usermem::copy_in(addr, to)
+    }
+    #[inline]
+    fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()> {
+        usermem::copy_out(addr, from)
+    }
+    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
+        usermem::copy_path(addr)
+    }
+    fn check_pinnable(&self, addr: u64, len: u64) -> HostResult<()> {
+        pin::check(addr, len)
+    }
+
+    fn now(&self, clock: Clock) -> u64 {
+        clock::now(clock)
+    }
+    #[inline]
+    fn tid(&self) -> u32 {
+        thread::tid()
+    }
+    fn identity(&self) -> Identity {
+        identity::current()
+    }
+    fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()> {
+        thread::park(word, expected, timeout_ns)
+    }
+    fn yield_cpu(&self) {
+        raw::sched_yield();
+    }
+    fn unpark(&self, word: &AtomicU32, n: u32) {
+        raw::futex_wake(word, n);
+    }
+    fn spawn(
+        &self,
+        kind: ThreadKind,
+        body: Box<dyn FnOnce() + Send + 'static>,
+    ) -> HostResult<LinuxThread> {
+        let (name, cpu) = match kind {
+            ThreadKind::Worker | ThreadKind::Reactor => (Name::worker(), None),
+            ThreadKind::SqPoll(cpu) => (Name::sq_poll(), cpu),
+            ThreadKind::Private => return spawn_private(body),
+        };
+        thread::spawn(Spec { name, table: Table::Shared, cpu }, body)
+    }
+    fn poller(&self) -> HostResult<LinuxPoller> {
+        LinuxPoller::new()
+    }
+    fn cpus(&self) -> u32 {
+        cpu::count()
+    }
+    fn cpu_allowed(&self, cpu: u32) -> bool {
+        cpu::allowed(cpu)
+    }
+    fn nofile(&self) -> u64 {
+        // The resource exists; a filter that refuses the question gets the usual value.
+        raw::rlimit(g::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+    }
+
+    fn hold(&self, fd: i32) -> HostResult<LinuxFile> {
+        file::hold(fd)
+    }
+    fn adopt(&self, fds: &[i32]) -> HostResult<Vec<LinuxFile>> {
+        file::adopt(fds)
+    }
+    fn take(&self, fd: i32) -> HostResult<LinuxFile> {
+        file::take(fd)
+    }
+    fn release(&self, files: Vec<LinuxFile>) {
+        file::release(files);
+    }
+    fn borrow(&self, file: &LinuxFile) -> HostResult<i32> {
+        file::borrow(file)
+    }
+    fn give_back(&self, fd: i32) {
+        file::give_back(fd);
+    }
+    fn install(&self, file: &LinuxFile, cloexec: bool) -> HostResult<i32> {
+        file::install(file, cloexec)
+    }
+    #[inline]
+    fn may_hold_posix_locks(&self) -> bool {
+        posixlock::may_hold()
+    }
+    fn kind(&self, fd: i32) -> HostResult<FileKind> {
+        file::kind(fd)
+    }
+    fn status_flags(&self, fd: i32) -> HostResult<u32> {
+        io::status_flags(fd)
+    }
+
+    #[inline]
+    fn readv(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
+        io::readv(fd, iov, off, rwf)
+    }
+    #[inline]
+    fn writev(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
+        io::writev(fd, iov, off, rwf)
+    }
+    fn fsync(&self, fd: i32, datasync: bool) -> HostResult<()> {
+        io::fsync(fd, datasync)
+    }
+    fn readahead(&self, fd: i32, off: u64, len: u64) {
+        io::readahead(fd, off, len);
+    }
+    fn poll_now(&self, fd: i32, events: u32) -> u32 {
+        io::poll_now(fd, events)
+    }
+
+    #[inline]
+    fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
+        net::recv(fd, buf, flags)
+    }
+    #[inline]
+    fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32> {
+        net::send(fd, buf, flags, to)
+    }
+    fn recvmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
+        net::recvmsg(fd, msg, flags)
+    }
+    fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
+        net::sendmsg(fd, msg, flags)
+    }
+    fn listening(&self, fd: i32) -> HostResult<bool> {
+        net::listening(fd)
+    }
+    fn accept(&self, fd: i32, addr: u64, addrlen: u64, flags: u32) -> HostResult<i32> {
+        net::accept(fd, addr, addrlen, flags)
+    }
+    fn connect(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        net::connect(fd, to)
+    }
+    fn socket_error(&self, fd: i32) -> HostResult<()> {
+        net::socket_error(fd)
+    }
+    fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {
+        net::shutdown(fd, how)
+    }
+    fn epoll_ctl(&self, epfd: i32, op: i32, fd: i32, event: Option<(u32, u64)>) -> HostResult<()> {
+        raw::epoll_ctl(epfd, op.cast_unsigned(), fd, event)
+    }
+
+    fn openat2(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
+        io::openat2(dirfd, path, how)
+    }
+    fn close(&self, fd: i32) -> HostResult<()> {
+        io::close(fd)
+    }
+    fn statx(&self, dirfd: i32, path: &[u8], flags: u32, mask: u32, buf: u64) -> HostResult<()> {
+        names::statx(dirfd, path, flags, mask, buf)
+    }
+    fn unlinkat(&self, dirfd: i32, path: &[u8], flags: u32) -> HostResult<()> {
+        names::unlinkat(dirfd, path, flags)
+    }
+    fn renameat2(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()> {
+        names::renameat2(from, to, flags)
+    }
+    fn mkdirat(&self, dirfd: i32, path: &[u8], mode: u32) -> HostResult<()> {
+        names::mkdirat(dirfd, path, mode)
+    }
+    fn symlinkat(&self, target: &[u8], dirfd: i32, path: &[u8]) -> HostResult<()> {
+        names::symlinkat(target, dirfd, path)
+    }
+    fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()> {
+        names::linkat(from, to, flags)
+    }
+
+    fn check_eventfd(&self, fd: i32) -> HostResult<()> {
+        io::check_eventfd(fd)
+    }
+    fn eventfd_signal(&self, file: &LinuxFile) {
+        file.signal_eventfd();
+    }
+    fn counters(&self) -> Option<&Map> {
+        let map = COUNTERS.load(Acquire);
+        // SAFETY: only `set_counters` stores here, and it stores a `&'static Map`.
+        unsafe { map.as_ref() }
+    }
+}
