@@ -1,0 +1,56 @@
+//! `cargo xtask`: chores of the project.
+//!
+//! `bench` measures ringer beside the kernel's io_uring and plain system calls. What it does not do:
+//! run tests (`cargo test --workspace`, `.ci/run`).
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+mod bench;
+mod work;
+
+use anyhow::Result;
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Chores of the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Measure: the kernel's io_uring, ringer and plain calls, alternating, in one run.
+    Bench {
+        /// Rounds; the tables show medians over them.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// Milliseconds for each measurement.
+        #[arg(long, default_value_t = 150)]
+        millis: u64,
+        /// Only works whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// The ringer binary (default: built here, in release).
+        #[arg(long)]
+        ringer: Option<PathBuf>,
+        /// Write the figures as JSON here.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// One measurement, in this process (used by `bench`).
+    #[command(hide = true)]
+    Work {
+        /// What to measure.
+        name: String,
+        /// Milliseconds.
+        millis: u64,
+    },
+}
+
+fn main() -> Result<()> {
+    match Task::parse() {
+        Task::Bench { rounds, millis, only, ringer, json } => {
+            bench::run(&bench::Plan { rounds, millis, only, ringer, json })
+        }
+        Task::Work { name, millis } => {
+            println!("{}", work::measure(&name, millis)?);
+            Ok(())
+        }
+    }
+}

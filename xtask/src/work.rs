@@ -1,0 +1,234 @@
+//! The works that `bench` measures, each in a process of its own, through the `io-uring` crate.
+//!
+//! [`measure`] answers nanoseconds an operation. The same code runs on the kernel's ring, under
+//! ringer, and (names that begin with `call-`) without a ring. What it does not do: compare.
+
+use anyhow::{Context, Result, bail, ensure};
+use io_uring::{IoUring, Probe, opcode, squeue, types};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+const BLOCK: usize = 4096;
+const FILE_BLOCKS: u64 = 256;
+
+/// Runs the work called `name` for about `millis` and returns nanoseconds an operation.
+pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
+    let budget = Duration::from_millis(millis);
+    let (kind, batch) = match name.rsplit_once("-b") {
+        Some((k, b)) => (k, b.parse::<usize>().context("batch size")?),
+        None => (name, 1),
+    };
+    match kind {
+        "nop" => nops(batch, budget),
+        "read-plain" => reads(batch, budget, Files::Plain),
+        "read-fixed" => reads(batch, budget, Files::Fixed),
+        "read-fixed-buf" => reads(batch, budget, Files::FixedWithBuffer),
+        "recv-plain" => pings(budget, Files::Plain),
+        "recv-fixed" => pings(budget, Files::Fixed),
+        "worker-plain" => workers(budget, Files::Plain),
+        "worker-fixed" => workers(budget, Files::Fixed),
+        "setup" => setups(budget),
+        "call-pread" => preads(budget),
+        "call-recv" => plain_pings(budget),
+        "call-getppid" => getppids(budget),
+        "call-mmap" => mmaps(budget),
+        _ => bail!("no such work: {name}"),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    Plain,
+    Fixed,
+    FixedWithBuffer,
+}
+
+/// Repeats `batch` until the budget is used; nanoseconds for each of its `n` operations.
+fn repeat(budget: Duration, n: usize, mut batch: impl FnMut() -> Result<()>) -> Result<f64> {
+    for _ in 0..16 {
+        batch()?;
+    }
+    let start = Instant::now();
+    let mut rounds = 0u64;
+    while start.elapsed() < budget {
+        for _ in 0..32 {
+            batch()?;
+        }
+        rounds += 32;
+    }
+    Ok(start.elapsed().as_nanos() as f64 / (rounds * n as u64) as f64)
+}
+
+fn ring(entries: u32) -> Result<IoUring> {
+    IoUring::new(entries).context("io_uring_setup")
+}
+
+fn round(ring: &mut IoUring, entries: &[squeue::Entry], want: i32) -> Result<()> {
+    // SAFETY: the descriptors and buffers that the entries name outlive this call, which waits for
+    // all of their completions (the callers below own both).
+    unsafe { ring.submission().push_multiple(entries) }.context("full submission queue")?;
+    ring.submit_and_wait(entries.len())?;
+    let mut n = 0;
+    for cqe in ring.completion() {
+        ensure!(cqe.result() == want, "result {} instead of {want}", cqe.result());
+        n += 1;
+    }
+    ensure!(n == entries.len(), "{n} completions for {} requests", entries.len());
+    Ok(())
+}
+
+fn nops(batch: usize, budget: Duration) -> Result<f64> {
+    let mut ring = ring(256)?;
+    let entries = vec![opcode::Nop::new().build(); batch];
+    repeat(budget, batch, || round(&mut ring, &entries, 0))
+}
+
+fn hot_file() -> Result<File> {
+    let path = std::env::temp_dir().join(format!("ringer-bench-{}", std::process::id()));
+    let mut f = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    f.write_all(&vec![7u8; BLOCK * FILE_BLOCKS as usize])?;
+    Ok(f)
+}
+
+fn reads(batch: usize, budget: Duration, files: Files) -> Result<f64> {
+    let file = hot_file()?;
+    let mut ring = ring(256)?;
+    let mut bufs = vec![0u8; BLOCK * batch];
+    if files != Files::Plain {
+        ring.submitter().register_files(&[file.as_raw_fd()])?;
+    }
+    if files == Files::FixedWithBuffer {
+        let v = libc::iovec { iov_base: bufs.as_mut_ptr().cast(), iov_len: bufs.len() };
+        // SAFETY: `bufs` outlives the ring: it is dropped after it, at the end of this function.
+        unsafe { ring.submitter().register_buffers(&[v]) }?;
+    }
+    let mut at = 0u64;
+    repeat(budget, batch, || {
+        let entries: Vec<_> = (0..batch)
+            .map(|i| {
+                at = (at + 17) % FILE_BLOCKS;
+                let to = bufs.as_mut_ptr().wrapping_add(i * BLOCK);
+                read_entry(files, file.as_raw_fd(), to, at * BLOCK as u64)
+            })
+            .collect();
+        round(&mut ring, &entries, BLOCK as i32)
+    })
+}
+
+fn read_entry(files: Files, fd: RawFd, to: *mut u8, off: u64) -> squeue::Entry {
+    let len = BLOCK as u32;
+    match files {
+        Files::Plain => opcode::Read::new(types::Fd(fd), to, len).offset(off).build(),
+        Files::Fixed => opcode::Read::new(types::Fixed(0), to, len).offset(off).build(),
+        Files::FixedWithBuffer => {
+            opcode::ReadFixed::new(types::Fixed(0), to, len, 0).offset(off).build()
+        }
+    }
+}
+
+/// A receive that has to wait, then the byte arrives, then it completes.
+fn pings(budget: Duration, files: Files) -> Result<f64> {
+    let (here, mut there) = UnixStream::pair()?;
+    let mut ring = ring(8)?;
+    if files == Files::Fixed {
+        ring.submitter().register_files(&[here.as_raw_fd()])?;
+    }
+    let mut buf = [0u8; 64];
+    repeat(budget, 1, || {
+        let len = buf.len() as u32;
+        let e = match files {
+            Files::Fixed => opcode::Recv::new(types::Fixed(0), buf.as_mut_ptr(), len).build(),
+            _ => opcode::Recv::new(types::Fd(here.as_raw_fd()), buf.as_mut_ptr(), len).build(),
+        };
+        // SAFETY: `buf` and `here` outlive the request, which is waited for below.
+        unsafe { ring.submission().push(&e) }.context("full submission queue")?;
+        ring.submit()?;
+        there.write_all(&[1; 64])?;
+        ring.submit_and_wait(1)?;
+        let cqe = ring.completion().next().context("no completion")?;
+        ensure!(cqe.result() == 64, "recv: {}", cqe.result());
+        Ok(())
+    })
+}
+
+/// A request that goes to a worker: fsync of a clean file.
+fn workers(budget: Duration, files: Files) -> Result<f64> {
+    let file = hot_file()?;
+    file.sync_all()?;
+    let mut ring = ring(8)?;
+    if files == Files::Fixed {
+        ring.submitter().register_files(&[file.as_raw_fd()])?;
+    }
+    repeat(budget, 1, || {
+        let e = match files {
+            Files::Fixed => opcode::Fsync::new(types::Fixed(0)).build(),
+            _ => opcode::Fsync::new(types::Fd(file.as_raw_fd())).build(),
+        };
+        round(&mut ring, &[e], 0)
+    })
+}
+
+fn setups(budget: Duration) -> Result<f64> {
+    repeat(budget, 1, || {
+        let r = ring(8)?;
+        let mut probe = Probe::new();
+        r.submitter().register_probe(&mut probe)?;
+        ensure!(probe.is_supported(opcode::Nop::CODE), "no NOP");
+        Ok(())
+    })
+}
+
+fn preads(budget: Duration) -> Result<f64> {
+    use std::os::unix::fs::FileExt as _;
+    let file = hot_file()?;
+    let mut buf = [0u8; BLOCK];
+    let mut at = 0u64;
+    repeat(budget, 1, || {
+        at = (at + 17) % FILE_BLOCKS;
+        file.read_exact_at(&mut buf, at * BLOCK as u64)?;
+        Ok(())
+    })
+}
+
+fn plain_pings(budget: Duration) -> Result<f64> {
+    use std::io::Read as _;
+    let (mut here, mut there) = UnixStream::pair()?;
+    let mut buf = [0u8; 64];
+    repeat(budget, 1, || {
+        there.write_all(&[1; 64])?;
+        here.read_exact(&mut buf)?;
+        Ok(())
+    })
+}
+
+fn getppids(budget: Duration) -> Result<f64> {
+    repeat(budget, 1, || {
+        std::hint::black_box(std::os::unix::process::parent_id());
+        Ok(())
+    })
+}
+
+fn mmaps(budget: Duration) -> Result<f64> {
+    let file = hot_file()?;
+    repeat(budget, 1, || {
+        // SAFETY: a fresh mapping at an address the kernel picks.
+        let p = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                BLOCK,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        ensure!(p != libc::MAP_FAILED, "mmap");
+        // SAFETY: the mapping made above, which nobody else has.
+        unsafe { libc::munmap(p, BLOCK) };
+        Ok(())
+    })
+}
