@@ -40,8 +40,6 @@ impl fmt::Debug for Insn {
 
 // Instruction codes of linux/bpf_common.h.
 const LD_W_ABS: u16 = 0x20;
-const AND_K: u16 = 0x54;
-const JA: u16 = 0x05;
 const JEQ_K: u16 = 0x15;
 const JGT_K: u16 = 0x25;
 const JGE_K: u16 = 0x35;
@@ -73,9 +71,6 @@ const MAGIC: u32 = (raw::MMAP_MAGIC >> 32) as u32;
 
 const fn ld(at: u32) -> Insn {
     Insn { code: LD_W_ABS, jt: 0, jf: 0, k: at }
-}
-const fn and(k: u32) -> Insn {
-    Insn { code: AND_K, jt: 0, jf: 0, k }
 }
 const fn ret(k: u32) -> Insn {
     Insn { code: RET_K, jt: 0, jf: 0, k }
@@ -227,14 +222,6 @@ mod tests {
             let holds = match i.code {
                 LD_W_ABS => {
                     a = call.word(i.k);
-                    continue;
-                }
-                AND_K => {
-                    a &= i.k;
-                    continue;
-                }
-                JA => {
-                    pc += i.k as usize;
                     continue;
                 }
                 RET_K => return (i.k, steps),

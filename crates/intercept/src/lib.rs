@@ -1,11 +1,33 @@
 //! How the three system calls of a process reach the engine.
+//!
+//! ```text
+//!  interposed syscall() ---------------.
+//!  interposed mmap() -------------------+--> entry --> root: the process's engine
+//!  inline syscall --filter--> trap ----'
+//!                     ^
+//!  start: scan -------'     resolve: the real functions     mask, process, stats: the rest
+//! ```
+//! The preload library and the embeddable crate are thin coats over this one. Nothing here runs
+//! libc code on a thread that libc does not know, and nothing allocates or locks in a signal
+//! handler. What it does not do: know what a request is (the engine does) or make host calls of
+//! its own for one (sys does).
 #![no_std]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 mod decode;
+pub mod entry;
+pub mod env;
 pub mod filter;
+pub mod mask;
 pub mod objects;
+pub mod patch;
+pub mod process;
 pub mod resolve;
+pub mod root;
 pub mod scan;
+pub mod start;
+pub mod stats;
+pub mod trap;
+pub mod waits;

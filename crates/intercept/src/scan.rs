@@ -50,16 +50,39 @@ const LEFT_OUT: [&[u8]; 12] = [
     b"linux-vdso",
 ];
 
-/// The executable ranges of all loaded objects that need a trap and are not in `known`.
-pub fn needed(known: &[Range]) -> Vec<Range> {
+/// Objects that were looked at, by [`fingerprint`].
+#[derive(Debug, Default)]
+pub struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Nothing was looked at.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// The executable ranges of the loaded objects that need a trap, of those not seen before.
+pub fn needed(seen: &mut Seen) -> Vec<Range> {
     let mut found = Vec::new();
     objects::walk(|object| {
-        if !left_out(object) && !known.iter().any(|r| object.contains(r.lo as usize)) {
+        let print = fingerprint(object);
+        if !left_out(object) && !seen.0.contains(&print) {
+            seen.0.push(print);
             add_ranges(object, &mut found);
         }
         Next::Go
     });
     found
+}
+
+/// Name and place of an object (FNV-1a): the same file at the same address holds the same code.
+fn fingerprint(object: &Object<'_>) -> u64 {
+    let place = object.bias.to_ne_bytes();
+    object
+        .name
+        .iter()
+        .chain(&place)
+        .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 fn left_out(object: &Object<'_>) -> bool {

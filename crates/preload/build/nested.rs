@@ -90,7 +90,9 @@ fn nested(crates: &Path, target_dir: &Path, triple: &str) -> Command {
         .args(["--target", triple])
         .arg("--target-dir")
         .arg(target_dir)
-        .arg("--");
+        .arg("--")
+        // It is copied to disk and compared byte by byte at each run.
+        .arg("-Cstrip=debuginfo");
     for arg in LINK_ARGS {
         c.arg(format!("-Clink-arg={arg}"));
     }

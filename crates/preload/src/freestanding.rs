@@ -11,16 +11,8 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use ringer_sys::raw;
 
-struct Pages;
-// SAFETY: fresh pages each time; a size and an alignment above a page are refused.
-unsafe impl core::alloc::GlobalAlloc for Pages {
-    unsafe fn alloc(&self, l: core::alloc::Layout) -> *mut u8 {
-        raw::mmap_anonymous(l.size().max(1)).map_or(core::ptr::null_mut(), |a| a as *mut u8)
-    }
-    unsafe fn dealloc(&self, _: *mut u8, _: core::alloc::Layout) {}
-}
 #[global_allocator]
-static ALLOCATOR: Pages = Pages;
+static ALLOCATOR: ringer_sys::alloc::Alloc = ringer_sys::alloc::Alloc;
 
 /// One line, cut at its capacity: a panic must not allocate.
 struct Line {

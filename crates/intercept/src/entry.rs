@@ -1,0 +1,95 @@
+//! The one entry of the three system calls and of mmap, whichever way they came.
+//!
+//! ```text
+//!  interposed symbol  --.
+//!  syscall(2) wrapper --+--> entry(nr, a..f) --> engine            (a ring exists or is made)
+//!  trampoline         --'                    '-> the real kernel   (mmap of anything else)
+//! ```
+//! Results are the kernel's raw ones: a value, or a negated errno.
+//!
+//! **A handler inside the engine.** A signal handler may interrupt this thread while it holds locks
+//! of the engine and make a call itself, which natively cannot happen: the kernel delivers signals
+//! on the way out. Each thread counts how deep it is; a call that comes in on top of another gets
+//! `EAGAIN` from enter and register, and from setup, instead of a deadlock. What a handler may do
+//! with certainty is what signal-safety(7) allows: write, and let the main loop submit.
+
+use crate::root;
+use core::sync::atomic::Ordering::Relaxed;
+use ringer_sys::raw::{self, fd_arg, general as g};
+use ringer_sys::ringobj::{self, MmapArgs};
+use ringer_sys::{fdtable, thread};
+use ringer_uapi::Errno;
+
+type Answer = Result<usize, Errno>;
+
+/// Carries out one of `io_uring_setup`, `io_uring_enter`, `io_uring_register` and `mmap`.
+#[inline]
+pub fn entry(nr: usize, args: [usize; 6]) -> isize {
+    match nr as u32 {
+        g::__NR_mmap => mmap(args),
+        nr => Errno::mux(guarded(nr, args)),
+    }
+}
+
+/// Counts the thread in and out of the engine.
+#[inline]
+fn guarded(nr: u32, args: [usize; 6]) -> Answer {
+    let depth = &thread::record().depth;
+    // Only this thread and its own signal handlers, which leave the count as they found it, touch
+    // it: a plain load and store are enough.
+    if depth.load(Relaxed) != 0 {
+        return Err(Errno::EAGAIN);
+    }
+    depth.store(1, Relaxed);
+    let answer = call(nr, args);
+    depth.store(0, Relaxed);
+    answer
+}
+
+#[inline]
+fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
+    match nr {
+        g::__NR_io_uring_enter => {
+            let Some(engine) = root::get() else { return without_engine(a as i32) };
+            engine.enter(a as i32, b as u32, c as u32, d as u32, e as u64, f as u64)
+        }
+        g::__NR_io_uring_setup => root::get_or_make()?.setup(a as u32, b as u64),
+        g::__NR_io_uring_register => {
+            // Some of it may be asked without a ring (fd -1, `IORING_REGISTER_QUERY`).
+            let engine = root::get().map_or_else(root::get_or_make, Ok)?;
+            engine.register(a as i32, b as u32, c as u64, d as u32)
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// What a process without rings hears: a descriptor that is none, or a parent's.
+#[cold]
+fn without_engine(fd: i32) -> Answer {
+    fdtable::ring_of(fd).and(Err(Errno::EBADF))
+}
+
+/// mmap(2): a ring's memory, or the real call.
+pub fn mmap([addr, len, prot, flags, fd, offset]: [usize; 6]) -> isize {
+    let number = fd as i32;
+    if number >= 0
+        && flags as u32 & g::MAP_ANONYMOUS == 0
+        && root::get().is_some()
+        && let Some(answer) = ringobj::ring_mmap(
+            number,
+            MmapArgs {
+                addr: addr as u64,
+                len: len as u64,
+                prot: prot as u32,
+                flags: flags as u32,
+                offset: offset as u64,
+            },
+        )
+    {
+        return Errno::mux(answer);
+    }
+    // The magic lets the call pass our own filter; the kernel takes the low half as the descriptor.
+    let marked = fd_arg(number) & 0xffff_ffff | raw::MMAP_MAGIC as usize;
+    // SAFETY: the program's own call with the program's own arguments.
+    unsafe { raw::syscall6(g::__NR_mmap, [addr, len, prot, flags, marked, offset]) }
+}

@@ -1,0 +1,87 @@
+//! The constructor's work, and what a dlopen(3) repeats of it.
+//!
+//! ```text
+//!  start:   unblock the three signals -> RINGER_ variables -> scan -> filter, if needed
+//!  later:   objects that came since   ------------------------^
+//! ```
+//! No engine, thread or descriptor is made here: a program that never sets up a ring has paid for
+//! the scan, and for a filter only if its own code could make the calls.
+
+use crate::env::{self, Environ};
+use crate::scan::{self, Seen};
+use crate::{filter, mask, resolve::Real, stats, trap};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use ringer_sys::lock::ForkMutex;
+use ringer_sys::raw::{self, general as g};
+use ringer_sys::signals::NEVER_BLOCKED;
+use ringer_uapi::Errno;
+
+/// libc's.
+pub static GETAUXVAL: Real = Real::new(c"getauxval");
+
+/// The objects that were scanned, and under its lock the filter of those that need one.
+static SEEN: ForkMutex<Seen> = ForkMutex::new(Seen::new());
+static NO_TRAP: AtomicBool = AtomicBool::new(false);
+
+/// Runs once, before the program's own code, on the only thread.
+///
+/// # Safety
+/// Called by the loader or at the top of `main`: nobody changes the environment meanwhile.
+pub unsafe fn start() {
+    unblock();
+    if !env::secure(&GETAUXVAL) {
+        // SAFETY: the caller's promise.
+        if let Some(environ) = unsafe { Environ::current() } {
+            read_variables(&environ);
+        }
+    }
+    inherited_filter();
+    let _ = cover_objects();
+}
+
+/// SIGSYS, SIGSEGV and SIGBUS may have been blocked by whoever started the program.
+fn unblock() {
+    if let Ok(before) = raw::sigprocmask(g::SIG_UNBLOCK, Some(NEVER_BLOCKED)) {
+        mask::changed(g::SIG_SETMASK, before);
+    }
+}
+
+fn read_variables(environ: &Environ) {
+    NO_TRAP.store(environ.get(b"RINGER_NO_TRAP").is_some_and(|v| v == b"1"), Relaxed);
+    if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
+        stats::configure(path);
+    }
+    if let Some(fd) = environ.get(b"RINGER_HANDSHAKE").and_then(env::number) {
+        let _ = raw::write(fd, b"ringer\n");
+        let _ = raw::close(fd);
+        environ.remove(b"RINGER_HANDSHAKE");
+    }
+}
+
+/// A filter of the image before this one may name addresses that now are ours: then its traps
+/// must find a handler, whatever this image needs itself.
+fn inherited_filter() {
+    const PR_GET_SECCOMP: u32 = 21;
+    const SECCOMP_MODE_FILTER: i32 = 2;
+    // SAFETY: the option takes no arguments and touches no memory.
+    if unsafe { raw::prctl(PR_GET_SECCOMP, 0, 0, 0, 0) } == Ok(SECCOMP_MODE_FILTER) {
+        trap::arm();
+    }
+}
+
+/// Scans what is not covered yet and installs a filter for it, if it needs one.
+///
+/// # Errors
+/// seccomp(2)'s: the calls of those objects go to the host unseen.
+pub fn cover_objects() -> Result<(), Errno> {
+    if NO_TRAP.load(Relaxed) {
+        return Ok(());
+    }
+    let mut seen = SEEN.lock();
+    let program = filter::program(&scan::needed(&mut seen));
+    if program.is_empty() {
+        return Ok(());
+    }
+    trap::arm();
+    filter::install(&program).map(drop)
+}

@@ -1,0 +1,150 @@
+//! How the library enters and leaves a process, and what follows a dlopen(3).
+
+use crate::{export, real};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use ringer_intercept::{process, start, stats};
+use ringer_sys::raw;
+
+/// Runs before the program's own constructors and `main`.
+extern "C" fn constructor() {
+    real::find();
+    // SAFETY: the loader runs constructors on the only thread, before the program's code.
+    unsafe { start::start() };
+}
+
+/// Runs at exit(3).
+extern "C" fn destructor() {
+    stats::end();
+}
+
+#[cfg(feature = "cdylib")]
+mod hooks {
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static CONSTRUCTOR: extern "C" fn() = super::constructor;
+    #[used]
+    #[unsafe(link_section = ".fini_array")]
+    static DESTRUCTOR: extern "C" fn() = super::destructor;
+}
+
+/// In the workspace nothing runs them.
+#[cfg(not(feature = "cdylib"))]
+const _: [extern "C" fn(); 2] = [constructor, destructor];
+
+export! {
+    /// _exit(2): no destructors run, the account is closed all the same.
+    fn _exit(code: i32) -> ! {
+        stats::end();
+        raw::exit_group(code)
+    }
+}
+
+export! {
+    /// _Exit(3): the same.
+    fn _Exit(code: i32) -> ! {
+        stats::end();
+        raw::exit_group(code)
+    }
+}
+
+export! {
+    /// _Fork(3), which runs no fork handlers.
+    fn _Fork() -> i32 {
+        // SAFETY: the caller's own call.
+        let pid = unsafe { real::_Fork() };
+        if pid == 0 {
+            process::forked();
+        }
+        pid
+    }
+}
+
+/// Set when an object came that was not scanned.
+static UNSCANNED: AtomicBool = AtomicBool::new(false);
+
+/// Scans what came since.
+pub(crate) fn scan_if_due() {
+    if UNSCANNED.load(Relaxed) && UNSCANNED.swap(false, Relaxed) {
+        // A filter that is refused leaves the object's calls to the host: nothing else to do here.
+        let _ = start::cover_objects();
+    }
+}
+
+/// Where dlopen goes. A name without a slash is searched along the *caller's* run path, so that
+/// the real function must see the caller's return address: it is jumped to, and the scan waits for
+/// the first dlsym, which follows. Else 0: the caller does not matter.
+extern "C" fn dlopen_target(name: *const core::ffi::c_char) -> usize {
+    UNSCANNED.store(true, Relaxed);
+    if name.is_null() {
+        return real::at::dlopen.get();
+    }
+    // SAFETY: dlopen's argument is a NUL-terminated string.
+    let text = unsafe { core::ffi::CStr::from_ptr(name) }.to_bytes();
+    if text.contains(&b'/') { 0 } else { real::at::dlopen.get() }
+}
+
+/// dlopen of a path: the scan follows at once.
+unsafe extern "C" fn dlopen_and_scan(name: usize, flags: i32) -> isize {
+    // SAFETY: the caller's own call.
+    let handle = unsafe { real::dlopen(name, flags) };
+    scan_if_due();
+    handle.max(0)
+}
+
+/// dlopen(3): see [`dlopen_target`].
+///
+/// # Safety
+/// As the C function.
+#[cfg_attr(feature = "cdylib", unsafe(no_mangle))]
+#[unsafe(naked)]
+pub unsafe extern "C" fn dlopen(name: usize, flags: i32) -> isize {
+    core::arch::naked_asm!(
+        "push rdi",
+        "push rsi",
+        "sub rsp, 8",
+        "call {target}",
+        "add rsp, 8",
+        "pop rsi",
+        "pop rdi",
+        "test rax, rax",
+        "jz 2f",
+        "jmp rax",
+        "2:",
+        "jmp {scan}",
+        target = sym dlopen_target,
+        scan = sym dlopen_and_scan,
+    )
+}
+
+/// Where dlsym goes: to the real one, after a scan that is due.
+extern "C" fn dlsym_target() -> usize {
+    scan_if_due();
+    match real::at::dlsym.get() {
+        0 => no_dlsym as *const () as usize,
+        addr => addr,
+    }
+}
+
+extern "C" fn no_dlsym() -> usize {
+    0
+}
+
+/// dlsym(3): the real one finds the caller by its return address (`RTLD_NEXT`), so it is jumped to.
+///
+/// # Safety
+/// As the C function.
+#[cfg_attr(feature = "cdylib", unsafe(no_mangle))]
+#[unsafe(naked)]
+pub unsafe extern "C" fn dlsym(handle: usize, name: usize) -> isize {
+    core::arch::naked_asm!(
+        "push rdi",
+        "push rsi",
+        "sub rsp, 8",
+        "call {target}",
+        "add rsp, 8",
+        "pop rsi",
+        "pop rdi",
+        "jmp rax",
+        target = sym dlsym_target,
+    )
+}
