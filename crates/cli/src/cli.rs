@@ -17,7 +17,8 @@ const EXAMPLES: &str = "\
 Examples:
   ringer demo                          see it work, in seconds
   ringer run -- fio job.fio            run a program where io_uring is refused
-  ringer doctor fio                    will that program work here, and if not, why?";
+  ringer doctor fio                    will that program work here, and if not, why?
+  ringer stats FILE                    what was counted by run --stats FILE";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Block io_uring as Docker does, then run an io_uring program anyway
     Demo(DemoArgs),
+    /// Add up what `run --stats FILE` counted, killed processes included
+    Stats(StatsArgs),
     /// The child that shows that the library starts.
     #[command(name = crate::probe::SUBCOMMAND, hide = true)]
     Probe,
@@ -94,6 +97,17 @@ pub(crate) struct DoctorArgs {
     /// A program to look at as well
     #[arg(value_name = "PROG")]
     pub(crate) program: Option<OsString>,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ringer stats`.
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// What `--stats` was given
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
     /// Print one JSON object instead of lines
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,6 +3,7 @@
 //! ```text
 //!   run     program -> kernel -> library -> probe -> exec       (nothing stays behind)
 //!   doctor  the same modules, asked instead of used             (PASS / WARN / FAIL)
+//!   stats   account: lines and left-over counters
 //!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
 //! ```
 //!
@@ -13,6 +14,7 @@
 #![deny(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "output belongs to the CLI")]
 
+mod account;
 mod cli;
 mod demo;
 mod doctor;
@@ -69,6 +71,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Run(args) => Err(run::run(&args).into()),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Stats(args) => account::stats(&args),
         Command::Probe => Ok(0),
         Command::DemoProgram(args) => demo::program::program(&args),
         Command::DemoBlocked(args) => demo::blocked(&args),

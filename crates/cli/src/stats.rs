@@ -1,20 +1,16 @@
 //! The file that `--stats` names: made and checked here, written by the library.
 //!
-//! What this does not do: count. The library appends one line of JSON when a process sets up its
-//! first ring and one when it ends.
+//! What this does not do: count, which the library does, or read, which `account` does.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::refusal::Refusal;
 
@@ -84,50 +80,4 @@ impl StatsFile {
     pub(crate) fn into_path(self) -> PathBuf {
         self.path
     }
-}
-
-/// What the lines of a file add up to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Requests by opcode.
-    pub(crate) requests: BTreeMap<String, u64>,
-    /// io_uring calls that reached the kernel.
-    pub(crate) native: u64,
-}
-
-impl Counts {
-    /// All requests.
-    pub(crate) fn total(&self) -> u64 {
-        self.requests.values().sum()
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list: Vec<String> =
-            self.requests.iter().map(|(name, count)| format!("{count} {name}")).collect();
-        write!(f, "{}; {} calls reached the kernel's", list.join(", "), self.native)
-    }
-}
-
-/// Adds up the exit lines of a file; a missing file is nothing counted.
-///
-/// # Errors
-/// The file can not be read.
-pub(crate) fn read(path: &Path) -> anyhow::Result<Counts> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Counts::default()),
-        Err(e) => return Err(e).with_context(|| format!("reading {}", path.display())),
-    };
-    let mut counts = Counts::default();
-    for line in text.lines() {
-        let value: Value = serde_json::from_str(line)
-            .with_context(|| format!("{} has a line that is no JSON", path.display()))?;
-        counts.native += value["native_calls"].as_u64().unwrap_or(0);
-        for (name, row) in value["requests"].as_object().into_iter().flatten() {
-            *counts.requests.entry(name.clone()).or_default() += row.as_u64().unwrap_or(0);
-        }
-    }
-    Ok(counts)
 }
