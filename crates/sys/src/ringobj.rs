@@ -136,8 +136,9 @@ pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
 /// On a shelf's thread: (read end, write end), small, and known as ring `id`.
 fn pipe(id: RingId) -> SysResult<(i32, i32)> {
     let (read_end, write_end) = raw::pipe2(g::O_CLOEXEC | g::O_NONBLOCK)?;
-    // One page counts least against the user's pipe limit; refusal does no harm.
-    let _ = raw::fcntl(write_end, g::F_SETPIPE_SZ, PAGE);
+    // Little counts least against the user's pipe limit (refusal does no harm), but one byte must
+    // not make the pipe full: POLLOUT would go.
+    let _ = raw::fcntl(write_end, g::F_SETPIPE_SZ, 2 * PAGE);
     match raw::fstat(write_end) {
         Ok(st) => fdtable::add_ring(&st, id),
         Err(e) => {

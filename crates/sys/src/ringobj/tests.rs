@@ -1,1 +1,465 @@
+use super::*;
+use crate::raw::testing::in_child;
+use crate::thread::{Name, Spec, Table};
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, OnceLock};
 
+/// Rings by id, and the ids that ended, in order.
+#[derive(Default)]
+struct World {
+    rings: HashMap<u64, Arc<LinuxRing>>,
+    ended: Vec<u64>,
+    asked: HashMap<u64, u32>,
+}
+
+static WORLD: OnceLock<(Mutex<World>, Condvar)> = OnceLock::new();
+
+fn world() -> &'static (Mutex<World>, Condvar) {
+    WORLD.get_or_init(Default::default)
+}
+
+/// What the engine does when a ring's last descriptor went.
+fn tell(id: RingId) -> bool {
+    let ring = world().0.lock().unwrap().rings.get(&id.0).map(Arc::clone);
+    let ended = ring.is_none_or(|ring| !ring.still_mapped());
+    let mut w = world().0.lock().unwrap();
+    *w.asked.entry(id.0).or_default() += 1;
+    if ended {
+        w.rings.remove(&id.0);
+        w.ended.push(id.0);
+    }
+    world().1.notify_all();
+    ended
+}
+
+fn wait_for(what: impl Fn(&World) -> bool) {
+    let (lock, changed) = world();
+    let mut w = lock.lock().unwrap();
+    while !what(&w) {
+        w = changed.wait(w).unwrap();
+    }
+}
+
+fn ended(id: RingId) -> bool {
+    world().0.lock().unwrap().ended.contains(&id.0)
+}
+
+fn geometry() -> Geometry {
+    Geometry::new(8, 16, false, false, true)
+}
+
+fn new_ring(user_memory: Option<(u64, u64)>) -> SysResult<(Arc<LinuxRing>, RingId)> {
+    static NEXT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);
+    keeper::on_ring_closed(tell);
+    let id = RingId(NEXT.fetch_add(1, Relaxed));
+    let ring = Arc::new(create(&RingSpec { id, geometry: geometry(), user_memory })?);
+    world().0.lock().unwrap().rings.insert(id.0, Arc::clone(&ring));
+    Ok((ring, id))
+}
+
+/// For a forked child, where locks of the test's other threads may be held for ever.
+fn plain(id: u64) -> LinuxRing {
+    create(&RingSpec { id: RingId(id), geometry: geometry(), user_memory: None }).unwrap()
+}
+
+fn installed() -> (Arc<LinuxRing>, RingId, i32) {
+    let (ring, id) = new_ring(None).unwrap();
+    let fd = install(&ring).unwrap();
+    (ring, id, fd)
+}
+
+/// As the interposed close.
+fn close(fd: i32) {
+    fdtable::closed(fd);
+    raw::close(fd).unwrap();
+}
+
+const SHARED: MmapArgs = MmapArgs {
+    addr: 0,
+    len: 4096,
+    prot: g::PROT_READ | g::PROT_WRITE,
+    flags: g::MAP_SHARED,
+    offset: 0,
+};
+
+fn readable(fd: i32) -> i16 {
+    let mut fds = [g::pollfd { fd, events: 0x45, revents: 0 }];
+    raw::poll(&mut fds, 0).unwrap();
+    fds[0].revents
+}
+
+const IN: i16 = 0x41;
+const OUT: i16 = 4;
+
+fn post(ring: &LinuxRing) {
+    let tail = ring.rings().w32(geometry().cq_offsets().tail as usize);
+    tail.fetch_add(1, Release);
+    ring.signal();
+}
+
+fn reap_all(ring: &LinuxRing) {
+    let at = geometry().cq_offsets();
+    let tail = ring.rings().w32(at.tail as usize).load(Relaxed);
+    ring.rings().w32(at.head as usize).store(tail, Release);
+}
+
+#[test]
+fn the_descriptor_takes_the_lowest_number_and_looks_idle() {
+    assert_eq!(
+        in_child(|| {
+            let lowest = raw::eventfd(0, 0).unwrap();
+            raw::close(lowest).unwrap();
+            let ring = plain(1 << 29);
+            let Ok(fd) = install(&ring) else { return 2 };
+            let cloexec = raw::fcntl(fd, g::F_GETFD, 0) == Ok(g::FD_CLOEXEC as i32);
+            let mode = raw::fcntl(fd, g::F_GETFL, 0).unwrap().cast_unsigned() & g::O_ACCMODE;
+            i32::from(!(fd == lowest && cloexec && mode == g::O_RDWR && readable(fd) == OUT))
+        }),
+        0
+    );
+}
+
+#[test]
+fn the_last_close_is_told_not_an_earlier_one() {
+    let (_ring, id, fd) = installed();
+    let dup = raw::fcntl(fd, g::F_DUPFD_CLOEXEC, 0).unwrap();
+    close(fd);
+    assert!(!ended(id));
+    assert_eq!(fdtable::ring_of(dup), Ok(id));
+    close(dup);
+    wait_for(|w| w.ended.contains(&id.0));
+    assert!(find(id).is_some(), "the engine still has it");
+}
+
+#[test]
+fn a_forked_childs_copy_keeps_the_ring_until_it_goes() {
+    let (_ring, id, fd) = installed();
+    let (theirs, ours) = raw::pipe2(g::O_CLOEXEC).unwrap();
+    // SAFETY: the child makes raw calls only.
+    let pid = unsafe { raw::syscall0(g::__NR_fork) };
+    if pid == 0 {
+        let _ = raw::close(ours);
+        // Until the parent closes its end.
+        let _ = raw::read(theirs, &mut [0]);
+        raw::exit_group(0);
+    }
+    close(fd);
+    raw::close(theirs).unwrap();
+    // The janitor is not asked while the child lives: nothing to wait for but the other order.
+    assert!(!ended(id));
+    raw::close(ours).unwrap();
+    // SAFETY: waits for the child.
+    unsafe { raw::syscall4(g::__NR_wait4, pid.cast_unsigned(), 0, 0, 0) };
+    wait_for(|w| w.ended.contains(&id.0));
+}
+
+#[test]
+fn a_mapping_keeps_the_ring_alive_after_the_last_close() {
+    let (ring, id, fd) = installed();
+    let at = ring_mmap(fd, SHARED).unwrap().unwrap();
+    ring.rings().w32(24).store(77, Relaxed);
+    close(fd);
+    // Asked at least twice, each time finding the mapping, with the memory intact in between.
+    wait_for(|w| w.asked.get(&id.0).is_some_and(|n| *n >= 2));
+    assert!(!ended(id));
+    let word: *const u32 = core::ptr::with_exposed_provenance(at + 24);
+    // SAFETY: our mapping of the ring.
+    assert_eq!(unsafe { word.read_volatile() }, 77);
+    assert_eq!(ring.rings().w32(24).load(Relaxed), 77);
+    // SAFETY: our mapping.
+    unsafe { raw::munmap(at, 4096) }.unwrap();
+    keeper::poke();
+    wait_for(|w| w.ended.contains(&id.0));
+}
+
+#[test]
+fn both_ring_offsets_show_one_memory_and_the_sqes_another() {
+    let (ring, _, fd) = installed();
+    let map = |offset| ring_mmap(fd, MmapArgs { offset, ..SHARED }).unwrap().unwrap();
+    let (sq, cq, sqes) = (map(0), map(0x800_0000), map(0x1000_0000));
+    ring.rings().w32(100).store(1, Relaxed);
+    ring.sqes().w32(100).store(2, Relaxed);
+    // SAFETY: our mappings of the ring.
+    let word = |at: usize| unsafe {
+        core::ptr::with_exposed_provenance::<u32>(at + 100).read_volatile()
+    };
+    assert_eq!((word(sq), word(cq), word(sqes)), (1, 1, 2));
+    close(fd);
+}
+
+/// What 6.18 answers to each of these for a ring of its own.
+#[test]
+fn mmap_refuses_what_the_kernel_refuses_and_in_its_order() {
+    let (_ring, _, fd) = installed();
+    let rwx = g::PROT_READ | g::PROT_WRITE | g::PROT_EXEC;
+    let hint = 0x100_0000_0000;
+    let bad = 0x1800_0000;
+    let cases = [
+        (MmapArgs { len: 0, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { offset: 5, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { offset: bad, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { addr: hint, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { addr: hint, offset: bad, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { prot: rwx, ..SHARED }, Err(Errno::EPERM)),
+        (MmapArgs { prot: rwx, offset: bad, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { prot: rwx, addr: hint, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { prot: rwx, flags: g::MAP_PRIVATE, ..SHARED }, Err(Errno::EPERM)),
+        (MmapArgs { offset: 0x8000_0000, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { flags: 0, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { flags: 0, offset: bad, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { len: 1 << 47, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { len: 1 << 20, offset: 0x1000_0000, ..SHARED }, Ok(())),
+        (MmapArgs { offset: 0x1_0000_0000, ..SHARED }, Ok(())),
+        (MmapArgs { addr: 5, ..SHARED }, Ok(())),
+        (MmapArgs { prot: 0, ..SHARED }, Ok(())),
+        (MmapArgs { flags: g::MAP_PRIVATE, ..SHARED }, Ok(())),
+        (MmapArgs { offset: 4096, ..SHARED }, Ok(())),
+    ];
+    for (args, want) in cases {
+        assert_eq!(ring_mmap(fd, args).unwrap().map(drop), want, "{args:?}");
+    }
+    close(fd);
+}
+
+#[test]
+fn what_is_no_ring_is_left_to_the_real_mmap() {
+    let (_ring, _, fd) = installed();
+    let file = raw::memfd_create(c"other", g::MFD_CLOEXEC).unwrap();
+    let (pipe, other) = raw::pipe2(g::O_CLOEXEC).unwrap();
+    assert!(ring_mmap(file, SHARED).is_none());
+    assert!(ring_mmap(pipe, SHARED).is_none());
+    assert!(ring_mmap(-1, SHARED).is_none());
+    assert!(ring_mmap(fd, MmapArgs { flags: g::MAP_ANONYMOUS | 1, ..SHARED }).is_none());
+    [file, pipe, other, fd].into_iter().for_each(close);
+}
+
+#[test]
+fn ring_of_knows_dups_and_forgets_reused_numbers() {
+    let (_ring, id, fd) = installed();
+    assert_eq!(fdtable::ring_of_known(fd), Some(id));
+    let dup = raw::fcntl(fd, g::F_DUPFD_CLOEXEC, 0).unwrap();
+    assert_eq!(fdtable::ring_of_known(dup), None);
+    assert_eq!(fdtable::ring_of(dup), Ok(id));
+    assert_eq!(fdtable::ring_of_known(dup), Some(id));
+    let file = raw::memfd_create(c"other", g::MFD_CLOEXEC).unwrap();
+    fdtable::closed(dup);
+    raw::dup3(file, dup, g::O_CLOEXEC).unwrap();
+    fdtable::duplicated(file, dup);
+    assert_eq!(fdtable::ring_of(dup), Err(Errno::EOPNOTSUPP));
+    let path = raw::openat(g::AT_FDCWD, c"/", g::O_PATH | g::O_CLOEXEC, 0).unwrap();
+    assert_eq!(fdtable::ring_of(path), Err(Errno::EBADF));
+    assert_eq!(fdtable::ring_of(-1), Err(Errno::EBADF));
+    assert_eq!(fdtable::ring_of(1 << 21), Err(Errno::EBADF));
+    [fd, dup, file, path].into_iter().for_each(close);
+}
+
+#[test]
+fn a_ring_forgotten_is_no_ring() {
+    let (ring, id, fd) = installed();
+    world().0.lock().unwrap().rings.remove(&id.0);
+    drop(ring);
+    assert_eq!(fdtable::ring_of(fd), Err(Errno::EOPNOTSUPP));
+    close(fd);
+}
+
+#[test]
+fn a_forked_child_sees_its_parents_ring_as_that_and_can_make_its_own() {
+    let (_ring, _, fd) = installed();
+    let dup = raw::fcntl(fd, g::F_DUPFD_CLOEXEC, 0).unwrap();
+    let code = in_child(|| {
+        let parents = [fd, dup].iter().all(|fd| fdtable::ring_of(*fd) == Err(Errno::EOWNERDEAD));
+        let unmappable = ring_mmap(fd, SHARED).map(|r| r.map(drop)) == Some(Err(Errno::ENOMEM));
+        let id = RingId(1 << 30);
+        let own = plain(id.0);
+        let Ok(own_fd) = install(&own) else { return 3 };
+        let works = fdtable::ring_of(own_fd) == Ok(id)
+            && ring_mmap(own_fd, SHARED).is_some_and(|r| r.is_ok());
+        i32::from(!(parents && unmappable && works))
+    });
+    assert_eq!(code, 0);
+    [fd, dup].into_iter().for_each(close);
+}
+
+#[test]
+fn after_fork_the_child_holds_none_of_the_engines_numbers() {
+    let (ring, _, fd) = installed();
+    polled(fd);
+    let bell = ring.0.doorbell.load(Relaxed);
+    assert!(fdtable::is_ours(bell));
+    let code = in_child(|| {
+        fdtable::after_fork_in_child();
+        i32::from(!(raw::fstat(bell).is_err() && raw::fstat(fd).is_ok()))
+    });
+    assert_eq!(code, 0);
+    assert!(fdtable::is_ours(bell));
+    assert!(raw::fstat(bell).is_ok());
+    close(fd);
+}
+
+#[test]
+fn a_ring_is_readable_exactly_while_it_has_cqes_once_somebody_polls() {
+    let (ring, _, fd) = installed();
+    post(&ring);
+    assert_eq!(readable(fd), OUT, "nobody polls yet: no byte");
+    polled(fd);
+    assert_eq!(readable(fd), OUT | IN, "posted before the first poll");
+    reap_all(&ring);
+    polled(fd);
+    assert_eq!(readable(fd), OUT);
+    post(&ring);
+    post(&ring);
+    assert_eq!(readable(fd), OUT | IN);
+    ring.drain();
+    assert_eq!(readable(fd), OUT | IN, "CQEs are left");
+    reap_all(&ring);
+    ring.drain();
+    assert_eq!(readable(fd), OUT);
+    post(&ring);
+    reap_all(&ring);
+    before_wait();
+    assert_eq!(readable(fd), OUT, "reaped in memory");
+    close(fd);
+}
+
+#[test]
+fn every_batch_is_an_edge() {
+    let (ring, _, fd) = installed();
+    let epoll = raw::epoll_create().unwrap();
+    raw::epoll_ctl(epoll, g::EPOLL_CTL_ADD, fd, Some((g::EPOLLIN | g::EPOLLET, 0))).unwrap();
+    polled(fd);
+    let edges = || {
+        let mut events = [g::epoll_event { events: 0, data: 0 }; 4];
+        raw::epoll_pwait(epoll, &mut events, 0, None).unwrap()
+    };
+    assert_eq!(edges(), 0);
+    for _ in 0..3 {
+        post(&ring);
+        assert_eq!(edges(), 1, "unread CQEs are no excuse");
+        assert_eq!(edges(), 0);
+    }
+    [fd, epoll].into_iter().for_each(close);
+}
+
+#[test]
+fn a_thread_with_its_own_table_signals_through_the_keeper() {
+    let (ring, _, fd) = installed();
+    polled(fd);
+    let other = Arc::clone(&ring);
+    let spec = Spec { name: Name::new("t"), table: Table::Private(&[]), cpu: None };
+    let body = move || {
+        let _own = keeper::own_table();
+        assert!(!keeper::in_app_table());
+        post(&other);
+    };
+    crate::thread::spawn(spec, Box::new(body)).unwrap().join();
+    let mut fds = [g::pollfd { fd, events: 1, revents: 0 }];
+    assert_eq!(raw::poll(&mut fds, -1), Ok(1));
+    close(fd);
+}
+
+fn user_pages(flags: u32, prot: u32) -> u64 {
+    // SAFETY: new memory.
+    unsafe { raw::mmap(0, 8192, prot, flags | g::MAP_ANONYMOUS, -1, 0) }.unwrap() as u64
+}
+
+const RW: u32 = g::PROT_READ | g::PROT_WRITE;
+
+#[test]
+fn shared_memory_of_the_caller_is_aliased_and_survives_its_munmap() {
+    let at = user_pages(g::MAP_SHARED, RW);
+    let (ring, _) = new_ring(Some((at, at + 4096))).unwrap();
+    assert_ne!(ring.rings().addr() as u64, at);
+    ring.rings().w32(8).store(5, Relaxed);
+    ring.sqes().w32(8).store(6, Relaxed);
+    assert_eq!(crate::usermem::load32(at + 8), Ok(5));
+    assert_eq!(crate::usermem::load32(at + 4096 + 8), Ok(6));
+    assert!(!owns_user_ring(at as usize));
+    // SAFETY: our test memory.
+    unsafe { raw::munmap(at as usize, 8192) }.unwrap();
+    assert_eq!(ring.rings().w32(8).load(Relaxed), 5);
+    let fd = install(&ring).unwrap();
+    assert_eq!(ring_mmap(fd, SHARED), Some(Err(Errno::ENOMEM)));
+    assert!(!ring.still_mapped());
+    close(fd);
+}
+
+#[test]
+fn private_memory_of_the_caller_is_used_in_place_and_known_to_the_fault_handler() {
+    let at = user_pages(g::MAP_PRIVATE, RW);
+    let (ring, id) = new_ring(Some((at, at + 4096))).unwrap();
+    assert_eq!(ring.rings().addr() as u64, at);
+    assert!(owns_user_ring(at as usize) && owns_user_ring(at as usize + 8191));
+    assert!(!owns_user_ring(at as usize + 8192));
+    world().0.lock().unwrap().rings.remove(&id.0);
+    drop(ring);
+    assert!(!owns_user_ring(at as usize));
+}
+
+#[test]
+fn memory_that_cannot_be_written_is_efault() {
+    let read_only = user_pages(g::MAP_PRIVATE, g::PROT_READ);
+    let none = user_pages(g::MAP_SHARED, 0);
+    let fine = user_pages(g::MAP_PRIVATE, RW);
+    for pair in [(read_only, fine), (fine, none), (0, fine), (fine, 4096), (fine, 1 << 47)] {
+        assert_eq!(new_ring(Some(pair)).map(drop), Err(Errno::EFAULT), "{pair:x?}");
+    }
+    assert!(!owns_user_ring(fine as usize));
+}
+
+#[test]
+fn rings_come_and_go_without_a_trace() {
+    let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
+    let code = in_child(|| {
+        let first = plain(1 << 31);
+        let shelf = std::format!("/proc/self/task/{}/fd", first.0.shelf.tid());
+        let before = (count("/proc/self/fd"), count(&shelf));
+        for n in 0..500 {
+            let ring = plain(n);
+            let Ok(fd) = install(&ring) else { return 4 };
+            polled(fd);
+            close(fd);
+            drop(ring);
+        }
+        first.0.shelf.call(|| ());
+        let watcher = 1;
+        let after = (count("/proc/self/fd"), count(&shelf));
+        i32::from(after.0 != before.0 || after.1 > before.1 + watcher)
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn rings_fit_where_few_numbers_are_left() {
+    let code = in_child(|| {
+        if set_nofile(64).is_err() {
+            return 2;
+        }
+        let mut rings = Vec::new();
+        for n in 0.. {
+            let ring = plain(n);
+            match install(&ring) {
+                Ok(_) => rings.push(ring),
+                Err(Errno::EMFILE) => break,
+                Err(_) => return 4,
+            }
+        }
+        // 0, 1, 2 and the keeper's socket; the test harness may have some of its own.
+        i32::from(rings.len() < 40)
+    });
+    assert_eq!(code, 0);
+}
+
+pub(crate) fn set_nofile(limit: u64) -> SysResult<()> {
+    let new = [limit, limit];
+    // SAFETY: the kernel reads one rlimit64 from `new`.
+    let ret = unsafe {
+        raw::syscall4(
+            g::__NR_prlimit64,
+            0,
+            g::RLIMIT_NOFILE as usize,
+            new.as_ptr() as usize,
+            0,
+        )
+    };
+    Errno::demux(ret).map(drop)
+}
