@@ -12,6 +12,7 @@
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx};
 use super::rw::is_nonblocking;
 use crate::host::{Host, SockAddr};
+use alloc::boxed::Box;
 use ringer_uapi::{Errno, Sqe};
 
 const POLLOUT: u32 = 4;
@@ -19,7 +20,7 @@ const POLLOUT: u32 = 4;
 /// See the module's doc.
 #[derive(Debug)]
 pub struct Connect {
-    to: SockAddr,
+    to: Box<SockAddr>,
     in_progress: bool,
 }
 
@@ -40,7 +41,8 @@ impl Op for Connect {
         if sqe.len != 0 || sqe.buf_index != 0 || sqe.op_flags != 0 || sqe.file_index != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { to: copy_addr(cx.host, sqe.addr, sqe.off & 0xffff_ffff)?, in_progress: false })
+        let to = Box::new(copy_addr(cx.host, sqe.addr, sqe.off & 0xffff_ffff)?);
+        Ok(Self { to, in_progress: false })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {

@@ -62,6 +62,12 @@ impl OpDef {
         ring_op: false,
         support: Support::Full,
     };
+    /// Whether an ordinary request is first tried on the submitter, without state of its ring.
+    #[inline]
+    pub const fn inline_first(&self) -> bool {
+        !self.ring_op && !self.force_async && !matches!(self.support, Support::None)
+    }
+
     const ABSENT: Self = Self { name: "?", support: Support::None, ..Self::BASE };
     const FILE: Self = Self { needs_file: true, ..Self::BASE };
     const WORKER: Self = Self { force_async: true, ..Self::BASE };
@@ -256,3 +262,6 @@ pub fn access_ok(v: Iovec) -> Result<Iovec, Errno> {
         _ => Err(Errno::EFAULT),
     }
 }
+
+// A command is moved a few times on its way into a request: keep it within a cache line.
+const _: () = assert!(size_of::<Cmd>() <= 72);

@@ -7,7 +7,7 @@ use super::iowq::Class;
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, HostRing};
-use crate::opcode::{Cmd, Issue, IssueCx, Outcome};
+use crate::opcode::{Cmd, Issue, IssueCx, Outcome, opdef};
 use crate::resource::filetable::FileNode;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -54,6 +54,29 @@ impl<H: Host> Engine<H> {
             Some(cmd) => cmd.issue(&cx),
             None => Outcome::Done(Err(Errno::ECANCELED), 0),
         }
+    }
+
+    /// The first attempt of an entry that is no [`Req`] yet; a registered file is borrowed under the
+    /// ring's lock.
+    #[inline]
+    pub(crate) fn issue_plain(
+        &self,
+        ring: &Ring<H>,
+        st: &State<H>,
+        (opcode, fd, fixed): (u8, i32, bool),
+        cmd: &mut Cmd,
+    ) -> Outcome {
+        let mut at = (fd, None);
+        if fixed && opdef(opcode).is_some_and(|d| d.needs_file) {
+            let Some(node) = st.files.as_ref().and_then(|t| t.get(fd)) else {
+                return Outcome::Done(Err(Errno::EBADF), 0);
+            };
+            let Some(number) = node.file.number() else { return Outcome::Punt };
+            at = (number, Some(node.file.kind()));
+        }
+        let iopoll = ring.setup.contains(Setup::IOPOLL);
+        let (fd, kind) = at;
+        cmd.issue(&IssueCx { host: self.host(), fd, kind, how: Issue::Inline, iopoll })
     }
 
     /// Acts on what an attempt came to.

@@ -66,6 +66,11 @@ impl<H: Host> Engine<H> {
         if opcode & !USE_REGISTERED_RING >= REGISTER_COUNT || opcode & USE_REGISTERED_RING != 0 {
             return Err(Errno::EINVAL);
         }
+        if fd == -1 {
+            // register.c `io_uring_register_blind`: only SEND_MSG_RING and QUERY, which are not
+            // carried out yet.
+            return Err(Errno::EINVAL);
+        }
         let ring = self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)?;
         ring.active.fetch_add(1, AcqRel);
         let r = self.register_on(&ring, opcode, arg, nr);

@@ -5,7 +5,7 @@
 
 use super::{Ring, SqPoll, State};
 use crate::engine::Engine;
-use crate::host::{Host, HostRing, RingSpec};
+use crate::host::{Host, RingSpec};
 use crate::stats;
 use crate::sync::mutex;
 use alloc::sync::Arc;

@@ -10,14 +10,14 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::opcode::{Cmd, PrepCx, opdef};
+use crate::opcode::{Cmd, Outcome, PrepCx, opdef};
 use crate::request::{Linked, Phase, Req, ReqFile};
 use crate::stats;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ringer_uapi::flags::{Setup, SqeFlags};
-use ringer_uapi::{Errno, Sqe};
+use ringer_uapi::{Cqe, Errno, Sqe};
 
 /// Whether the batch goes on after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,13 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         chain: &mut Vec<Req<H>>,
     ) -> Batch {
+        if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
+            let def = opdef(sqe.opcode);
+            let direct = sqe.file_index != 0;
+            if st.drained.is_empty() && def.is_some_and(|d| d.inline_first()) && !direct {
+                return self.submit_plain(ring, st, sqe);
+            }
+        }
         let req = self.prep_req(ring, st, sqe, chain.last());
         let failed = req.failed;
         if chain.is_empty() && !req.links() {
@@ -82,6 +89,49 @@ impl<H: Host> Engine<H> {
         }
         self.start_chain(ring, st, core::mem::take(chain));
         if failed.is_some() { Batch::Stop } else { Batch::GoOn }
+    }
+
+    /// The short way for an entry that neither links nor drains and is tried inline first: one that
+    /// finishes at once never becomes a [`Req`].
+    #[inline]
+    fn submit_plain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
+        stats::add(self.host().counters(), stats::REQUESTS + sqe.opcode as usize, 1);
+        let mut cmd = match self.checked_prep(ring, st, sqe, None) {
+            Ok(cmd) => cmd,
+            Err(e) => {
+                self.post_plain(ring, st, sqe, Err(e), 0);
+                return Batch::Stop;
+            }
+        };
+        let fixed = sqe.flags & SqeFlags::FIXED_FILE.bits() != 0;
+        let outcome = self.issue_plain(ring, st, (sqe.opcode, sqe.fd, fixed), &mut cmd);
+        if let Outcome::Done(res, cflags) = outcome
+            && (res.is_err() || !ring.setup.contains(Setup::IOPOLL))
+        {
+            self.post_plain(ring, st, sqe, res, cflags);
+            return Batch::GoOn;
+        }
+        let req = self.request(st, sqe, Some(cmd), None);
+        self.settle(ring, st, req, outcome);
+        if !st.ready.is_empty() {
+            self.run_ready(ring, st);
+        }
+        Batch::GoOn
+    }
+
+    #[inline]
+    fn post_plain(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+        res: Result<i32, Errno>,
+        cflags: u32,
+    ) {
+        if res.is_err() {
+            stats::add(self.host().counters(), stats::FAILED + sqe.opcode as usize, 1);
+        }
+        ring.post(st, Cqe::new(sqe.user_data, res, cflags));
     }
 
     /// Links the members and starts the head, or fails them all.
@@ -130,9 +180,12 @@ impl<H: Host> Engine<H> {
             Ok(cmd) => (Some(cmd), None),
             Err(e) => (None, Some(e)),
         };
-        if let Some(w) = self.host().counters() {
-            stats::add(Some(w), stats::REQUESTS + (sqe.opcode & 63) as usize, 1);
-        }
+        let op = (sqe.opcode & 63) as usize;
+        stats::add(self.host().counters(), stats::REQUESTS + op, 1);
+        self.request(st, sqe, cmd, failed)
+    }
+
+    fn request(&self, st: &State<H>, sqe: &Sqe, cmd: Option<Cmd>, failed: Option<Errno>) -> Req<H> {
         let buf = match &cmd {
             Some(Cmd::ReadFixed(_) | Cmd::WriteFixed(_)) => {
                 st.bufs.as_ref().and_then(|b| b.get(sqe.buf_index)).cloned()
