@@ -94,11 +94,7 @@ fn once(on: On, ringer: &Path, name: &str, millis: u64) -> Result<f64> {
         }
     };
     let out = cmd.args(["work", name, &millis.to_string()]).output()?;
-    ensure!(
-        out.status.success(),
-        "{name} failed: {}",
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
+    ensure!(out.status.success(), "{name} failed: {}", String::from_utf8_lossy(&out.stderr).trim());
     Ok(String::from_utf8(out.stdout)?.trim().parse()?)
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod bench;
+mod tables;
 mod work;
 
 use anyhow::Result;
@@ -33,6 +34,12 @@ enum Task {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// Write SUPPORT.md from the op table.
+    Tables {
+        /// Only say whether it is current.
+        #[arg(long)]
+        check: bool,
+    },
     /// One measurement, in this process (used by `bench`).
     #[command(hide = true)]
     Work {
@@ -48,6 +55,7 @@ fn main() -> Result<()> {
         Task::Bench { rounds, millis, only, ringer, json } => {
             bench::run(&bench::Plan { rounds, millis, only, ringer, json })
         }
+        Task::Tables { check } => tables::run(std::path::Path::new("."), check),
         Task::Work { name, millis } => {
             println!("{}", work::measure(&name, millis)?);
             Ok(())

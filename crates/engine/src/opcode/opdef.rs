@@ -201,10 +201,16 @@ const WRITE: OpDef = OpDef { poll: POLLOUT, ioprio: true, iopoll: true, ..OpDef:
 const NO_SELECT: Support = Support::Partial("no IOSQE_BUFFER_SELECT yet");
 
 op_table! {
-    0 => Nop(nop::Nop) = OpDef { name: "NOP", iopoll: true, ..OpDef::BASE };
+    0 => Nop(nop::Nop) = OpDef {
+        name: "NOP", iopoll: true,
+        support: Support::Partial("flags: INJECT_RESULT and TW only"), ..OpDef::BASE
+    };
     1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
-    3 => Fsync(fsync::Fsync) = OpDef { name: "FSYNC", force_async: true, ..OpDef::FILE };
+    3 => Fsync(fsync::Fsync) = OpDef {
+        name: "FSYNC", force_async: true,
+        support: Support::Partial("a range is widened to the whole file"), ..OpDef::FILE
+    };
     4 => ReadFixed(rw::Rw) = OpDef { name: "READ_FIXED", ..READ };
     5 => WriteFixed(rw::Rw) = OpDef { name: "WRITE_FIXED", ..WRITE };
     6 => PollAdd(poll::PollAdd) = OpDef { name: "POLL_ADD", needs_file: true, ..OpDef::RING };
