@@ -84,96 +84,106 @@ fn two_byte(op: u8) -> Option<(bool, Imm)> {
     Some(shape)
 }
 
-/// Decodes the instruction at the start of `code`; `None` if none starts there or it is cut off.
-pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
-    let (mut at, mut wide, mut addr32, mut rex) = (0, true, false, 0u8);
+/// What stands before the opcode.
+struct Prefixes {
+    len: usize,
+    /// No operand-size prefix.
+    wide: bool,
+    addr32: bool,
+    rex: u8,
+}
+
+fn prefixes(code: &[u8]) -> Option<Prefixes> {
+    let mut p = Prefixes { len: 0, wide: true, addr32: false, rex: 0 };
     loop {
-        match *code.get(at)? {
-            0x66 => wide = false,
-            0x67 => addr32 = true,
+        match *code.get(p.len)? {
+            0x66 => p.wide = false,
+            0x67 => p.addr32 = true,
             0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
             _ => break,
         }
-        at += 1;
-        if at > 14 {
+        p.len += 1;
+        if p.len > 14 {
             return None;
         }
     }
-    if let b @ 0x40..=0x4f = *code.get(at)? {
-        rex = b;
-        at += 1;
+    if let b @ 0x40..=0x4f = *code.get(p.len)? {
+        p.rex = b;
+        p.len += 1;
     }
-    let opcode_at = at;
-    let op = *code.get(at)?;
-    at += 1;
-    let (modrm, imm) = match op {
-        0x0f => {
-            let second = *code.get(at)?;
-            at += 1;
-            match second {
-                0x38 => {
-                    at += 1;
-                    (true, Imm::None)
-                }
-                0x3a => {
-                    at += 1;
-                    (true, Imm::Byte)
-                }
-                _ => two_byte(second)?,
-            }
-        }
-        0xc4 | 0xc5 | 0x62 => {
-            // VEX and EVEX: payload, opcode, ModRM; the map says whether an immediate follows.
-            let (payload, map) = match op {
-                0xc5 => (1, 1),
-                0xc4 => (2, *code.get(at)? & 0x1f),
-                _ => (3, *code.get(at)? & 7),
-            };
-            let vop = *code.get(at + payload)?;
-            at += payload + 1;
-            match (map, vop) {
-                (1, 0x77) => (false, Imm::None),
-                (1, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) | (3, _) => (true, Imm::Byte),
-                (1 | 2 | 5 | 6, _) => (true, Imm::None),
-                _ => return None,
-            }
-        }
-        _ => one_byte(op)?,
+    Some(p)
+}
+
+/// The opcode at the start of `code`: its length, whether ModRM follows, and which immediate.
+fn opcode(code: &[u8]) -> Option<(usize, bool, Imm)> {
+    let at = |i: usize| code.get(i).copied();
+    let op = at(0)?;
+    let (len, (modrm, imm)) = match op {
+        0x0f => match at(1)? {
+            0x38 => (3, (true, Imm::None)),
+            0x3a => (3, (true, Imm::Byte)),
+            second => (2, two_byte(second)?),
+        },
+        // VEX and EVEX: payload, opcode, ModRM; the map says whether an immediate follows.
+        0xc5 => (3, vector(1, at(2)?)?),
+        0xc4 => (4, vector(at(1)? & 0x1f, at(3)?)?),
+        0x62 => (5, vector(at(1)? & 7, at(4)?)?),
+        _ => (1, one_byte(op)?),
     };
+    Some((len, modrm, imm))
+}
+
+fn vector(map: u8, op: u8) -> Option<(bool, Imm)> {
+    match (map, op) {
+        (1, 0x77) => Some((false, Imm::None)),
+        (1, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) | (3, _) => Some((true, Imm::Byte)),
+        (1 | 2 | 5 | 6, _) => Some((true, Imm::None)),
+        _ => None,
+    }
+}
+
+/// The length of ModRM, SIB and displacement at the start of `code`, and ModRM's reg field.
+fn operands(code: &[u8]) -> Option<(usize, u8)> {
+    let modrm = *code.first()?;
+    let (mode, rm) = (modrm >> 6, modrm & 7);
+    let has_sib = mode != 3 && rm == 4;
+    let base = if has_sib { *code.get(1)? & 7 } else { rm };
+    let displacement = match mode {
+        0 if base == 5 => 4,
+        1 => 1,
+        2 => 4,
+        _ => 0,
+    };
+    Some((1 + usize::from(has_sib) + displacement, modrm >> 3 & 7))
+}
+
+/// Decodes the instruction at the start of `code`; `None` if none starts there or it is cut off.
+pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
+    let p = prefixes(code)?;
+    let (opcode_len, modrm, imm) = opcode(code.get(p.len..)?)?;
+    let mut len = p.len + opcode_len;
     let mut reg = 0;
     if modrm {
-        let m = *code.get(at)?;
-        reg = m >> 3 & 7;
-        at += 1;
-        let (mode, rm) = (m >> 6, m & 7);
-        let mut base = rm;
-        if mode != 3 && rm == 4 {
-            base = *code.get(at)? & 7;
-            at += 1;
-        }
-        at += match mode {
-            0 if base == 5 => 4,
-            1 => 1,
-            2 => 4,
-            _ => 0,
-        };
+        let (more, field) = operands(code.get(len..)?)?;
+        len += more;
+        reg = field;
     }
-    let z = if wide || rex & 8 != 0 { 4 } else { 2 };
-    at += match imm {
+    let z = if p.wide || p.rex & 8 != 0 { 4 } else { 2 };
+    len += match imm {
         Imm::None => 0,
         Imm::Byte => 1,
         Imm::Word => 2,
         Imm::Z => z,
         Imm::Rel32 => 4,
-        Imm::V if rex & 8 != 0 => 8,
+        Imm::V if p.rex & 8 != 0 => 8,
         Imm::V => z,
-        Imm::Moffs if addr32 => 4,
+        Imm::Moffs if p.addr32 => 4,
         Imm::Moffs => 8,
         Imm::Enter => 3,
         Imm::TestByte => usize::from(reg < 2),
         Imm::TestZ => usize::from(reg < 2) * z,
     };
-    (at <= 15 && at <= code.len()).then_some(Insn { len: at, opcode_at, rex })
+    (len <= 15 && len <= code.len()).then_some(Insn { len, opcode_at: p.len, rex: p.rex })
 }
 
 #[cfg(test)]

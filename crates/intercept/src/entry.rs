@@ -17,8 +17,11 @@ use crate::root;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_sys::raw::{self, fd_arg, general as g};
 use ringer_sys::ringobj::{self, MmapArgs};
-use ringer_sys::{fdtable, thread};
+use ringer_sys::{fdtable, thread, usermem};
 use ringer_uapi::Errno;
+
+/// Offset of `flags` in `struct io_uring_params` \[bytes\].
+const PARAMS_FLAGS: u64 = 8;
 
 type Answer = Result<usize, Errno>;
 
@@ -53,10 +56,14 @@ fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
             let Some(engine) = root::get() else { return without_engine(a as i32) };
             engine.enter(a as i32, b as u32, c as u32, d as u32, e as u64, f as u64)
         }
-        g::__NR_io_uring_setup => root::get_or_make()?.setup(a as u32, b as u64),
+        g::__NR_io_uring_setup => {
+            // A bad address is the engine's to refuse.
+            let flags = usermem::load32(b as u64 + PARAMS_FLAGS).unwrap_or(0);
+            root::get_or_make(flags)?.setup(a as u32, b as u64)
+        }
         g::__NR_io_uring_register => {
             // Some of it may be asked without a ring (fd -1, `IORING_REGISTER_QUERY`).
-            let engine = root::get().map_or_else(root::get_or_make, Ok)?;
+            let engine = root::get().map_or_else(|| root::get_or_make(0), Ok)?;
             engine.register(a as i32, b as u32, c as u64, d as u32)
         }
         _ => Err(Errno::ENOSYS),

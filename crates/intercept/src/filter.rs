@@ -252,24 +252,25 @@ mod tests {
         run(&program(&[LIB, EXE]), c).0
     }
 
+    /// Addresses around the borders of a range, and whether an instruction that ends there is in it.
+    fn borders(r: Range) -> [(u64, bool); 7] {
+        [
+            (r.lo, false),
+            (r.lo + 1, true),
+            (r.lo + 2, true),
+            (r.hi - 1, true),
+            (r.hi, true),
+            (r.hi + 1, false),
+            (r.lo ^ 1 << 40, false),
+        ]
+    }
+
     #[test]
     fn the_three_calls_trap_in_our_ranges_only() {
-        for nr in 420..432 {
-            let ours = (425..=427).contains(&nr);
-            for r in [LIB, EXE] {
-                for (ip, inside) in [
-                    (r.lo, false),
-                    (r.lo + 1, true),
-                    (r.lo + 2, true),
-                    (r.hi - 1, true),
-                    (r.hi, true),
-                    (r.hi + 1, false),
-                    (r.lo ^ 1 << 40, false),
-                ] {
-                    let want = if ours && inside { TRAP } else { ALLOW };
-                    assert_eq!(answer(call(nr, ip)), want, "nr {nr} ip {ip:#x}");
-                }
-            }
+        let places = || [LIB, EXE].into_iter().flat_map(borders);
+        for (nr, (ip, inside)) in (420..432).flat_map(|nr| places().map(move |p| (nr, p))) {
+            let want = if inside && (425..=427).contains(&nr) { TRAP } else { ALLOW };
+            assert_eq!(answer(call(nr, ip)), want, "nr {nr} ip {ip:#x}");
         }
     }
 

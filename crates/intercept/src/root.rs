@@ -40,20 +40,20 @@ pub fn get() -> Option<&'static Engine<LinuxHost>> {
     Some(unsafe { &*core::ptr::with_exposed_provenance(at) })
 }
 
-/// The engine, made now if need be.
+/// The engine, made now if need be; `setup_flags` is what the account of this process begins with.
 ///
 /// # Errors
 /// `EPERM`: in a child of vfork(2).
-pub fn get_or_make() -> Result<&'static Engine<LinuxHost>, Errno> {
+pub fn get_or_make(setup_flags: u32) -> Result<&'static Engine<LinuxHost>, Errno> {
     let engine = match get() {
         Some(engine) => engine,
-        None => make(),
+        None => make(setup_flags),
     };
     if OWNER.load(Relaxed) == raw::getpid() { Ok(engine) } else { Err(Errno::EPERM) }
 }
 
 #[cold]
-fn make() -> &'static Engine<LinuxHost> {
+fn make(setup_flags: u32) -> &'static Engine<LinuxHost> {
     loop {
         match word().compare_exchange(0, MAKING, Acquire, Acquire) {
             Ok(_) => break,
@@ -69,7 +69,7 @@ fn make() -> &'static Engine<LinuxHost> {
         }
     }
     let host = LinuxHost::new();
-    crate::stats::begin();
+    crate::stats::begin(setup_flags);
     let engine = Arc::into_raw(Engine::new(host));
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);

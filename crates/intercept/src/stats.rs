@@ -1,7 +1,7 @@
 //! `RINGER_STATS`: counters in a mapped file, and two lines of JSON for each process with rings.
 //!
 //! ```text
-//!  FILE        {"event":"start","pid":7,"exe":"/usr/bin/fio"}      first ring of the process
+//!  FILE        {"event":"start","pid":7,"exe":"/usr/bin/fio","setup_flags":2}     first ring
 //!              {"event":"end","pid":7,...,"requests":{"READ":9},"native_calls":0}
 //!  FILE.7      the counters themselves (`ringer_engine::stats` has the layout), mapped shared;
 //!              removed by the end line, so that one left behind is a killed process's account
@@ -12,6 +12,7 @@
 //! from `_exit`, possibly in a signal handler: it allocates nothing and takes no lock.
 
 use alloc::boxed::Box;
+use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
@@ -94,7 +95,7 @@ fn file() -> Option<&'static Path> {
 }
 
 /// The first ring's part: makes the counters, hands them to the host, writes the start line.
-pub fn begin() {
+pub fn begin(setup_flags: u32) {
     let Some(stats) = file() else { return };
     let Some((at, name)) = make_counters(stats) else { return };
     // SAFETY:
@@ -110,7 +111,7 @@ pub fn begin() {
     COUNTERS.store(core::ptr::from_ref(account).cast_mut(), Release);
     Line::with(|line| {
         let _ = line.head("start");
-        let _ = line.write_str("}\n");
+        let _ = writeln!(line, ",\"setup_flags\":{setup_flags}}}");
         line.append_to(stats);
     });
 }
@@ -180,20 +181,34 @@ struct Text {
     len: usize,
 }
 
-static LINE_TAKEN: AtomicBool = AtomicBool::new(false);
-static mut LINE: Line = Line { text: Text { bytes: [0; 16 * 1024], len: 0 }, exe: [0; PATH_MAX] };
+/// The one line, and whether somebody has it.
+struct TheLine {
+    taken: AtomicBool,
+    line: UnsafeCell<Line>,
+}
+
+// SAFETY: `with` is the only way to the line, and `taken` lets one caller in at a time.
+unsafe impl Sync for TheLine {}
+
+static THE_LINE: TheLine = TheLine {
+    taken: AtomicBool::new(false),
+    line: UnsafeCell::new(Line {
+        text: Text { bytes: [0; 16 * 1024], len: 0 },
+        exe: [0; PATH_MAX],
+    }),
+};
 
 impl Line {
     /// Lends the one line; `None` if somebody has it (a handler on top of `begin`).
     fn with<R>(f: impl FnOnce(&mut Self) -> R) -> Option<R> {
-        if LINE_TAKEN.swap(true, Acquire) {
+        if THE_LINE.taken.swap(true, Acquire) {
             return None;
         }
         // SAFETY: the flag makes this the only reference until it is cleared below.
-        let line = unsafe { &mut *(&raw mut LINE) };
+        let line = unsafe { &mut *THE_LINE.line.get() };
         line.text.len = 0;
         let r = f(line);
-        LINE_TAKEN.store(false, Release);
+        THE_LINE.taken.store(false, Release);
         Some(r)
     }
 

@@ -170,13 +170,13 @@ export! {
         if let Err(e) = before_fcntl(fd, cmd) {
             return fail(e);
         }
-        // SAFETY: the caller's own call; a libc before 2.28 has the one name only.
-        let r = unsafe {
-            if real::at::fcntl64.get() != 0 {
-                real::fcntl64(fd, cmd, arg)
-            } else {
-                real::fcntl(fd, cmd, arg)
-            }
+        // A libc before 2.28 has the one name only.
+        let r = if real::at::fcntl64.get() == 0 {
+            // SAFETY: the caller's own call.
+            unsafe { real::fcntl(fd, cmd, arg) }
+        } else {
+            // SAFETY: the caller's own call.
+            unsafe { real::fcntl64(fd, cmd, arg) }
         };
         after_fcntl(fd, cmd, r)
     }

@@ -119,7 +119,7 @@ pub unsafe extern "C" fn dlopen(name: usize, flags: i32) -> isize {
 /// Where dlsym goes: to the real one, after a scan that is due.
 extern "C" fn dlsym_target() -> usize {
     scan_if_due();
-    match real::at::dlsym.get() {
+    match real::DLSYM.get() {
         0 => no_dlsym as *const () as usize,
         addr => addr,
     }

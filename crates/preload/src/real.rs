@@ -96,11 +96,13 @@ reals! {
     setns(fd: i32, kind: i32) -> i32;
     _Fork() -> i32;
     dlopen(name: Ptr, flags: i32) -> isize;
-    dlsym(handle: Ptr, name: Ptr) -> isize;
 }
+
+/// dlsym(3) is jumped to, never called.
+pub(crate) static DLSYM: Real = Real::new(c"dlsym");
 
 /// Finds all of them, in the constructor.
 pub(crate) fn find() {
     resolve_all(LIST);
-    resolve_all(&[&GETAUXVAL, &REGISTER_ATFORK, &PTHREAD_ATFORK]);
+    resolve_all(&[&DLSYM, &GETAUXVAL, &REGISTER_ATFORK, &PTHREAD_ATFORK]);
 }

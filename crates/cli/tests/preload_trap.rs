@@ -1,0 +1,259 @@
+//! The library in C programs: calls by libc and by the instruction, signals, filters, life.
+//!
+//! `preload/cases.c` holds one program for each claim; it is compiled twice, with inline system
+//! calls and with libc's. Without a C compiler nothing here is tested, which is said.
+#![allow(clippy::print_stderr, reason = "a skip says why")]
+
+use ringer_testkit::harness::Scratch;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+const LIBRARY: &str = env!("RINGER_PRELOAD_SO");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preload");
+
+/// The programs, built once for the process.
+struct Built {
+    folder: Scratch,
+}
+
+impl Built {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path(name)
+    }
+}
+
+fn compile(to: &Path, source: &str, flags: &[&str]) -> std::io::Result<bool> {
+    let source = Path::new(SOURCES).join(source);
+    let out = Command::new("cc")
+        .args(["-O2", "-Wall", "-Wextra", "-o"])
+        .arg(to)
+        .arg(source)
+        .args(flags)
+        .output()?;
+    eprint!("{}", String::from_utf8_lossy(&out.stderr));
+    Ok(out.status.success())
+}
+
+fn built() -> Option<&'static Built> {
+    static BUILT: OnceLock<Option<Built>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let built = Built { folder: Scratch::new() };
+        let all: [(&str, &str, &[&str]); 3] = [
+            ("libc", "cases.c", &["-pthread", "-ldl"]),
+            ("inline", "cases.c", &["-DINLINE", "-pthread", "-ldl"]),
+            ("plugin.so", "plugin.c", &["-shared", "-fPIC"]),
+        ];
+        for (to, source, flags) in all {
+            match compile(&built.path(to), source, flags) {
+                Ok(ok) => assert!(ok, "{source} does not compile"),
+                Err(e) => {
+                    eprintln!("skipped: no C compiler: {e}");
+                    return None;
+                }
+            }
+        }
+        Some(built)
+    });
+    built.as_ref()
+}
+
+/// A program under the library, and what it said.
+struct Case<'a> {
+    command: Command,
+    name: &'a str,
+}
+
+impl<'a> Case<'a> {
+    fn new(built: &Built, how: &str, name: &'a str) -> Self {
+        let mut command = Command::new(built.path(how));
+        command.arg(name).env("LD_PRELOAD", LIBRARY);
+        Self { command, name }
+    }
+
+    fn run(&mut self) -> Output {
+        self.command.output().expect("the program starts")
+    }
+
+    #[track_caller]
+    fn says(&mut self) -> String {
+        let out = self.run();
+        let words = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{}: {:?}: {words}", self.name, out.status);
+        assert!(words.is_empty(), "{}: unexpected words: {words}", self.name);
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+}
+
+/// Both ways of calling do this and succeed.
+#[track_caller]
+fn both(name: &str) {
+    let Some(built) = built() else { return };
+    for how in ["libc", "inline"] {
+        Case::new(built, how, name).says();
+    }
+}
+
+/// How many filters a process of the test itself carries: those of the machine around it.
+fn filters_outside() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("Seccomp_filters:"));
+    line.map_or(0, |n| n.trim().parse().unwrap())
+}
+
+fn filters_in(built: &Built, how: &str, case: &str, variables: &[(&str, &str)]) -> u32 {
+    let mut case = Case::new(built, how, case);
+    case.command.envs(variables.iter().copied());
+    case.says().parse::<u32>().unwrap() - filters_outside()
+}
+
+#[test]
+fn a_program_that_calls_by_libc_gets_no_filter() {
+    let Some(built) = built() else { return };
+    assert_eq!(filters_in(built, "libc", "use", &[]), 0);
+    let mut cat = Command::new("cat");
+    let status = cat.arg("/proc/self/status").env("LD_PRELOAD", LIBRARY).output().unwrap();
+    let text = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(text.contains(&format!("Seccomp_filters:\t{}", filters_outside())), "{text}");
+}
+
+#[test]
+fn a_program_that_calls_inline_gets_one_filter_and_works() {
+    let Some(built) = built() else { return };
+    assert_eq!(filters_in(built, "inline", "use", &[]), 1);
+}
+
+#[test]
+fn no_trap_leaves_the_filter_out() {
+    let Some(built) = built() else { return };
+    assert_eq!(filters_in(built, "inline", "filters", &[("RINGER_NO_TRAP", "1")]), 0);
+}
+
+#[test]
+fn registers_vectors_and_red_zone_survive_the_trap() {
+    let Some(built) = built() else { return };
+    Case::new(built, "inline", "registers").says();
+}
+
+#[test]
+fn a_child_without_the_library_gets_the_hosts_answer_300_times_of_300() {
+    let Some(built) = built() else { return };
+    let mut case = Case::new(built, "inline", "children");
+    case.command.arg(built.path("inline"));
+    assert_eq!(case.says(), "300");
+}
+
+#[test]
+fn a_program_that_blocks_every_signal_still_traps_and_reads_back_its_mask() {
+    both("blocked");
+}
+
+#[test]
+fn a_handler_whose_mask_holds_everything_can_trap() {
+    both("handler-mask");
+}
+
+#[test]
+fn the_programs_own_sigsys_handler_gets_what_is_not_ours() {
+    both("own-sigsys");
+}
+
+#[test]
+fn a_trap_works_on_an_alternate_stack() {
+    both("altstack");
+}
+
+#[test]
+fn a_handler_that_interrupts_enter_and_calls_in_does_not_hang() {
+    both("nested");
+}
+
+#[test]
+fn interposed_functions_are_cancellation_points() {
+    both("cancel");
+}
+
+#[test]
+fn an_object_that_is_loaded_later_is_covered() {
+    let Some(built) = built() else { return };
+    let mut case = Case::new(built, "libc", "dlopen");
+    case.command.arg(built.path("plugin.so")).arg(filters_outside().to_string());
+    case.says();
+    let mut case = Case::new(built, "libc", "dlopen-name");
+    case.command.args(["plugin.so", &filters_outside().to_string()]);
+    case.command.env("LD_LIBRARY_PATH", built.path("plugin.so").parent().unwrap());
+    case.says();
+}
+
+#[test]
+fn closing_everything_ends_the_rings_and_leaves_the_engine() {
+    both("closefrom");
+}
+
+#[test]
+fn parent_and_child_of_a_fork_go_on() {
+    both("fork");
+}
+
+#[test]
+fn the_handshake_is_given_once_and_leaves_no_variable() {
+    let Some(built) = built() else { return };
+    let mut case = Case::new(built, "libc", "environment");
+    case.command.env("RINGER_HANDSHAKE", "2");
+    let out = case.run();
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "ringer\n");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success() && !text.contains("RINGER_HANDSHAKE"), "{text}");
+    assert!(text.contains("LD_PRELOAD="), "{text}");
+}
+
+/// The lines that a case left, and the other files beside them.
+fn account(built: &Built, how: &str, name: &str) -> (Output, Vec<serde_json::Value>, Vec<PathBuf>) {
+    let scratch = Scratch::new();
+    let file = scratch.path("stats");
+    let mut case = Case::new(built, how, name);
+    case.command.env("RINGER_STATS", &file);
+    let out = case.run();
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let lines = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let folder = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    let others = folder.map(|e| e.unwrap().path()).filter(|p| *p != file).collect();
+    (out, lines, others)
+}
+
+#[test]
+fn every_way_to_leave_writes_the_account() {
+    let Some(built) = built() else { return };
+    for (how, name) in
+        [("libc", "use"), ("inline", "use"), ("libc", "quick-exit"), ("inline", "exit-in-handler")]
+    {
+        let (out, lines, others) = account(built, how, name);
+        assert!(out.status.success() && others.is_empty(), "{name}: {others:?}");
+        let [start, end] = &lines[..] else { panic!("{name}: {lines:?}") };
+        assert_eq!(start["event"], "start");
+        assert_eq!(end["event"], "end");
+        assert_eq!(end["native_calls"], 0);
+        assert!(end["requests"]["NOP"].as_u64() >= Some(1), "{end}");
+        assert!(end["requests"]["READ"].as_u64() >= Some(1), "{end}");
+        assert!(end["exe"].as_str().is_some_and(|p| p.ends_with(how)), "{end}");
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_its_counters() {
+    let Some(built) = built() else { return };
+    let (out, lines, others) = account(built, "inline", "killed");
+    assert_eq!(out.status.signal(), Some(9));
+    let pid = lines[0]["pid"].as_u64().unwrap();
+    assert_eq!(lines.len(), 1);
+    let [counters] = &others[..] else { panic!("{others:?}") };
+    assert!(counters.ends_with(format!("stats.{pid}")), "{counters:?}");
+}
+
+#[test]
+fn a_process_without_rings_leaves_no_account() {
+    let Some(built) = built() else { return };
+    let (out, lines, others) = account(built, "inline", "filters");
+    assert!(out.status.success() && lines.is_empty() && others.is_empty());
+}
