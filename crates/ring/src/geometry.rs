@@ -33,7 +33,8 @@ impl Geometry {
     /// Lays a ring out. Entry counts are powers of two within the ABI's limits.
     pub fn new(sq_entries: u32, cq_entries: u32, sqe128: bool, cqe32: bool, array: bool) -> Self {
         let cqe_size = if cqe32 { 32 } else { 16 };
-        let after_cqes = CQES as u32 + cq_entries * cqe_size;
+        // io_uring.c `rings_size` shifts header and entries together for 32-byte CQEs.
+        let after_cqes = (CQES as u32 + cq_entries * 16) << u32::from(cqe32);
         Self {
             sq_entries,
             cq_entries,
@@ -47,7 +48,7 @@ impl Geometry {
     pub fn rings_len(&self) -> usize {
         match self.array {
             Some(off) => off as usize + 4 * self.sq_entries as usize,
-            None => CQES + (self.cq_entries * self.cqe_size) as usize,
+            None => (CQES + 16 * self.cq_entries as usize) * (self.cqe_size as usize / 16),
         }
     }
 
