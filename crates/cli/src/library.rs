@@ -33,7 +33,26 @@ use rustix::io::Errno;
 use crate::refusal::Refusal;
 
 /// The library, as the build script of this very binary made it.
-pub(crate) static BYTES: &[u8] = include_bytes!(env!("RINGER_PRELOAD_SO"));
+pub(crate) static LIBRARY: Library<'static> =
+    Library::new(include_bytes!(env!("RINGER_PRELOAD_SO")));
+
+/// Contents and their hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Library<'a> {
+    bytes: &'a [u8],
+    hash: u64,
+}
+
+impl<'a> Library<'a> {
+    const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, hash: hash(bytes) }
+    }
+
+    /// The name of its file.
+    pub(crate) fn file_name(&self) -> String {
+        format!("libringer_preload-{:016x}.so", self.hash)
+    }
+}
 
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
@@ -67,7 +86,7 @@ pub(crate) enum Trouble {
 pub(crate) fn install() -> Result<PathBuf, Refusal> {
     let mut reasons = Vec::new();
     for place in places() {
-        match install_in(&place, BYTES) {
+        match install_in(&place, LIBRARY) {
             Ok(path) => return Ok(path),
             Err(Trouble::Suspicious(refusal)) => return Err(refusal),
             Err(Trouble::Unsuitable(why)) => {
@@ -112,11 +131,11 @@ fn absolute(value: Option<std::ffi::OsString>) -> Option<PathBuf> {
     value.map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// Puts `bytes` into one place, or proves that they are there.
-pub(crate) fn install_in(place: &Place, bytes: &[u8]) -> Result<PathBuf, Trouble> {
+/// Puts a library into one place, or proves that they are there.
+pub(crate) fn install_in(place: &Place, library: Library<'_>) -> Result<PathBuf, Trouble> {
     let parent = real_parent(place)?;
     let folder = parent.join(&place.name);
-    let path = folder.join(file_name(bytes));
+    let path = folder.join(library.file_name());
     check_splittable(&path)?;
     check_ancestors(&parent)?;
     let dir = open_folder(&parent, place, &folder)?;
@@ -124,12 +143,12 @@ pub(crate) fn install_in(place: &Place, bytes: &[u8]) -> Result<PathBuf, Trouble
     if noexec.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return Err(Trouble::Unsuitable("its file system is mounted noexec".into()));
     }
-    match compare(&dir, &path, bytes)? {
+    match compare(&dir, &path, library.bytes)? {
         Stored::Same => {}
         Stored::Missing => {
-            write(&dir, &path, bytes)?;
+            write(&dir, &path, library.bytes)?;
             // What counts is what is there now, whoever wrote it.
-            if compare(&dir, &path, bytes)? != Stored::Same {
+            if compare(&dir, &path, library.bytes)? != Stored::Same {
                 return Err(suspicious(&path, "it vanished while ringer looked"));
             }
         }
@@ -137,21 +156,28 @@ pub(crate) fn install_in(place: &Place, bytes: &[u8]) -> Result<PathBuf, Trouble
     Ok(path)
 }
 
-/// The name of these contents.
-pub(crate) fn file_name(bytes: &[u8]) -> String {
-    // Two lanes of multiply-and-rotate over words: a name, not a proof.
-    let (mut a, mut b) =
-        (0x9e37_79b9_7f4a_7c15_u64 ^ bytes.len() as u64, 0xc2b2_ae3d_27d4_eb4f_u64);
-    let mut words = bytes.chunks_exact(8);
-    for word in words.by_ref() {
-        let word = u64::from_le_bytes(word.try_into().expect("chunks of eight"));
-        a = (a ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(31);
-        b = (b.wrapping_add(word)).wrapping_mul(0x9fb2_1c65_1e98_df25).rotate_left(29) ^ a;
+/// A name for contents, not a proof of them: two lanes of multiply-and-rotate over words.
+///
+/// Written without calls: evaluated when this program is built, where every call counts.
+const fn hash(bytes: &[u8]) -> u64 {
+    let mut a = 0x9e37_79b9_7f4a_7c15 ^ bytes.len() as u64;
+    let mut b = 0xc2b2_ae3d_27d4_eb4f;
+    let mut i = 0;
+    while i < bytes.len() {
+        let mut word = 0;
+        let mut shift = 0;
+        while shift < 64 && i < bytes.len() {
+            word |= (bytes[i] as u64) << shift;
+            shift += 8;
+            i += 1;
+        }
+        // The low half of a product in 128 bits is the product modulo 2^64.
+        a = ((a ^ word) as u128 * 0xff51_afd7_ed55_8ccd) as u64;
+        a = a << 31 | a >> 33;
+        b = ((b ^ word) as u128 * 0x9fb2_1c65_1e98_df25) as u64;
+        b = (b << 29 | b >> 35) ^ a;
     }
-    for &byte in words.remainder() {
-        a = (a ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("libringer_preload-{:016x}.so", (a ^ a >> 32).wrapping_add(b ^ b >> 29))
+    a ^ a >> 32 ^ b ^ b >> 29
 }
 
 /// The parent without symbolic links: what the loader is told has none either.

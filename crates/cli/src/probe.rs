@@ -58,6 +58,8 @@ pub(crate) fn handshake(preload: &OsStr) -> io::Result<bool> {
     quiet(&mut command, preload)
         .arg(SUBCOMMAND)
         .env(HANDSHAKE, "1")
+        // Whether a filter may be set is doctor's question; the scan for it costs milliseconds.
+        .env("RINGER_NO_TRAP", "1")
         .stdout(writer)
         .stderr(Stdio::null());
     let mut child = command.spawn()?;

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_library_itself_is_not_named_like_a_c_library() {
-        let name = crate::library::file_name(crate::library::BYTES);
+        let name = crate::library::LIBRARY.file_name();
         assert!(!C_LIBRARY.iter().any(|c| name.starts_with(c)));
     }
 }

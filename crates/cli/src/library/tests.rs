@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 const BYTES: &[u8] = b"not really a shared object, but it has bytes of its own";
+const LIB: Library<'static> = Library::new(BYTES);
 
 /// A folder whose ancestors are safe, and a place in it.
 fn place() -> (TempDir, Place) {
@@ -14,14 +15,14 @@ fn place() -> (TempDir, Place) {
 }
 
 fn suspicion(place: &Place) -> String {
-    match install_in(place, BYTES) {
+    match install_in(place, LIB) {
         Err(Trouble::Suspicious(refusal)) => refusal.to_string(),
         other => panic!("not refused: {other:?}"),
     }
 }
 
 fn unsuitable(place: &Place) -> String {
-    match install_in(place, BYTES) {
+    match install_in(place, LIB) {
         Err(Trouble::Unsuitable(why)) => why,
         other => panic!("not passed over: {other:?}"),
     }
@@ -30,17 +31,17 @@ fn unsuitable(place: &Place) -> String {
 #[test]
 fn the_first_run_writes_and_the_second_compares() {
     let (_keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     let first = fs::metadata(&path).unwrap();
     assert_eq!(fs::read(&path).unwrap(), BYTES);
-    assert_eq!(install_in(&place, BYTES).unwrap(), path);
+    assert_eq!(install_in(&place, LIB).unwrap(), path);
     assert_eq!(fs::metadata(&path).unwrap().ino(), first.ino(), "the same file");
 }
 
 #[test]
 fn modes_do_not_depend_on_the_umask_and_let_others_read() {
     let (_keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o644);
     assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, 0o755);
 }
@@ -48,19 +49,19 @@ fn modes_do_not_depend_on_the_umask_and_let_others_read() {
 #[test]
 fn other_contents_have_another_name() {
     let (_keep, place) = place();
-    let one = install_in(&place, b"one").unwrap();
-    let two = install_in(&place, b"two").unwrap();
+    let one = install_in(&place, Library::new(b"one")).unwrap();
+    let two = install_in(&place, Library::new(b"two")).unwrap();
     assert_ne!(one, two);
     assert_eq!(fs::read(one).unwrap(), b"one", "a running program keeps its library");
     let names: std::collections::HashSet<_> =
-        (0..100_u8).map(|n| file_name(&vec![0; n.into()])).collect();
+        (0..100_u8).map(|n| Library::new(&vec![0; n.into()]).file_name()).collect();
     assert_eq!(names.len(), 100);
 }
 
 #[test]
 fn changed_bytes_are_refused() {
     let (_keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     let mut bytes = BYTES.to_vec();
     bytes[7] ^= 1;
     fs::write(&path, &bytes).unwrap();
@@ -76,7 +77,7 @@ fn changed_bytes_are_refused() {
 #[test]
 fn a_symbolic_link_in_the_librarys_place_is_refused() {
     let (keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     let elsewhere = keep.path().join("elsewhere");
     fs::rename(&path, &elsewhere).unwrap();
     symlink(&elsewhere, &path).unwrap();
@@ -96,7 +97,7 @@ fn a_symbolic_link_in_the_folders_place_is_refused() {
 #[test]
 fn a_folder_that_others_can_write_to_is_refused() {
     let (_keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     for mode in [0o775, 0o757, 0o1777] {
         fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(mode)).unwrap();
         assert!(suspicion(&place).contains("others can write"), "{mode:o}");
@@ -106,7 +107,7 @@ fn a_folder_that_others_can_write_to_is_refused() {
 #[test]
 fn a_file_that_others_can_write_to_is_refused() {
     let (_keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
     assert!(suspicion(&place).contains("others can write"));
 }
@@ -114,7 +115,7 @@ fn a_file_that_others_can_write_to_is_refused() {
 #[test]
 fn what_belongs_to_another_user_is_refused() {
     let (_keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     if !rustix::process::geteuid().is_root() {
         println!("skipped: needs root to give a file away");
         return;
@@ -128,7 +129,7 @@ fn what_belongs_to_another_user_is_refused() {
 #[test]
 fn a_planted_fifo_does_not_hang_the_comparison() {
     let (_keep, place) = place();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     fs::remove_file(&path).unwrap();
     let mode = Mode::from_raw_mode(0o644);
     rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
@@ -143,7 +144,7 @@ fn a_parent_that_others_can_write_to_is_passed_over_unless_sticky() {
     assert!(unsuitable(&place).contains("others can change"));
     assert!(!place.parent.join("ringer").exists(), "nothing was made there");
     set(0o1777);
-    install_in(&place, BYTES).unwrap();
+    install_in(&place, LIB).unwrap();
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn a_symbolic_link_on_the_way_is_resolved_before_it_is_checked() {
     fs::create_dir(&real).unwrap();
     place.parent = keep.path().join("link");
     symlink(&real, &place.parent).unwrap();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     assert!(path.starts_with(real.canonicalize().unwrap()), "{path:?}");
 }
 
@@ -173,7 +174,7 @@ fn a_missing_parent_is_passed_over_and_a_missing_cache_is_made() {
     place.parent = keep.path().join("missing");
     assert!(unsuitable(&place).contains("does not exist"));
     place.parent = keep.path().join(".cache");
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     assert!(path.exists());
     assert_eq!(fs::metadata(place.parent).unwrap().mode() & 0o7777, 0o700);
 }
@@ -182,9 +183,9 @@ fn a_missing_parent_is_passed_over_and_a_missing_cache_is_made() {
 fn a_left_over_of_a_killed_run_is_replaced() {
     let (_keep, place) = place();
     fs::create_dir(place.parent.join("ringer")).unwrap();
-    let name = format!(".{}.{}", file_name(BYTES), std::process::id());
+    let name = format!(".{}.{}", LIB.file_name(), std::process::id());
     fs::write(place.parent.join("ringer").join(&name), b"half").unwrap();
-    let path = install_in(&place, BYTES).unwrap();
+    let path = install_in(&place, LIB).unwrap();
     let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }

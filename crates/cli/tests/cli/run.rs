@@ -2,14 +2,9 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use crate::support::{MAPPED, RINGER, end, executable, ringer, under};
-
-/// Over `true` \[ms\], as the median of [`RUNS`].
-const OVERHEAD_MAX: Duration = Duration::from_millis(10);
-const RUNS: usize = 21;
 
 #[test]
 fn the_library_is_in_the_program() {
@@ -190,27 +185,6 @@ fn path_is_searched_as_execvp_does() {
     executable(&good, "prog", "#!/bin/sh\necho good\n");
     assert_eq!(search(&format!("{p}:{g}")).fine(), "good\n", "goes on past what cannot run");
     assert_eq!(search(&format!("{p}:")).fine(), "good\n", "an empty name is this folder");
-}
-
-/// What it costs over starting the program, whole start-up of ringer included.
-#[test]
-fn it_costs_at_most_ten_milliseconds() {
-    let time = |command: &mut Command| {
-        let start = Instant::now();
-        let status = command.stdout(Stdio::null()).status().expect("it starts");
-        assert!(status.success());
-        start.elapsed()
-    };
-    let mut plain = Vec::new();
-    let mut ours = Vec::new();
-    for _ in 0..RUNS {
-        plain.push(time(&mut Command::new("true")));
-        ours.push(time(&mut under(["true"])));
-    }
-    plain.sort();
-    ours.sort();
-    let over = ours[RUNS / 2].saturating_sub(plain[RUNS / 2]);
-    assert!(over <= OVERHEAD_MAX, "{over:?} over {:?}", plain[RUNS / 2]);
 }
 
 #[test]
