@@ -138,31 +138,29 @@ impl Ran {
     }
 }
 
-/// The JSON lines of a stats file.
+/// What `ringer stats --json` makes of a stats file: killed and filtered processes included.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// One value a line.
-    pub lines: Vec<Value>,
+    /// One value a process.
+    pub processes: Vec<Value>,
 }
 
 impl Stats {
-    fn read(file: &Path) -> Self {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        Self { lines: text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect() }
+    fn read(ringer: &str, file: &Path) -> Self {
+        let out = Command::new(ringer).args(["stats", "--json"]).arg(file).output();
+        let json: Value =
+            out.ok().and_then(|o| serde_json::from_slice(&o.stdout).ok()).unwrap_or_default();
+        Self { processes: json["processes"].as_array().cloned().unwrap_or_default() }
     }
 
     /// Requests of one opcode, over all processes.
     pub fn requests(&self, opcode: &str) -> u64 {
-        self.lines
-            .iter()
-            .filter_map(|l| l.get("requests")?.get(opcode))
-            .filter_map(|v| v.as_u64().or_else(|| v.get("count")?.as_u64()))
-            .sum()
+        self.processes.iter().filter_map(|p| p["requests"][opcode].as_u64()).sum()
     }
 
     /// Calls that reached the kernel's own io_uring, over all processes.
     pub fn native_calls(&self) -> u64 {
-        self.lines.iter().filter_map(|l| l.get("native_calls")?.as_u64()).sum()
+        self.processes.iter().filter_map(|p| p["native_calls"].as_u64()).sum()
     }
 }
 
@@ -216,7 +214,7 @@ pub fn run_within(seconds: u32, ringer: &str, under: Under, argv: &[&str]) -> Ra
         stdout: text(out),
         stderr: text(err),
         ended_ns,
-        stats: Stats::read(&stats),
+        stats: if under == Under::Kernel { Stats::default() } else { Stats::read(ringer, &stats) },
     }
 }
 

@@ -88,10 +88,35 @@ pub fn last_mapping(_: &str) -> Outcome {
     expect("then the reader sees the end", os::read(r, &mut [0]), Ok(0))
 }
 
+/// One ring and one worker come and go, after which whoever carries out io_uring in this process may
+/// keep what serves all rings to come.
+fn warm_up() -> Outcome {
+    let mut ring = must("setup", Ring::new(8, 0))?;
+    let file = must("file", os::temp_file(b"x"))?;
+    must("register", ring.register_files(&[file]))?;
+    let buf = Buf::new(1);
+    let read = sqe::flagged(sqe::read(0, buf.addr(), 1, 0, 0), FIXED | ASYNC);
+    expect("a read", ring.result(read), Ok(1))?;
+    must("close", os::close(file)).map(|_| ())
+}
+
+/// Waits until no more descriptors than so many are open: the end of a ring takes its time on every
+/// io_uring. The deadline of the program ends a leak.
+fn no_more_than(before: usize) -> Outcome {
+    for _ in 0..1000 {
+        if os::count_in_proc("fd") <= before {
+            return Ok(());
+        }
+        let _ = os::poll(-1, 0, 5);
+    }
+    Err(format!("{} descriptors, {before} before", os::count_in_proc("fd")))
+}
+
 /// The set is dropped by close and munmap; descriptors are as many as before.
 pub fn counts(_: &str) -> Outcome {
+    warm_up()?;
     let before = (os::count_in_proc("fd"), os::count_in_proc("task"));
-    for round in 0..3 {
+    for round in 0..20 {
         let mut ring = must("setup", Ring::new(8, 0))?;
         let (r, w) = must("pipe", os::pipe())?;
         let file = must("file", os::temp_file(b"0123456789"))?;
@@ -110,11 +135,12 @@ pub fn counts(_: &str) -> Outcome {
         must("close", os::close(r))?;
     }
     println!("tasks {} -> {}", before.1, os::count_in_proc("task"));
-    expect("descriptors", os::count_in_proc("fd"), before.0)
+    no_more_than(before.0)
 }
 
 /// A socketpair whose queue holds its own end, registered; the ring goes; the peer reads the end.
 pub fn cycle(_: &str) -> Outcome {
+    warm_up()?;
     let before = os::count_in_proc("fd");
     let ring = must("setup", Ring::new(8, 0))?;
     let (a, b) = must("socketpair", os::socketpair(libc::SOCK_STREAM))?;
@@ -125,7 +151,7 @@ pub fn cycle(_: &str) -> Outcome {
     drop(ring);
     expect("the peer reads the end", end_of(a), Ok(0))?;
     must("close", os::close(a))?;
-    expect("descriptors", os::count_in_proc("fd"), before)
+    no_more_than(before)
 }
 
 /// End of file, or a reset because bytes were left unread: both say that the other end is gone.
