@@ -257,14 +257,17 @@ mod tests {
 
     #[test]
     fn poll_now_says_what_holds_and_that_nothing_is_open() {
-        let (r, w) = raw::pipe2(g::O_CLOEXEC).unwrap();
-        assert_eq!(poll_now(r, g::POLLIN), 0);
-        assert_eq!(poll_now(w, g::POLLIN | g::POLLOUT), g::POLLOUT);
-        raw::close(w).unwrap();
-        assert_eq!(poll_now(r, g::POLLIN), g::POLLHUP);
-        raw::close(r).unwrap();
-        assert_eq!(poll_now(-1, g::POLLIN), g::POLLNVAL);
-        assert_eq!(poll_now(1 << 20, g::POLLIN), g::POLLNVAL);
+        let code = raw::testing::in_child(|| {
+            let (r, w) = raw::pipe2(g::O_CLOEXEC).unwrap();
+            assert_eq!(poll_now(r, g::POLLIN), 0);
+            assert_eq!(poll_now(w, g::POLLIN | g::POLLOUT), g::POLLOUT);
+            raw::close(w).unwrap();
+            assert_eq!(poll_now(r, g::POLLIN), g::POLLHUP);
+            assert_eq!(poll_now(-1, g::POLLIN), g::POLLNVAL);
+            assert_eq!(poll_now(1 << 20, g::POLLIN), g::POLLNVAL);
+            0
+        });
+        assert_eq!(code, 0);
     }
 
     #[test]

@@ -202,6 +202,7 @@ mod tests {
 
     #[test]
     fn control_data_of_any_shape_is_walked_safely() {
+        crate::signals::install();
         let mut one = [0u8; 24];
         bytes::put_u64(&mut one, 0, 20);
         bytes::put_u32(&mut one, 8, net::SOL_SOCKET);

@@ -492,13 +492,21 @@ pub fn exit_group(code: i32) -> ! {
 pub(crate) mod testing {
     use super::*;
 
-    /// Runs `f` in a forked child; answers its exit code, or 256 + the signal that ended it.
+    /// Runs `f` in a forked child (which no other test's threads or forks disturb); answers its
+    /// exit code, 101 after a panic, or 256 + the signal that ended it.
     pub(crate) fn in_child(f: impl FnOnce() -> i32) -> i32 {
         // SAFETY: the child runs `f`, which takes no lock of libc's, and ends by exit_group.
         let pid = unsafe { syscall0(g::__NR_fork) };
         assert!(pid >= 0, "fork: {pid}");
         if pid == 0 {
-            exit_group(f());
+            // No lock of the standard library may be waited for: a thread that stayed behind in the
+            // parent may hold it. Only a failure takes some.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+            if let Err(what) = &result {
+                let text = what.downcast_ref::<std::string::String>().map_or("", |s| s);
+                let _ = write(2, std::format!("in a child: {text}\n").as_bytes());
+            }
+            exit_group(result.unwrap_or(101));
         }
         let mut status = 0i32;
         // SAFETY: the kernel writes one int to `status`.

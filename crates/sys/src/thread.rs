@@ -714,32 +714,50 @@ mod tests {
         raw::close(w).unwrap();
     }
 
+    /// In a private thread: the numbers of its table, and what writing to number 2 answers.
+    fn look_around() -> (Vec<i32>, SysResult<usize>) {
+        let fds = std::fs::read_dir("/proc/thread-self/fd").unwrap();
+        let mut fds: Vec<i32> =
+            fds.map(|e| e.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+        fds.sort_unstable();
+        (fds, raw::write(2, b"nothing"))
+    }
+
     #[test]
     fn a_private_table_holds_only_what_it_was_told_to_keep() {
-        let (r, w) = raw::pipe2(0).unwrap();
-        let (tx, rx) = channel();
-        let (go, wait) = channel::<()>();
-        let body = move || {
-            let fds = std::fs::read_dir("/proc/thread-self/fd").unwrap();
-            let mut fds: Vec<i32> =
-                fds.map(|e| e.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
-            fds.sort_unstable();
-            let stray = raw::write(2, b"nothing");
-            tx.send((fds, stray)).unwrap();
-            let _ = wait.recv();
-        };
-        let spec = Spec { name: Name::new("test"), table: Table::Private(&[w]), cpu: None };
-        let t = spawn(spec, Box::new(body)).unwrap();
-        // Closing ours closes the last read end: spawn returned after the copy was gone.
-        raw::close(r).unwrap();
-        assert_eq!(raw::write(w, b"x").unwrap_err(), Errno::EPIPE);
-        let (fds, stray) = rx.recv().unwrap();
-        assert_eq!(stray, Err(Errno::EINVAL));
-        // The listing's own descriptor is there too.
-        assert!(fds.len() == 5 && fds.starts_with(&[0, 1, 2]) && fds.contains(&w), "{fds:?}");
-        drop(go);
-        t.join();
-        raw::close(w).unwrap();
+        let code = raw::testing::in_child(|| {
+            let (r, w) = raw::pipe2(0).unwrap();
+            let (tx, rx) = channel();
+            let go = Arc::new(AtomicU32::new(0));
+            let wait = go.clone();
+            let body = move || {
+                tx.send(look_around()).unwrap();
+                // Not the standard library's way of waiting: it wants thread-locals of libc's.
+                park_until_set(&wait);
+            };
+            let spec = Spec { name: Name::new("test"), table: Table::Private(&[w]), cpu: None };
+            let t = spawn(spec, Box::new(body)).unwrap();
+            // Closing ours closes the last read end: spawn returned after the copy was gone.
+            raw::close(r).unwrap();
+            // SAFETY: ignores SIGPIPE in this child, so that the write answers instead.
+            unsafe {
+                signals::rt_sigaction(
+                    g::SIGPIPE,
+                    Some(&signals::Action { handler: 1, ..Default::default() }),
+                )
+            }
+            .unwrap();
+            assert_eq!(raw::write(w, b"x"), Err(Errno::EPIPE));
+            let (fds, stray) = rx.recv().unwrap();
+            assert_eq!(stray, Err(Errno::EINVAL));
+            // The listing's own descriptor is there too.
+            assert!(fds.len() == 5 && fds.starts_with(&[0, 1, 2]) && fds.contains(&w), "{fds:?}");
+            go.store(1, Release);
+            raw::futex_wake(&go, 1);
+            t.join();
+            0
+        });
+        assert_eq!(code, 0);
     }
 
     #[test]
