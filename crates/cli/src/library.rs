@@ -173,9 +173,9 @@ const fn hash(bytes: &[u8]) -> u64 {
         }
         // The low half of a product in 128 bits is the product modulo 2^64.
         a = ((a ^ word) as u128 * 0xff51_afd7_ed55_8ccd) as u64;
-        a = a << 31 | a >> 33;
+        a ^= a >> 31;
         b = ((b ^ word) as u128 * 0x9fb2_1c65_1e98_df25) as u64;
-        b = (b << 29 | b >> 35) ^ a;
+        b ^= b >> 29 ^ a;
     }
     a ^ a >> 32 ^ b ^ b >> 29
 }

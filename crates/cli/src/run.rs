@@ -54,7 +54,7 @@ fn prepare_and_exec(args: &RunArgs) -> Result<std::convert::Infallible, Refusal>
     let program = program::find(&args.program)?;
     let library = library::install()?;
     let preload = preload(&library, env::var_os(LD_PRELOAD));
-    probe::prove(&program, &library, &preload)?;
+    os::with_children(|| probe::prove(&program, &library, &preload))?;
     let changes = Changes { preload, stats: stats.map(stats::StatsFile::into_path), args };
     Err(exec_with(&program, &changes))
 }

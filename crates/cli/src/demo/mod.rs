@@ -265,7 +265,7 @@ struct Show {
 impl Show {
     fn new() -> Self {
         // Hidden by itself where the standard error is no terminal.
-        let bar = ProgressBar::new(Way::ALL.len() as u64 + 1);
+        let bar = ProgressBar::new(Way::ALL.len() as u64);
         let style = ProgressStyle::with_template("{spinner} [{bar:24}] {pos}/{len} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("=> "));

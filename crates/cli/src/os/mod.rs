@@ -73,3 +73,17 @@ pub(crate) fn unshare_table() -> io::Result<()> {
     let answer = unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, unshare) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Runs `f` with children waitable, whatever the caller of this process set SIGCHLD to.
+///
+/// With SIGCHLD ignored the kernel reaps children itself and a wait finds none.
+pub(crate) fn with_children<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: SIG_DFL runs no code of ours.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    let result = f();
+    if before == libc::SIG_IGN {
+        // SAFETY: SIG_IGN runs no code of ours.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    }
+    result
+}

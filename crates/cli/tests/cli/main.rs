@@ -6,4 +6,5 @@ mod doctor;
 mod programs;
 mod run;
 mod security;
+mod stats;
 mod support;

@@ -1,0 +1,85 @@
+//! `--stats` and `ringer stats` from outside, with the demo's program.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Ended, RINGER, end, ringer};
+
+/// A wait for a state that always comes; longer than any machine is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn program<'a>(stats: &'a Path, from: &'a Path, to: &'a Path) -> [&'a str; 12] {
+    let name = |path: &'a Path| path.to_str().expect("a name");
+    let [stats, from, to] = [stats, from, to].map(name);
+    let exe = RINGER;
+    [
+        "run",
+        "--native",
+        "never",
+        "--stats",
+        stats,
+        "--",
+        exe,
+        "__demo-program",
+        "--calls",
+        "libc",
+        from,
+        to,
+    ]
+}
+
+fn report(file: &Path) -> Value {
+    let Ended { code, out, err } = end(ringer(["stats", "--json"]).arg(file));
+    assert!(code == 0 && err.is_empty(), "{err}");
+    serde_json::from_str(&out).expect("JSON")
+}
+
+#[test]
+fn what_was_done_is_what_is_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [stats, from, to] = ["s", "from", "to"].map(|name| folder.path().join(name));
+    // Three blocks of 64 KiB and a bit, three times.
+    fs::write(&from, vec![7; 3 * 65536 + 5]).expect("a file");
+    end(&mut ringer(program(&stats, &from, &to)));
+    assert_eq!(fs::read(&to).expect("the copy"), fs::read(&from).expect("the file"));
+    let report = report(&stats);
+    let requests = &report["total"]["requests"];
+    assert_eq!(requests["READ_FIXED"], 12, "{report:#}");
+    assert_eq!(requests["WRITE_FIXED"], 12, "{report:#}");
+    assert_eq!(requests["SEND"], requests["RECV"], "{report:#}");
+    assert_eq!(report["total"]["native_calls"], 0, "{report:#}");
+    assert_eq!(report["processes"][0]["state"], "ended", "{report:#}");
+    assert_eq!(report["processes"].as_array().map(Vec::len), Some(1), "{report:#}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 3, "no counters are left");
+}
+
+#[test]
+fn a_killed_program_keeps_what_was_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [stats, from, to] = ["s", "from", "to"].map(|name| folder.path().join(name));
+    fs::write(&from, vec![7; 64 << 20]).expect("a file");
+    let mut command = ringer(program(&stats, &from, &to));
+    let mut child = command.stdout(Stdio::null()).spawn().expect("it starts");
+    let start = Instant::now();
+    // The program is at work once its copy has a length.
+    while !fs::metadata(&to).is_ok_and(|meta| meta.len() > 0) {
+        assert!(start.elapsed() < PATIENCE && child.try_wait().expect("a wait").is_none());
+        std::thread::yield_now();
+    }
+    child.kill().expect("a kill");
+    child.wait().expect("a wait");
+    let report = report(&stats);
+    let process = &report["processes"][0];
+    assert_eq!(process["state"], "killed", "{report:#}");
+    assert!(process["requests"]["READ_FIXED"].as_u64() > Some(0), "{report:#}");
+    assert!(process["exe"].as_str().is_some_and(|exe| exe.ends_with("ringer")), "{report:#}");
+}
+
+#[test]
+fn a_missing_file_is_an_error_with_a_name() {
+    end(&mut ringer(["stats", "/nonexistent/file"])).refused(1, &["/nonexistent/file"]);
+}
