@@ -5,6 +5,7 @@ mod support;
 support::claims! {
     "setup", "setup-6.18.txt";
     sizes_are_rounded_clamped_and_refused: "sizes" [];
+    the_largest_rings_are_the_kernels: "large-sizes" [];
     flags_are_taken_and_refused_alone_and_together: "flags" [];
     parameters_are_written_back: "written-back" [];
     the_descriptor_is_the_lowest_free_and_closes_on_exec: "descriptor" [];

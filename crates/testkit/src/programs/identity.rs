@@ -1,6 +1,6 @@
 //! Whose rights a request has: its submitter's, at the time of submission.
 //!
-//! Each needs root to begin with and says so (`skip:`) without.
+//! Those that change users need root to begin with and say so (`skip:`) without.
 
 use super::{Outcome, expect, must};
 use crate::block;
@@ -27,10 +27,18 @@ impl Drop for Scene {
 impl Scene {
     /// A file that only its owner may read, and a ring that has had workers as root already.
     fn new(owner: u32) -> Result<Self, String> {
-        use std::os::unix::fs::PermissionsExt as _;
         if os::raw(libc::SYS_geteuid, [0; 3]) != Ok(0) {
             return Err("skip: needs root".to_owned());
         }
+        let s = Self::mine()?;
+        let file = s.dir.join("secret");
+        std::os::unix::fs::chown(file, Some(owner), Some(owner)).map_err(|e| e.to_string())?;
+        Ok(s)
+    }
+
+    /// The same with a file of the caller's.
+    fn mine() -> Result<Self, String> {
+        use std::os::unix::fs::PermissionsExt as _;
         let io = |r: std::io::Result<()>| r.map_err(|e| e.to_string());
         let dir = std::env::temp_dir().join(format!("identity.{}", os::pid()));
         io(std::fs::create_dir(&dir))?;
@@ -38,7 +46,6 @@ impl Scene {
         let file = dir.join("secret");
         io(std::fs::write(&file, "secret"))?;
         io(std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)))?;
-        io(std::os::unix::fs::chown(&file, Some(owner), Some(owner)))?;
         let ring = must("setup", Ring::new(8, 0))?;
         let secret = Buf::of(format!("{}\0", file.display()).as_bytes());
         Ok(Self { ring, secret, dir })
@@ -138,10 +145,11 @@ pub fn capset(_: &str) -> Outcome {
 ///
 /// The kernel's own io_uring passes filters by: this one is for ringer only.
 pub fn seccomp(how: &str) -> Outcome {
-    let mut s = Scene::new(0)?;
+    let mut s = Scene::mine()?;
     s.both("without a filter", Ok(()))?;
     let nrs = [libc::SYS_openat, libc::SYS_openat2, libc::SYS_open];
     let filter = block::refuse(&nrs, libc::EACCES);
+    must("no_new_privs", os::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
     if how == "tsync" {
         must("seccomp", os::seccomp(&filter, true))?;
         return s.both("with a filter on every thread", REFUSED);
@@ -159,7 +167,7 @@ pub fn seccomp(how: &str) -> Outcome {
 
 /// A Landlock domain entered after setup holds for requests.
 pub fn landlock(_: &str) -> Outcome {
-    let mut s = Scene::new(0)?;
+    let mut s = Scene::mine()?;
     s.both("outside", Ok(()))?;
     // handled_access_fs: LANDLOCK_ACCESS_FS_READ_FILE; no rule allows it anywhere.
     let attr = Buf::of(&4u64.to_ne_bytes());
