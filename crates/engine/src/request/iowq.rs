@@ -229,6 +229,7 @@ impl<H: Host> Engine<H> {
         }
         self.commit(ring, &mut st);
         st.may_post = true;
+        self.unlock(ring, st);
     }
 
     /// The request's file as a number of this thread's table.

@@ -127,14 +127,26 @@ enum Look {
 fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>) -> Look {
     let Some(ring) = care.ring.upgrade() else { return Look::Gone };
     let mut st = ring.state.lock();
+    let look = look_locked(engine, poller, &ring, &mut st, care);
+    engine.unlock(&ring, st);
+    look
+}
+
+fn look_locked<H: Host>(
+    engine: &Arc<Engine<H>>,
+    poller: &H::Poller,
+    ring: &Arc<Ring<H>>,
+    st: &mut State<H>,
+    care: &mut Care<H>,
+) -> Look {
     if st.watches.is_empty() && st.timers.is_empty() || st.dying {
-        unnest(poller, &st, care);
+        unnest(poller, st, care);
         st.in_care = false;
         return Look::Gone;
     }
     if st.leader {
-        unnest(poller, &st, care);
-        return pace(&mut st, care);
+        unnest(poller, st, care);
+        return pace(st, care);
     }
     if !care.nested && care.epoch != st.lead_epoch && !ring.mem.polled() && st.eventfd.is_none() {
         // A caller left since the last look: give it a tick to come back.
@@ -142,7 +154,7 @@ fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>
         care.tick_ns = TICK_NS;
         return Look::Again(TICK_NS);
     }
-    lead(engine, poller, &ring, &mut st, care)
+    lead(engine, poller, ring, st, care)
 }
 
 /// A caller leads. Look less and less often while it stays in one wait, then not at all until it

@@ -6,7 +6,7 @@
 use super::iowq::Class;
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
-use crate::host::{FileKind, Host, HostFile, HostRing};
+use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::{Cmd, Issue, IssueCx, Outcome, opdef};
 use crate::resource::filetable::FileNode;
 use crate::ring::{Ring, State};
@@ -291,12 +291,12 @@ fn detach_linked_timeout<H: Host>(req: &mut Req<H>) {
 }
 
 /// What a foreign thread does when it cannot post: tells the owner that there is work.
-pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &State<H>) {
+pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
     if st.unmapped {
         return;
     }
     if ring.setup.contains(Setup::TASKRUN_FLAG) {
         ring.sq().set_flags(ringer_uapi::flags::SqRing::TASKRUN);
     }
-    ring.mem.signal();
+    st.due.signal();
 }

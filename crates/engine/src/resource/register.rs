@@ -86,10 +86,21 @@ impl<H: Host> Engine<H> {
         nr: u32,
     ) -> Result<u32, Errno> {
         let mut st = ring.state.lock();
+        let done = self.register_locked(ring, &mut st, opcode, (arg, nr));
+        self.unlock(ring, st);
+        done
+    }
+
+    fn register_locked(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        opcode: u32,
+        (arg, nr): (u64, u32),
+    ) -> Result<u32, Errno> {
         if ring.setup.contains(Setup::SINGLE_ISSUER) {
             self.check_issuer(ring)?;
         }
-        let st = &mut *st;
         st.may_post = true;
         let done = match opcode {
             op::BUFFERS => need(arg).and_then(|()| self.register_buffers(st, arg, nr, 0)),

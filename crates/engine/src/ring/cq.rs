@@ -13,11 +13,34 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, Poller};
+use crate::sync::MutexGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Release;
 use ringer_uapi::Cqe;
 use ringer_uapi::flags::SqRing;
+
+/// What the holder of a ring's lock owes to others once it has let go.
+#[derive(Debug)]
+pub struct Due<H: Host> {
+    sleepers: bool,
+    leader: bool,
+    pub(super) signal: bool,
+    eventfd: Option<H::File>,
+}
+
+impl<H: Host> Default for Due<H> {
+    fn default() -> Self {
+        Self { sleepers: false, leader: false, signal: false, eventfd: None }
+    }
+}
+
+impl<H: Host> Due<H> {
+    /// The ring's descriptor is to be made readable.
+    pub(crate) fn signal(&mut self) {
+        self.signal = true;
+    }
+}
 
 /// The engine's side of a completion queue.
 #[derive(Debug, Default)]
@@ -90,7 +113,7 @@ impl<H: Host> Engine<H> {
             st.cq.published = st.cq.tail;
             self.wake_waiters(ring, st, false);
             self.tell_eventfd(ring, st, count);
-            ring.mem.signal();
+            st.due.signal = true;
             // Counted timeouts that this reached complete now, and are themselves published in the
             // next round.
             self.fire_counted(ring, st);
@@ -104,26 +127,46 @@ impl<H: Host> Engine<H> {
             && (!*async_only || from_worker)
             && !ring.cq().eventfd_disabled()
         {
-            self.host().eventfd_signal(file);
+            st.due.eventfd = Some(file.clone());
         }
     }
 
-    /// Wakes whoever waits on this ring, if there is enough to see or `always`.
-    pub(crate) fn wake_waiters(&self, ring: &Ring<H>, st: &State<H>, always: bool) {
+    /// Lets go of a ring's lock, then does what its holder left to do for others: a waiter that is
+    /// woken earlier would run into the lock.
+    pub(crate) fn unlock(&self, ring: &Ring<H>, mut st: MutexGuard<'_, H, State<H>>) {
+        let due = core::mem::take(&mut st.due);
+        let leader = if due.leader { st.poller.clone() } else { None };
+        drop(st);
+        if due.sleepers {
+            self.host().unpark(&ring.wait_seq, u32::MAX);
+        }
+        if let Some(p) = leader {
+            p.wake();
+        }
+        if let Some(file) = due.eventfd {
+            self.host().eventfd_signal(&file);
+        }
+        if due.signal {
+            ring.mem.signal();
+        }
+    }
+
+    /// Notes that whoever waits on this ring is to be woken ([`Engine::unlock`] does), if there is
+    /// enough to see or `always`.
+    pub(crate) fn wake_waiters(&self, ring: &Ring<H>, st: &mut State<H>, always: bool) {
         if !st.leader && st.sleepers == 0 {
             return;
         }
         if !always && ring.cq_ready(st) < st.want {
             return;
         }
-        if st.leader
-            && let Some(p) = &st.poller
-        {
-            p.wake();
+        if st.leader {
+            st.due.leader = true;
         }
-        if st.sleepers > 0 {
+        if st.sleepers > 0 && !st.due.sleepers {
+            // Release: pairs with the Acquire in `sleep` (wait.rs).
             ring.wait_seq.fetch_add(1, Release);
-            self.host().unpark(&ring.wait_seq, u32::MAX);
+            st.due.sleepers = true;
         }
     }
 }

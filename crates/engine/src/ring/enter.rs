@@ -6,7 +6,7 @@
 use super::wait::WaitArg;
 use super::{Ring, State};
 use crate::engine::Engine;
-use crate::host::{Clock, Host, HostRing};
+use crate::host::{Clock, Host};
 use crate::stats;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -68,8 +68,9 @@ impl<H: Host> Engine<H> {
             to_submit
         } else if to_submit > 0 {
             self.claim_issuer(&ring)?;
-            let n = self.submit_locked(&ring, to_submit, flags);
-            if n != to_submit {
+            let want = flags.contains(Enter::GETEVENTS).then_some(min_complete);
+            let (n, done) = self.submit_locked(&ring, to_submit, want);
+            if n != to_submit || done {
                 return Ok(n as usize);
             }
             n
@@ -85,18 +86,7 @@ impl<H: Host> Engine<H> {
         let waited = self
             .wait_arg(flags, argp, argsz)
             .and_then(|arg| self.wait_cq(&ring, self.effective_min(&ring, min_complete), arg));
-        let st = ring.state.lock();
-        let ready = ring.cq_ready(&st);
-        if ready == 0 {
-            ring.mem.drain();
-        }
-        drop(st);
-        match waited {
-            _ if submitted > 0 => Ok(submitted as usize),
-            Ok(()) => Ok(0),
-            Err(Errno::ETIME | Errno::EINTR) if ready > 0 => Ok(0),
-            Err(e) => Err(e),
-        }
+        if submitted > 0 { Ok(submitted as usize) } else { waited.map(|()| 0) }
     }
 
     /// On an IOPOLL ring the wait polls and returns when nothing is in flight (spec 3.25).
@@ -109,12 +99,17 @@ impl<H: Host> Engine<H> {
         min.min(in_flight + ring.cq_ready(&st))
     }
 
-    fn submit_locked(&self, ring: &Arc<Ring<H>>, n: u32, _flags: Enter) -> u32 {
+    /// Submits. Returns how many entries were taken, and whether that already ends the call: nothing
+    /// is wanted, or all of it is there and nothing else waits to be looked at.
+    fn submit_locked(&self, ring: &Arc<Ring<H>>, n: u32, want: Option<u32>) -> (u32, bool) {
         let mut st = ring.state.lock();
         st.may_post = true;
         let taken = self.submit(ring, &mut st, n);
         self.run_and_commit(ring, &mut st);
-        taken
+        let quiet = st.reqs.is_empty() && st.cq.backlog.is_empty() && st.deferred.is_empty();
+        let done = want.is_none_or(|min| quiet && min > 0 && ring.cq_ready(&st) >= min);
+        self.unlock(ring, st);
+        (taken, done)
     }
 
     fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {

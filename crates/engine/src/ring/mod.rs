@@ -17,7 +17,7 @@ mod submit;
 mod teardown;
 mod wait;
 
-pub use cq::Cq;
+pub use cq::{Cq, Due};
 pub use sqpoll::SqPoll;
 
 use crate::host::{Host, HostRing, RingId};
@@ -79,6 +79,8 @@ pub struct State<H: Host> {
     pub sq_head: u32,
     /// Completion side.
     pub cq: Cq,
+    /// What is to be done once the lock is free.
+    pub due: Due<H>,
     /// Requests that wait for something.
     pub reqs: Slab<Req<H>>,
     /// Descriptors watched for them.
@@ -133,6 +135,7 @@ impl<H: Host> State<H> {
         Self {
             sq_head: 0,
             cq: Cq::default(),
+            due: Due::default(),
             reqs: Slab::default(),
             watches: Slab::default(),
             poller: None,

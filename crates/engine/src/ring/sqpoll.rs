@@ -163,7 +163,7 @@ impl<H: Host> SqPoll<H> {
                 break;
             }
         }
-        drop(st);
+        engine.unlock(&ring, st);
         self.room.fetch_add(1, Release);
         engine.host().unpark(&self.room, u32::MAX);
         Found::Work

@@ -40,10 +40,11 @@ impl<H: Host> Engine<H> {
         if st.running > 0 {
             // They were interrupted; one that began its call in between is interrupted again.
             self.interrupt_running(&ring, &mut st);
+            self.unlock(&ring, st);
             return false;
         }
         self.finish_dying(&ring, &mut st);
-        drop(st);
+        self.unlock(&ring, st);
         self.forget_ring(id);
         true
     }
@@ -54,7 +55,7 @@ impl<H: Host> Engine<H> {
         st.unmapped = !ring.user_memory;
         self.start_dying(ring, &mut st);
         self.finish_dying(ring, &mut st);
-        drop(st);
+        self.unlock(ring, st);
         self.forget_ring(ring.id);
     }
 

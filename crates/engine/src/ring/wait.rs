@@ -22,7 +22,7 @@
 
 use super::{Ring, State};
 use crate::engine::Engine;
-use crate::host::{Clock, Host, PollEvent, Poller, SigMask};
+use crate::host::{Clock, Host, HostRing, PollEvent, Poller, SigMask};
 use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Acquire;
@@ -90,7 +90,16 @@ impl<H: Host> Engine<H> {
             }
         };
         self.leave_wait(ring, &mut st);
-        result
+        let empty = ring.cq_ready(&st) == 0;
+        self.unlock(ring, st);
+        if empty {
+            ring.mem.drain();
+        }
+        match result {
+            // io_cqring_wait: a wait error is told only when there is nothing to see.
+            Err(Errno::ETIME | Errno::EINTR) if !empty => Ok(()),
+            r => r,
+        }
     }
 
     /// What every `enter` with GETEVENTS does first.
@@ -148,7 +157,7 @@ impl<H: Host> Engine<H> {
         let timeout = self.remaining(&st, until);
         st.leader = true;
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
-        drop(st);
+        self.unlock(ring, st);
         let mut events = [PollEvent::default(); BATCH];
         let r = poller.wait(&mut events, timeout, mask);
         let mut st = ring.state.lock();
@@ -176,7 +185,7 @@ impl<H: Host> Engine<H> {
         // Acquire: pairs with the Release in `wake_waiters`; read under the lock, so a bump after
         // this is seen by the futex.
         let seq = ring.wait_seq.load(Acquire);
-        drop(st);
+        self.unlock(ring, st);
         let r = self.host().park(&ring.wait_seq, seq, timeout);
         let mut st = ring.state.lock();
         st.sleepers -= 1;
