@@ -232,7 +232,7 @@ fn every_way_to_leave_writes_the_account() {
         assert!(out.status.success() && others.is_empty(), "{name}: {others:?}");
         let [start, end] = &lines[..] else { panic!("{name}: {lines:?}") };
         assert_eq!(start["event"], "start");
-        assert_eq!(end["event"], "end");
+        assert_eq!(end["event"], "exit");
         assert_eq!(end["native_calls"], 0);
         assert!(end["requests"]["NOP"].as_u64() >= Some(1), "{end}");
         assert!(end["requests"]["READ"].as_u64() >= Some(1), "{end}");

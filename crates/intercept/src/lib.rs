@@ -20,6 +20,7 @@ mod decode;
 pub mod entry;
 pub mod env;
 pub mod filter;
+pub mod got;
 pub mod mask;
 pub mod objects;
 pub mod patch;

@@ -10,6 +10,7 @@
 //! case in which we were loaded last, of every object but us). It runs once, in the constructor or
 //! at the first call that comes earlier; afterwards a name costs one relaxed load.
 
+use crate::got::Rela;
 use crate::objects::{self, Next, Object, PT_DYNAMIC};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +20,10 @@ const DT_HASH: u64 = 4;
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
+const DT_PLTRELSZ: u64 = 2;
+const DT_RELA: u64 = 7;
+const DT_RELASZ: u64 = 8;
+const DT_JMPREL: u64 = 23;
 const DT_VERSYM: u64 = 0x6fff_fff0;
 /// Bit of a version index: not the default version of the name.
 const VERSYM_HIDDEN: u16 = 0x8000;
@@ -44,6 +49,9 @@ pub(crate) struct Tables {
     gnu_hash: usize,
     hash: usize,
     versym: usize,
+    /// Relocation tables, (address, size in bytes): of data, of the procedure linkage table.
+    rela: (usize, usize),
+    jmprel: (usize, usize),
 }
 
 /// Reads a value of the loader's tables.
@@ -78,6 +86,10 @@ impl Tables {
                 DT_GNU_HASH => t.gnu_hash = at,
                 DT_HASH => t.hash = at,
                 DT_VERSYM => t.versym = at,
+                DT_RELA => t.rela.0 = at,
+                DT_RELASZ => t.rela.1 = value as usize,
+                DT_JMPREL => t.jmprel.0 = at,
+                DT_PLTRELSZ => t.jmprel.1 = value as usize,
                 _ => {}
             }
         }
@@ -102,6 +114,16 @@ impl Tables {
         // SAFETY: a relocation's symbol index lies in the symbol table.
         let sym: Sym = unsafe { load(self.symtab + index * size_of::<Sym>()) };
         self.string(sym.name)
+    }
+
+    /// All relocations of the object.
+    pub(crate) fn relocations(&self) -> impl Iterator<Item = Rela> + use<> {
+        [self.rela, self.jmprel].into_iter().flat_map(|(at, len)| {
+            (0..len / size_of::<Rela>()).map(move |i| {
+                // SAFETY: inside a relocation table, whose size the dynamic section gives.
+                unsafe { load(at + i * size_of::<Rela>()) }
+            })
+        })
     }
 
     fn string(&self, offset: u32) -> &CStr {

@@ -85,7 +85,8 @@ fn fingerprint(object: &Object<'_>) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-fn left_out(object: &Object<'_>) -> bool {
+/// Whether an object is never looked at: ourselves, libc's family, the loader, the vDSO.
+pub(crate) fn left_out(object: &Object<'_>) -> bool {
     object.is_ours() || LEFT_OUT.iter().any(|name| object.file_name().starts_with(name))
 }
 

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  FILE        {"event":"start","pid":7,"exe":"/usr/bin/fio","setup_flags":2}     first ring
-//!              {"event":"end","pid":7,...,"requests":{"READ":9},"native_calls":0}
+//!              {"event":"exit","pid":7,...,"requests":{"READ":9},"native_calls":0}
 //!  FILE.7      the counters themselves (`ringer_engine::stats` has the layout), mapped shared;
-//!              removed by the end line, so that one left behind is a killed process's account
+//!              removed by the exit line, so that one left behind is a killed process's account
 //! ```
 //! A line is one write(2) to a file opened with O_APPEND, so that processes do not mix theirs. The
 //! file is opened for each line (no descriptor stays in the program), never through a symbolic link,
-//! and only if it is a regular file of the caller. The end line is written from the destructor or
+//! and only if it is a regular file of the caller. The exit line is written from the destructor or
 //! from `_exit`, possibly in a signal handler: it allocates nothing and takes no lock.
 
 use alloc::boxed::Box;
@@ -74,7 +74,7 @@ impl Write for Path {
     }
 }
 
-/// What a process with rings keeps for its end line.
+/// What a process with rings keeps for its exit line.
 struct Account {
     map: Map,
     file: Option<Path>,
@@ -145,7 +145,7 @@ fn pointer(at: usize) -> Option<NonNull<u8>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(at))
 }
 
-/// The end's part, once: the end line, and the counters file goes.
+/// The end's part, once: the exit line, and the counters file goes.
 pub fn end() {
     let Some(stats) = file() else { return };
     // SAFETY: null, or leaked by `begin`.
@@ -240,7 +240,7 @@ impl Line {
     }
 
     fn end(&mut self, map: &Map) -> fmt::Result {
-        self.head("end")?;
+        self.head("exit")?;
         let word = |i: usize| map.w64(i * 8).load(Relaxed);
         write!(
             self,
@@ -250,7 +250,7 @@ impl Line {
             word(layout::NATIVE),
             word(layout::SETUP_FLAGS),
         )?;
-        for (name, base) in [("requests", layout::REQUESTS), ("failed", layout::FAILED)] {
+        for (name, base) in [("requests", layout::REQUESTS), ("errors", layout::FAILED)] {
             write!(self, ",\"{name}\":{{")?;
             let mut comma = "";
             for (i, def) in OPDEFS.iter().enumerate().filter(|(i, _)| word(base + i) != 0) {

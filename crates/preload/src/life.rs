@@ -2,7 +2,7 @@
 
 use crate::{export, real};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use ringer_intercept::{process, start, stats};
+use ringer_intercept::{got, process, start, stats};
 use ringer_sys::raw;
 
 /// Runs before the program's own constructors and `main`.
@@ -62,12 +62,29 @@ export! {
 /// Set when an object came that was not scanned.
 static UNSCANNED: AtomicBool = AtomicBool::new(false);
 
-/// Scans what came since.
+/// Set when this library was not preloaded, so that objects find libc's functions before ours.
+static EMBEDDED: AtomicBool = AtomicBool::new(false);
+
+/// Serves what came since.
 pub(crate) fn scan_if_due() {
     if UNSCANNED.load(Relaxed) && UNSCANNED.swap(false, Relaxed) {
         // A filter that is refused leaves the object's calls to the host: nothing else to do here.
         let _ = start::cover_objects();
+        if EMBEDDED.load(Relaxed) {
+            got::redirect();
+        }
     }
+}
+
+/// For the embeddable crate, which loaded this library with dlopen(3): makes the objects that are
+/// there already call it. Answers how many places changed.
+///
+/// # Safety
+/// At the top of `main`: no other thread is loading or unloading objects.
+#[cfg_attr(feature = "cdylib", unsafe(no_mangle))]
+pub unsafe extern "C" fn ringer_install() -> i32 {
+    EMBEDDED.store(true, Relaxed);
+    i32::try_from(got::redirect()).unwrap_or(i32::MAX)
 }
 
 /// Where dlopen goes. A name without a slash is searched along the *caller's* run path, so that
