@@ -91,10 +91,11 @@ impl<H: Host> Engine<H> {
         };
         self.leave_wait(ring, &mut st);
         let empty = ring.cq_ready(&st) == 0;
-        self.unlock(ring, st);
         if empty {
+            // Under the lock: a completion published after this look signals after it, too.
             ring.mem.drain();
         }
+        self.unlock(ring, st);
         match result {
             // io_cqring_wait: a wait error is told only when there is nothing to see.
             Err(Errno::ETIME | Errno::EINTR) if !empty => Ok(()),
