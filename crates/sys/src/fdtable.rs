@@ -386,3 +386,42 @@ mod inodes {
         nodes().flat_map(Node::slots).any(|(ino, _)| ino.load(Relaxed) != 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rust_alloc::vec::Vec;
+
+    #[test]
+    fn a_range_is_closed_around_our_numbers() {
+        // Far from what other tests have.
+        for fd in [900_000, 900_001, 900_004, 900_009] {
+            mark(fd);
+        }
+        let parts = |lo, hi| skip_ours(lo, hi).collect::<Vec<_>>();
+        assert_eq!(parts(900_000, 900_009), [(900_002, 900_003), (900_005, 900_008)]);
+        assert_eq!(parts(899_990, 900_002), [(899_990, 899_999), (900_002, 900_002)]);
+        assert_eq!(parts(900_000, 900_001), []);
+        assert_eq!(parts(900_005, 900_008), [(900_005, 900_008)]);
+        assert_eq!(parts(900_010, u32::MAX), [(900_010, u32::MAX)]);
+        assert_eq!(parts(5, 4), []);
+        for fd in [900_000, 900_001, 900_004, 900_009] {
+            close_ours(fd);
+            assert!(!is_ours(fd));
+        }
+    }
+
+    #[test]
+    fn a_moved_descriptor_is_high_ours_and_close_on_exec() {
+        let fd = raw::eventfd(0, 0).unwrap();
+        let high = move_high(fd);
+        assert!(high >= base() && is_ours(high) && !is_ours(fd));
+        assert_eq!(raw::fcntl(high, g::F_GETFD, 0), Ok(g::FD_CLOEXEC as i32));
+        assert_eq!(ring_of(high), Err(Errno::EBADF));
+        closed(high);
+        closed_range(0, u32::MAX);
+        assert!(is_ours(high), "the application's closes do not reach it");
+        close_ours(high);
+        assert!(raw::fstat(high).is_err());
+    }
+}

@@ -13,6 +13,9 @@
 //!
 //! Numbers of regular files are listed, so that `posixlock` can withdraw them. What it does not do: read or write; know which request holds a file.
 
+#[cfg(test)]
+mod tests;
+
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use rust_alloc::collections::BTreeMap;

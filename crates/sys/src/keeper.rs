@@ -570,11 +570,17 @@ impl Keeper {
         shelf.clerk.stop();
     }
 
-    /// The tables, for tests.
+    /// The threads with the tables, all that was posted to them done.
     #[cfg(test)]
     pub(crate) fn shelf_tids(&self) -> Vec<u32> {
-        self.shelves.lock().iter().map(|s| s.tid()).collect()
+        self.shelves.lock().iter().map(|s| s.call(thread::tid)).collect()
     }
+}
+
+/// Sends descriptors over a socket of a test's.
+#[cfg(test)]
+pub(crate) fn send_for_test(socket: i32, fds: &[i32]) {
+    assert_eq!(passing::send(socket, fds), Ok(()));
 }
 
 /// Looks at files that came to a shelf, there, where nobody can exchange them any more: all may

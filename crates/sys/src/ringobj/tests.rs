@@ -180,9 +180,8 @@ fn both_ring_offsets_show_one_memory_and_the_sqes_another() {
     ring.rings().w32(100).store(1, Relaxed);
     ring.sqes().w32(100).store(2, Relaxed);
     // SAFETY: our mappings of the ring.
-    let word = |at: usize| unsafe {
-        core::ptr::with_exposed_provenance::<u32>(at + 100).read_volatile()
-    };
+    let word =
+        |at: usize| unsafe { core::ptr::with_exposed_provenance::<u32>(at + 100).read_volatile() };
     assert_eq!((word(sq), word(cq), word(sqes)), (1, 1, 2));
     close(fd);
 }
@@ -453,13 +452,7 @@ pub(crate) fn set_nofile(limit: u64) -> SysResult<()> {
     let new = [limit, limit];
     // SAFETY: the kernel reads one rlimit64 from `new`.
     let ret = unsafe {
-        raw::syscall4(
-            g::__NR_prlimit64,
-            0,
-            g::RLIMIT_NOFILE as usize,
-            new.as_ptr() as usize,
-            0,
-        )
+        raw::syscall4(g::__NR_prlimit64, 0, g::RLIMIT_NOFILE as usize, new.as_ptr() as usize, 0)
     };
     Errno::demux(ret).map(drop)
 }
