@@ -76,7 +76,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
 
 fn build_ringer() -> Result<PathBuf> {
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--package", "ringer-cli"])
+        .args(["build", "--quiet", "--release", "-p", "ringer-cli", "-p", "xtask"])
         .status()?;
     ensure!(status.success(), "building ringer failed");
     let me = std::env::current_exe()?;
@@ -84,16 +84,16 @@ fn build_ringer() -> Result<PathBuf> {
 }
 
 fn once(on: On, ringer: &Path, name: &str, millis: u64) -> Result<f64> {
-    let me = std::env::current_exe()?;
+    let work = std::env::current_exe()?.with_file_name("bench-work");
     let mut cmd = match on {
-        On::Kernel => Command::new(&me),
+        On::Kernel => Command::new(&work),
         On::Ringer => {
             let mut c = Command::new(ringer);
-            c.args(["run", "--native", "never", "--"]).arg(&me);
+            c.args(["run", "--native", "never", "--"]).arg(&work);
             c
         }
     };
-    let out = cmd.args(["work", name, &millis.to_string()]).output()?;
+    let out = cmd.args([name, &millis.to_string()]).output()?;
     ensure!(out.status.success(), "{name} failed: {}", String::from_utf8_lossy(&out.stderr).trim());
     Ok(String::from_utf8(out.stdout)?.trim().parse()?)
 }

@@ -6,7 +6,6 @@
 
 mod bench;
 mod tables;
-mod work;
 
 use anyhow::Result;
 use clap::Parser;
@@ -40,14 +39,6 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// One measurement, in this process (used by `bench`).
-    #[command(hide = true)]
-    Work {
-        /// What to measure.
-        name: String,
-        /// Milliseconds.
-        millis: u64,
-    },
 }
 
 fn main() -> Result<()> {
@@ -56,9 +47,5 @@ fn main() -> Result<()> {
             bench::run(&bench::Plan { rounds, millis, only, ringer, json })
         }
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
-        Task::Work { name, millis } => {
-            println!("{}", work::measure(&name, millis)?);
-            Ok(())
-        }
     }
 }
