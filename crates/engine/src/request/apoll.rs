@@ -63,12 +63,9 @@ impl<H: Host> Watch<H> {
 impl<H: Host> Engine<H> {
     /// Lets a request wait until its file shows one of `events`, then tries again.
     pub(crate) fn arm(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>, events: u32) {
-        match self.watch_for(ring, st, &mut req, events) {
+        match self.watch_for(st, &mut req, events) {
             Ok(Some(watch)) => {
-                let key = self.park(ring, st, req, Phase::Polled(watch));
-                if let Some(w) = st.watches.get_mut(watch) {
-                    w.waiters.push((key, events));
-                }
+                self.park_in(ring, st, req, (watch, events));
                 self.need_care(ring, st);
             }
             Ok(None) => self.punt(ring, st, req),
@@ -82,10 +79,28 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// Stores a request that waits in a watch.
+    fn park_in(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        req: Req<H>,
+        (watch, want): (Key, u32),
+    ) {
+        let key = self.park(ring, st, req, Phase::Polled(watch));
+        if let Some(w) = st.watches.get_mut(watch) {
+            w.waiters.push((key, want));
+            st.polled += 1;
+        }
+        if !st.leader && st.sleepers > 0 {
+            // Whoever sleeps now must look at the poller instead.
+            self.wake_waiters(ring, st, true);
+        }
+    }
+
     /// The watch for a request, found or made. `None`: the file has no number to watch.
     fn watch_for(
         &self,
-        ring: &Arc<Ring<H>>,
         st: &mut State<H>,
         req: &mut Req<H>,
         events: u32,
@@ -114,10 +129,6 @@ impl<H: Host> Engine<H> {
         if let ReqFile::Node(node) = &req.file {
             node.set_watch(Some(watch));
         }
-        if !st.leader && st.sleepers > 0 {
-            // Whoever sleeps now must look at the poller instead.
-            self.wake_waiters(ring, st, true);
-        }
         Ok(Some(watch))
     }
 
@@ -133,7 +144,9 @@ impl<H: Host> Engine<H> {
     /// Takes a waiting request out of its watch, which goes with it if it was the request's own.
     pub(crate) fn disarm(&self, st: &mut State<H>, key: Key, watch: Key) {
         if let Some(w) = st.watches.get_mut(watch) {
+            let before = w.waiters.len();
             w.waiters.retain(|&(k, _)| k != key);
+            st.polled -= before - w.waiters.len();
         }
         self.drop_idle_watch(st, watch);
     }
@@ -163,6 +176,7 @@ impl<H: Host> Engine<H> {
                 }
                 !hit
             });
+            st.polled -= due.len();
             for (key, want) in due {
                 self.retry(ring, st, key, (watch, ev.events, want));
             }
@@ -193,11 +207,7 @@ impl<H: Host> Engine<H> {
         let outcome = self.issue_inline(ring, st, &mut req);
         if outcome == Outcome::Again {
             // Straight back into the watch it came from.
-            let again = self.park(ring, st, req, Phase::Polled(watch));
-            if let Some(w) = st.watches.get_mut(watch) {
-                w.waiters.push((again, want));
-            }
-            return;
+            return self.park_in(ring, st, req, (watch, want));
         }
         self.settle(ring, st, req, outcome);
     }
@@ -217,9 +227,6 @@ impl<H: Host> Engine<H> {
         req.shots += 1;
         let more = ringer_uapi::flags::CqeFlags::MORE.bits();
         ring.post(st, ringer_uapi::Cqe::new(req.user_data, Ok(mask as i32), more));
-        let again = self.park(ring, st, req, Phase::Polled(watch));
-        if let Some(w) = st.watches.get_mut(watch) {
-            w.waiters.push((again, want));
-        }
+        self.park_in(ring, st, req, (watch, want));
     }
 }

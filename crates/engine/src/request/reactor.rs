@@ -139,7 +139,7 @@ fn look_locked<H: Host>(
     st: &mut State<H>,
     care: &mut Care<H>,
 ) -> Look {
-    if st.watches.is_empty() && st.timers.is_empty() || st.dying {
+    if st.polled == 0 && st.timers.is_empty() || st.dying {
         unnest(poller, st, care);
         st.in_care = false;
         return Look::Gone;
@@ -202,7 +202,7 @@ fn lead<H: Host>(
     match st.timers.next() {
         Some(t) if t <= now && ring.defers() => Look::Again(TICK_MAX_NS),
         Some(t) => Look::Again(t.saturating_sub(now).max(1)),
-        None if care.nested || st.watches.is_empty() => Look::Events,
+        None if care.nested || st.polled == 0 => Look::Events,
         None => Look::Again(TICK_NS),
     }
 }
@@ -211,7 +211,7 @@ fn lead<H: Host>(
 /// an edge taken from it would be lost to the owner; being woken by it is the sign.
 fn has_work<H: Host>(engine: &Arc<Engine<H>>, st: &State<H>) -> bool {
     let due = st.timers.next().is_some_and(|t| t <= engine.host().now(Clock::Monotonic));
-    due || !st.deferred.is_empty() || !st.watches.is_empty()
+    due || !st.deferred.is_empty() || st.polled > 0
 }
 
 fn unnest<H: Host>(poller: &H::Poller, st: &State<H>, care: &mut Care<H>) {

@@ -85,6 +85,8 @@ pub struct State<H: Host> {
     pub reqs: Slab<Req<H>>,
     /// Descriptors watched for them.
     pub watches: Slab<Watch<H>>,
+    /// How many requests wait in watches.
+    pub polled: usize,
     /// The poller of the watches, made with the first one.
     pub poller: Option<Arc<H::Poller>>,
     /// Times they wait for.
@@ -138,6 +140,7 @@ impl<H: Host> State<H> {
             due: Due::default(),
             reqs: Slab::default(),
             watches: Slab::default(),
+            polled: 0,
             poller: None,
             timers: Timers::default(),
             ready: VecDeque::new(),

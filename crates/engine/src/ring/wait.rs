@@ -120,7 +120,7 @@ impl<H: Host> Engine<H> {
             self.commit(ring, st);
         }
         // A wait that is satisfied already would never look at the poller.
-        if ring.cq_ready(st) >= min && !st.watches.is_empty() && !st.leader {
+        if ring.cq_ready(st) >= min && st.polled > 0 && !st.leader {
             st.unpolled += 1;
             if min == 0 || st.unpolled >= UNPOLLED_MAX {
                 self.poll_events(ring, st);
@@ -149,7 +149,7 @@ impl<H: Host> Engine<H> {
         mask: Option<SigMask>,
     ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
         st.want = st.want.min(want);
-        let needs_poller = !st.watches.is_empty() || mask.is_some();
+        let needs_poller = st.polled > 0 || mask.is_some();
         let poller = if needs_poller && !st.leader { self.poller_of(&mut st).ok() } else { None };
         let Some(poller) = poller else {
             let timeout = self.remaining(&st, until);
@@ -219,7 +219,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn leave_wait(&self, ring: &Ring<H>, st: &mut State<H>) {
-        if st.sleepers > 0 && !st.leader && !st.watches.is_empty() {
+        if st.sleepers > 0 && !st.leader && st.polled > 0 {
             self.wake_waiters(ring, st, true);
         }
         if !st.leader {
