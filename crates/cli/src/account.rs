@@ -1,8 +1,8 @@
 //! Reads what `--stats` left: the lines, and the counters of processes that could not write theirs.
 //!
 //! ```text
-//!   FILE          {"event":"start"|"end"|"native", "pid", "exe", ...}     a line each
-//!   FILE.PID[.N]  u64 words, mapped by the process; removed by its end line, so that one of a
+//!   FILE          {"event":"start"|"exit"|"native", "pid", "exe", ...}     a line each
+//!   FILE.PID[.N]  u64 words, mapped by the process; removed by its exit line, so that one of a
 //!                 process that is gone is the account of a killed one, or of an image that an
 //!                 exec replaced
 //! ```
@@ -68,7 +68,7 @@ impl Counts {
         let number = |key: &str| line[key].as_u64().unwrap_or(0);
         Self {
             requests: by_opcode("requests"),
-            failed: by_opcode("failed"),
+            failed: by_opcode("errors"),
             rings: number("rings"),
             enters: number("enters"),
             native: number("native_calls"),
@@ -97,7 +97,7 @@ impl Counts {
     fn json(&self) -> Value {
         json!({
             "requests": self.requests,
-            "failed": self.failed,
+            "errors": self.failed,
             "rings": self.rings,
             "enters": self.enters,
             "native_calls": self.native,
@@ -107,6 +107,9 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.requests.is_empty() {
+            f.write_str("no requests, ")?;
+        }
         for (name, count) in &self.requests {
             write!(f, "{count} {name}")?;
             match self.failed.get(name) {
@@ -121,11 +124,11 @@ impl fmt::Display for Counts {
 /// How far a process got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It wrote its end line.
+    /// It wrote its exit line.
     Ended,
     /// It is still there.
     Running,
-    /// It is gone without an end line: killed, or replaced by exec.
+    /// It is gone without an exit line: killed, or replaced by exec.
     Killed,
     /// `ringer run` left it to the kernel; nothing was counted.
     Native,
@@ -217,7 +220,7 @@ fn take_line(processes: &mut Vec<Process>, line: &Value) {
     let pid = line["pid"].as_u64().unwrap_or(0);
     let exe = line["exe"].as_str().unwrap_or("?").to_owned();
     let state = match line["event"].as_str() {
-        Some("end") => State::Ended,
+        Some("exit") => State::Ended,
         Some("native") => State::Native,
         Some(_) | None => State::Killed,
     };
@@ -298,8 +301,8 @@ mod tests {
     fn a_start_and_an_end_are_one_process() {
         let (_keep, path) = file(
             "{\"event\":\"start\",\"pid\":7,\"exe\":\"/a\"}\n\
-             {\"event\":\"end\",\"pid\":7,\"exe\":\"/a\",\"rings\":1,\"requests\":{\"READ\":3},\
-              \"failed\":{\"READ\":1},\"native_calls\":0}\n",
+             {\"event\":\"exit\",\"pid\":7,\"exe\":\"/a\",\"rings\":1,\"requests\":{\"READ\":3},\
+              \"errors\":{\"READ\":1},\"native_calls\":0}\n",
         );
         let [process] = &read(&path).unwrap()[..] else { panic!("one process") };
         assert_eq!((process.state, process.counts.total()), (State::Ended, 3));
@@ -310,7 +313,7 @@ mod tests {
     fn a_killed_process_keeps_its_counts() {
         let (_keep, path) = file(&format!(
             "{{\"event\":\"start\",\"pid\":{GONE},\"exe\":\"/killed\"}}\n\
-             {{\"event\":\"end\",\"pid\":7,\"exe\":\"/a\",\"requests\":{{\"READ\":3}}}}\n"
+             {{\"event\":\"exit\",\"pid\":7,\"exe\":\"/a\",\"requests\":{{\"READ\":3}}}}\n"
         ));
         fs::write(path.with_file_name(format!("s.jsonl.{GONE}")), words(GONE, 1, 5)).unwrap();
         let all = read(&path).unwrap();

@@ -87,7 +87,7 @@ impl Cause {
             }
             Self::DisabledForAll => "sysctl kernel.io_uring_disabled=0 as root, or `ringer run`",
             Self::DisabledForOthers { .. } => {
-                "join the group of sysctl kernel.io_uring_group, or `ringer run`"
+                "name a group in sysctl kernel.io_uring_group and join it, or `ringer run`"
             }
             Self::Other { .. } => "`ringer run` does not need it",
         }
@@ -104,11 +104,13 @@ impl fmt::Display for Cause {
                 "no such system call: a kernel before 5.1 or built without it, or a sandbox",
             ),
             Self::DisabledForAll => f.write_str("sysctl kernel.io_uring_disabled is 2"),
-            Self::DisabledForOthers { group } => write!(
-                f,
-                "sysctl kernel.io_uring_disabled is 1, and this process has no CAP_SYS_ADMIN and \
-                 is not in group {group}"
-            ),
+            Self::DisabledForOthers { group } => {
+                f.write_str("sysctl kernel.io_uring_disabled is 1, this process has no ")?;
+                match group.as_str() {
+                    "-1" | "" => f.write_str("CAP_SYS_ADMIN, and no group is excepted"),
+                    _ => write!(f, "CAP_SYS_ADMIN, and it is not in group {group}"),
+                }
+            }
             Self::Filter => {
                 f.write_str("a seccomp filter refuses it, as container runtimes do by default")
             }

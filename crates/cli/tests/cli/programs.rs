@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{MAPPED, User, end, executable, mode, root, under};
+use crate::support::{MAPPED, RINGER, User, end, executable, mode, ringer, root, under};
 
 /// The smallest file that looks like a static program: a header, and no loader.
 fn header(class: u8, machine: u16) -> Vec<u8> {
@@ -40,6 +40,24 @@ fn a_real_static_program_is_refused() {
         }
         end(&mut under([&path])).refused(125, &["static program"]);
     }
+}
+
+/// musl's loader knows LD_PRELOAD and `--list` too.
+#[test]
+fn a_program_of_another_c_library_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("main.c");
+    let text = "#include <unistd.h>\nint main(void) { char p[120] = {0};\n\
+                return syscall(425, 4, p) < 0; }";
+    fs::write(&source, text).expect("a file");
+    let path = folder.path().join("main");
+    let mut gcc = std::process::Command::new("musl-gcc");
+    if !gcc.arg("-o").args([&path, &source]).output().is_ok_and(|out| out.status.success()) {
+        eprintln!("skipped: there is no musl-gcc");
+        return;
+    }
+    let args = ["__demo-blocked", "--", RINGER, "run", "--native", "never", "--"];
+    assert_eq!(end(ringer(args).arg(&path)).fine(), "");
 }
 
 #[test]
