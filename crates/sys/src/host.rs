@@ -178,11 +178,11 @@ impl Host for LinuxHost {
         io::status_flags(fd)
     }
 
-    #[inline]
+    #[inline(always)]
     fn readv(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
         io::readv(fd, iov, off, rwf)
     }
-    #[inline]
+    #[inline(always)]
     fn writev(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
         io::writev(fd, iov, off, rwf)
     }
@@ -196,11 +196,11 @@ impl Host for LinuxHost {
         io::poll_now(fd, events)
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
         net::recv(fd, buf, flags)
     }
-    #[inline]
+    #[inline(always)]
     fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32> {
         net::send(fd, buf, flags, to)
     }

@@ -21,7 +21,7 @@ const CURRENT: u64 = u64::MAX;
 ///
 /// # Errors
 /// The call's; `EINTR` also when the thread was interrupted before it.
-#[inline]
+#[inline(always)]
 pub(crate) fn app_call(nr: u32, args: [usize; 6]) -> HostResult<usize> {
     // SAFETY:
     // 1. Addresses of ours among the arguments are made from live references by the functions of
@@ -40,7 +40,7 @@ fn count(n: usize) -> u32 {
 ///
 /// # Errors
 /// The call's (`ESPIPE` for a pipe or socket with an offset).
-#[inline]
+#[inline(always)]
 pub fn readv(fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
     transfer([g::__NR_read, g::__NR_pread64, g::__NR_preadv2], fd, iov, off, rwf)
 }
@@ -49,12 +49,12 @@ pub fn readv(fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
 ///
 /// # Errors
 /// The call's.
-#[inline]
+#[inline(always)]
 pub fn writev(fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
     transfer([g::__NR_write, g::__NR_pwrite64, g::__NR_pwritev2], fd, iov, off, rwf)
 }
 
-#[inline]
+#[inline(always)]
 fn transfer(
     [current, at, vectored]: [u32; 3],
     fd: i32,

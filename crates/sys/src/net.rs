@@ -22,7 +22,7 @@ fn count(n: usize) -> u32 {
 ///
 /// # Errors
 /// The call's.
-#[inline]
+#[inline(always)]
 pub fn recv(fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
     let args = [fd_arg(fd), buf.base as usize, buf.len as usize, flags as usize, 0, 0];
     app_call(g::__NR_recvfrom, args).map(count)
@@ -32,7 +32,7 @@ pub fn recv(fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
 ///
 /// # Errors
 /// The call's.
-#[inline]
+#[inline(always)]
 pub fn send(fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32> {
     let (at, len) = to.map_or((0, 0), address);
     let args = [fd_arg(fd), buf.base as usize, buf.len as usize, flags as usize, at, len];

@@ -96,7 +96,7 @@ pub fn is_ours() -> bool {
 ///
 /// # Safety
 /// As for [`raw::syscall6`].
-#[inline]
+#[inline(always)]
 pub unsafe fn interruptible(nr: u32, args: [usize; 6]) -> isize {
     // SAFETY: the caller's promise; the flag is the calling thread's own.
     unsafe { arch::interruptible(nr, args, record().interrupt.as_ptr()) }

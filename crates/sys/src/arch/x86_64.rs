@@ -105,29 +105,20 @@ global_asm!(
     "syscall",
     ".size ringer_sigreturn, . - ringer_sigreturn",
     ".popsection",
-    // ringer_interruptible(a, b, c, d, e, f, nr, flag): the call, or -EINTR if `*flag` is set.
-    // Between `_begin` and `_end` the call has not been made, or is to be restarted: a handler
-    // that finds the instruction pointer there and the flag set moves it to `_cancel`.
-    ".pushsection .text.ringer_interruptible,\"ax\",@progbits",
-    ".globl ringer_interruptible, ringer_interruptible_begin",
-    ".globl ringer_interruptible_end, ringer_interruptible_cancel",
-    ".hidden ringer_interruptible, ringer_interruptible_begin",
-    ".hidden ringer_interruptible_end, ringer_interruptible_cancel",
-    ".type ringer_interruptible,@function",
-    "ringer_interruptible:",
-    "mov r10, rcx",
-    "mov rcx, qword ptr [rsp + 16]",
-    "mov rax, qword ptr [rsp + 8]",
-    "ringer_interruptible_begin:",
-    "cmp dword ptr [rcx], 0",
-    "jne ringer_interruptible_cancel",
-    "syscall",
-    "ringer_interruptible_end:",
-    "ret",
-    "ringer_interruptible_cancel:",
-    "mov rax, -4",
-    "ret",
-    ".size ringer_interruptible, . - ringer_interruptible",
+    // The table of interruptible calls: one entry that matches nothing, so that the linker knows
+    // the section, and its bounds, relative to themselves.
+    ".pushsection ringer_interruptible,\"aR\",@progbits",
+    ".balign 4",
+    ".long 0, 0, 0",
+    ".popsection",
+    ".pushsection .rodata.ringer_interruptible_bounds,\"a\",@progbits",
+    ".globl ringer_interruptible_bounds",
+    ".hidden ringer_interruptible_bounds",
+    ".hidden __start_ringer_interruptible, __stop_ringer_interruptible",
+    ".balign 4",
+    "ringer_interruptible_bounds:",
+    ".long __start_ringer_interruptible - .",
+    ".long __stop_ringer_interruptible - .",
     ".popsection",
     // ringer_clone(flags, stack, ptid, ctid, tls): the new thread pops entry and argument.
     ".pushsection .text.ringer_clone,\"ax\",@progbits",
@@ -237,19 +228,7 @@ global_asm!(
 
 unsafe extern "C" {
     fn ringer_sigreturn();
-    fn ringer_interruptible(
-        a: usize,
-        b: usize,
-        c: usize,
-        d: usize,
-        e: usize,
-        f: usize,
-        nr: usize,
-        flag: *const u32,
-    ) -> isize;
-    fn ringer_interruptible_begin();
-    fn ringer_interruptible_end();
-    fn ringer_interruptible_cancel();
+    static ringer_interruptible_bounds: [i32; 2];
     fn ringer_clone(
         flags: usize,
         stack: usize,
@@ -284,24 +263,74 @@ pub(crate) fn is_own_code(ip: u64) -> bool {
 
 /// Makes a call that [`interrupted_ip`] can end with `EINTR` while `flag` is not zero.
 ///
+/// Inlined, with an entry in a table for each place, because the first `ret` after a system call
+/// can be slow: some processors lose its prediction in the kernel (70 ns on a Zen with safe-ret).
+///
 /// # Safety
 /// As for [`syscall6`]; `flag` is readable.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn interruptible(
     nr: u32,
     [a, b, c, d, e, f]: [usize; 6],
     flag: *const u32,
 ) -> isize {
-    // SAFETY: the stub keeps the C calling convention; the rest is the caller's promise.
-    unsafe { ringer_interruptible(a, b, c, d, e, f, nr as usize, flag) }
+    let ret: isize;
+    // SAFETY: as in `syscall6`. From 2 to 3 the call has not been made, or is to be restarted: a
+    // handler that finds the thread there may send it to 4, which leaves as the call would.
+    unsafe {
+        asm!(
+            "2:",
+            "cmp dword ptr [rcx], 0",
+            "jne 4f",
+            "syscall",
+            "3:",
+            ".pushsection .text.ringer_interrupted,\"ax\",@progbits",
+            "4:",
+            "mov rax, -4",
+            "jmp 3b",
+            ".popsection",
+            ".pushsection ringer_interruptible,\"aR\",@progbits",
+            ".balign 4",
+            ".long 2b - .",
+            ".long 3b - .",
+            ".long 4b - .",
+            ".popsection",
+            inlateout("rax") nr as usize => ret, in("rdi") a, in("rsi") b, in("rdx") c,
+            in("r10") d, in("r8") e, in("r9") f, inlateout("rcx") flag => _, lateout("r11") _,
+            options(nostack)
+        );
+    }
+    ret
 }
 
-/// Where to go on instead of `ip`, if `ip` lies in the stub before its call was made (or where the
-/// kernel is about to restart it).
+/// One place where [`interruptible`] was inlined: addresses relative to each field's own.
+#[repr(C)]
+#[derive(Debug)]
+struct InterruptibleCall {
+    begin: i32,
+    end: i32,
+    leave: i32,
+}
+
+/// The address that a field of the table stands for.
+fn absolute(field: &i32) -> u64 {
+    (core::ptr::from_ref(field) as u64).wrapping_add_signed(i64::from(*field))
+}
+
+/// Where to go on instead of `ip`, if `ip` lies in an interruptible call before the call was made
+/// (or where the kernel is about to restart it).
 pub(crate) fn interrupted_ip(ip: u64) -> Option<u64> {
-    let begin = ringer_interruptible_begin as *const () as u64;
-    let end = ringer_interruptible_end as *const () as u64;
-    (begin <= ip && ip < end).then_some(ringer_interruptible_cancel as *const () as u64)
+    // SAFETY: the linker fills these two words; nothing ever changes them.
+    let [start, stop] = unsafe { &ringer_interruptible_bounds };
+    let (start, stop) = (absolute(start) as usize, absolute(stop) as usize);
+    let count = (stop - start) / size_of::<InterruptibleCall>();
+    let first: *const InterruptibleCall = core::ptr::with_exposed_provenance(start);
+    // SAFETY: the linker puts all entries, each of this layout, between these two addresses.
+    let calls = unsafe { core::slice::from_raw_parts(first, count) };
+    calls
+        .iter()
+        .find(|call| absolute(&call.begin) <= ip && ip < absolute(&call.end))
+        .map(|call| absolute(&call.leave))
 }
 
 /// Where to go on instead of `ip` after a fault, if `ip` lies in a user memory routine.
