@@ -10,8 +10,9 @@
 //! **A handler inside the engine.** A signal handler may interrupt this thread while it holds locks
 //! of the engine and make a call itself, which natively cannot happen: the kernel delivers signals
 //! on the way out. Each thread counts how deep it is; a call that comes in on top of another gets
-//! `EAGAIN` from enter and register, and from setup, instead of a deadlock. What a handler may do
-//! with certainty is what signal-safety(7) allows: write, and let the main loop submit.
+//! `EAGAIN` instead of a deadlock. What a handler may do with certainty is what signal-safety(7)
+//! allows: write, and let the main loop submit. A handler that leaves by siglongjmp(3) is noticed
+//! at the next call by the stack pointer.
 
 use crate::root;
 use core::sync::atomic::Ordering::Relaxed;
@@ -37,16 +38,38 @@ pub fn entry(nr: usize, args: [usize; 6]) -> isize {
 /// Counts the thread in and out of the engine.
 #[inline]
 fn guarded(nr: u32, args: [usize; 6]) -> Answer {
-    let depth = &thread::record().depth;
+    let record = thread::record();
+    let [_, entered_at, ..] = &record.scratch;
+    let here = stack_pointer();
     // Only this thread and its own signal handlers, which leave the count as they found it, touch
     // it: a plain load and store are enough.
-    if depth.load(Relaxed) != 0 {
+    if record.depth.load(Relaxed) != 0 && !was_left(here, entered_at.load(Relaxed)) {
         return Err(Errno::EAGAIN);
     }
-    depth.store(1, Relaxed);
+    entered_at.store(here, Relaxed);
+    record.depth.store(1, Relaxed);
     let answer = call(nr, args);
-    depth.store(0, Relaxed);
+    record.depth.store(0, Relaxed);
     answer
+}
+
+/// An address in the caller's part of the stack.
+#[inline(always)]
+fn stack_pointer() -> u64 {
+    let here = 0u8;
+    core::hint::black_box(&raw const here).expose_provenance() as u64
+}
+
+/// Whether the call that was entered at `entered_at` never came back: a handler left it by
+/// siglongjmp(3), so that the stack is now shorter than it was. On an alternate stack that
+/// comparison means nothing, and the call below is taken to be there.
+#[cold]
+fn was_left(here: u64, entered_at: u64) -> bool {
+    const SS_ONSTACK: u32 = 1;
+    let mut now = [0u64; 3];
+    // SAFETY: the kernel writes one `stack_t` of 24 bytes to `now`.
+    let ret = unsafe { raw::syscall2(g::__NR_sigaltstack, 0, now.as_mut_ptr() as usize) };
+    here > entered_at && ret == 0 && now[1] as u32 & SS_ONSTACK == 0
 }
 
 #[inline]

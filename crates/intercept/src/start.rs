@@ -58,13 +58,20 @@ fn read_variables(environ: &Environ) {
     }
 }
 
-/// A filter of the image before this one may name addresses that now are ours: then its traps
-/// must find a handler, whatever this image needs itself.
+/// A filter of the image before this one may name addresses that now are ours, if addresses are
+/// not random: then its traps must find a handler, whatever this image needs itself.
 fn inherited_filter() {
     const PR_GET_SECCOMP: u32 = 21;
     const SECCOMP_MODE_FILTER: i32 = 2;
+    const ADDR_NO_RANDOMIZE: isize = 0x0004_0000;
+    const ASK: usize = 0xffff_ffff;
     // SAFETY: the option takes no arguments and touches no memory.
-    if unsafe { raw::prctl(PR_GET_SECCOMP, 0, 0, 0, 0) } == Ok(SECCOMP_MODE_FILTER) {
+    if unsafe { raw::prctl(PR_GET_SECCOMP, 0, 0, 0, 0) } != Ok(SECCOMP_MODE_FILTER) {
+        return;
+    }
+    // SAFETY: this value asks and changes nothing.
+    let persona = unsafe { raw::syscall1(g::__NR_personality, ASK) };
+    if persona < 0 || persona & ADDR_NO_RANDOMIZE != 0 {
         trap::arm();
     }
 }

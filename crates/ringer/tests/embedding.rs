@@ -15,7 +15,10 @@ fn setup() -> std::io::Result<i32> {
 
 /// What the descriptor is, in the kernel's words.
 fn what_is(fd: i32) -> String {
-    std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap().to_string_lossy().into_owned()
+    std::fs::read_link(format!("/proc/self/fd/{fd}"))
+        .expect("a descriptor")
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The same by the instruction, which this program therefore holds.
@@ -35,13 +38,13 @@ fn after_install_rings_are_ringers_by_both_ways() {
     assert!(ringer::available());
     let native = ringer::kernel_available();
     if native {
-        assert_eq!(what_is(setup().unwrap()), "anon_inode:[io_uring]");
+        assert_eq!(what_is(setup().expect("a ring")), "anon_inode:[io_uring]");
     }
     let ringer::Installed::Now { places } = ringer::install().unwrap() else {
         panic!("nobody installed it before")
     };
     assert!(places > 0);
-    let fd = setup().unwrap();
+    let fd = setup().expect("a ring");
     assert!(what_is(fd).starts_with("pipe:"), "{}", what_is(fd));
     let inline = setup_inline();
     assert!(inline > 0 && what_is(inline as i32).starts_with("pipe:"), "{inline}");
