@@ -328,18 +328,21 @@ fn chain(sig: u32, info: &mut SigInfo, context: &mut Ucontext) {
     match action.handler {
         SIG_IGN if sent => {}
         // An ignored fault kills, as the default does (force_sig in the kernel).
-        SIG_DFL | SIG_IGN => die(sig),
+        SIG_DFL | SIG_IGN => die(sig, !sent && sig != g::SIGSYS),
         handler => run_app_handler(sig, handler, action, info, context),
     }
 }
 
-/// Lets the signal's default action end the process, core dump and wait status included.
-fn die(sig: u32) {
+/// Lets the signal's default action end the process, core dump and wait status included. A fault
+/// comes again by itself on return, with the registers and the address that a dump should show.
+fn die(sig: u32, comes_again: bool) {
     let default = Action::default();
     // SAFETY: the default action has no handler.
     let _ = unsafe { rt_sigaction(sig, Some(&default)) };
-    // Not blocked (SA_NODEFER, and the three never are), so this does not return.
-    let _ = raw::tgkill(raw::getpid(), raw::gettid(), sig);
+    if !comes_again {
+        // Not blocked (SA_NODEFER, and the three never are), so this does not return.
+        let _ = raw::tgkill(raw::getpid(), raw::gettid(), sig);
+    }
 }
 
 fn run_app_handler(
@@ -441,5 +444,34 @@ mod tests {
             0
         });
         assert_eq!(code, 0);
+    }
+
+    #[test]
+    fn our_own_access_to_a_ring_that_was_unmapped_finds_a_fresh_page() {
+        use core::sync::atomic::AtomicUsize;
+        static RING: AtomicUsize = AtomicUsize::new(0);
+        let code = in_child(|| {
+            install();
+            set_user_rings(|addr| addr / PAGE == RING.load(Relaxed) / PAGE);
+            let at = raw::mmap_anonymous(PAGE).unwrap();
+            RING.store(at, Relaxed);
+            // SAFETY: stays mapped, or is mapped again by the handler under test.
+            let word = unsafe { AtomicU32::from_ptr(core::ptr::with_exposed_provenance_mut(at)) };
+            word.store(7, Relaxed);
+            // SAFETY: `word` is the only user, and survives by design.
+            unsafe { raw::munmap(at, PAGE) }.unwrap();
+            assert_eq!(word.load(Relaxed), 0, "unmapped");
+            word.store(8, Relaxed);
+            // SAFETY: as above.
+            unsafe { raw::mprotect(at, PAGE, g::PROT_NONE) }.unwrap();
+            word.store(9, Relaxed);
+            assert_eq!(word.load(Relaxed), 9, "protected");
+            RING.store(0, Relaxed);
+            // SAFETY: as above; now nobody owns it, so that the access must kill.
+            unsafe { raw::munmap(at, PAGE) }.unwrap();
+            word.store(1, Relaxed);
+            0
+        });
+        assert_eq!(code, 256 + g::SIGSEGV.cast_signed());
     }
 }

@@ -188,6 +188,11 @@ pub struct Spec<'a> {
     pub cpu: Option<u32>,
 }
 
+/// Room below the thread pointer \[bytes\].
+fn tls_room() -> usize {
+    arch::thread_record_below().max(TLS_ROOM_MIN).next_multiple_of(64)
+}
+
 /// The end of a mapping: what must outlive the thread.
 #[repr(C, align(64))]
 struct Slot {
@@ -240,7 +245,7 @@ impl SlotRef {
     }
 
     fn map() -> SysResult<Self> {
-        let below = arch::thread_record_below().max(TLS_ROOM_MIN).next_multiple_of(64);
+        let below = tls_room();
         let len = (PAGE + STACK + below + TCB + size_of::<Slot>()).next_multiple_of(PAGE);
         let base = raw::mmap_anonymous(len)?;
         // SAFETY: our new mapping; its first page becomes the guard.
@@ -267,11 +272,17 @@ impl SlotRef {
     /// Prepares TLS and the first two words of the stack; answers the stack pointer.
     fn arm(&self, start: Box<Start<'_>>) -> usize {
         let slot = self.get();
-        let below = arch::thread_record_below().max(TLS_ROOM_MIN).next_multiple_of(64);
-        let tls: *mut u8 = core::ptr::with_exposed_provenance_mut(slot.thread_pointer - below);
-        // SAFETY: the room below and above the thread pointer lies in the slot's mapping, and the
-        // claim makes it ours.
-        unsafe { tls.write_bytes(0, below + TCB) };
+        let below = tls_room();
+        // A program may have megabytes of thread-locals; only what is near matters to anybody.
+        for (start, len) in [
+            (slot.thread_pointer - TLS_ROOM_MIN, TLS_ROOM_MIN + TCB),
+            (slot.thread_pointer - arch::thread_record_below(), size_of::<ThreadRecord>()),
+        ] {
+            let at: *mut u8 = core::ptr::with_exposed_provenance_mut(start);
+            // SAFETY: the room below and above the thread pointer lies in the slot's mapping, and
+            // the claim makes it ours.
+            unsafe { at.write_bytes(0, len) };
+        }
         for self_pointer in [0, 16] {
             let at = slot.thread_pointer + self_pointer;
             let at: *mut usize = core::ptr::with_exposed_provenance_mut(at);
@@ -457,11 +468,17 @@ fn bind(cpu: u32) -> SysResult<()> {
 /// Closes every number of the calling thread's own table but those in `keep`, and fills 0, 1 and 2
 /// so that a stray message never lands in somebody's file.
 fn close_all_but(keep: &[i32]) {
-    let mut from = 0;
-    // `keep` is short; looking for the next one each time needs no memory.
-    while let Some(next) = keep.iter().copied().filter(|&fd| fd >= from).min() {
+    let mut from = 0i32;
+    let mut close_before = |next: i32| {
         close_between(from.cast_unsigned(), next.cast_unsigned());
-        from = next + 1;
+        from = from.max(next + 1);
+    };
+    if keep.is_sorted() {
+        keep.iter().copied().for_each(close_before);
+    } else {
+        // A few numbers: looking for the next one each time needs no memory.
+        let after = |last: i32| keep.iter().copied().filter(|&fd| fd > last).min();
+        core::iter::successors(after(-1), |&last| after(last)).for_each(&mut close_before);
     }
     close_between(from.cast_unsigned(), u32::MAX);
     // An epoll descriptor answers EINVAL to read and write.
