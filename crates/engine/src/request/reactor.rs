@@ -65,7 +65,8 @@ impl<H: Host> Engine<H> {
             id: ring.id,
             nested: false,
             tick_ns: TICK_NS,
-            epoch: st.lead_epoch,
+            // Not today's: the first look gives the caller a tick to wait by itself.
+            epoch: st.lead_epoch.wrapping_sub(1),
         };
         let mut inner = self.reactor().inner.lock();
         inner.inbox.push(care);
@@ -144,15 +145,19 @@ fn look_locked<H: Host>(
         st.in_care = false;
         return Look::Gone;
     }
+    let led = care.epoch != st.lead_epoch;
+    let watched = ring.mem.polled() || st.eventfd.is_some() || ring.sqpoll.is_some();
+    if led && !watched && !st.leader {
+        // A caller led since the last look: give it a tick to come back, and do not compete with it
+        // for events meanwhile.
+        care.epoch = st.lead_epoch;
+        care.tick_ns = TICK_NS;
+        unnest(poller, st, care);
+        return Look::Again(TICK_NS);
+    }
     if st.leader {
         unnest(poller, st, care);
         return pace(st, care);
-    }
-    if !care.nested && care.epoch != st.lead_epoch && !ring.mem.polled() && st.eventfd.is_none() {
-        // A caller left since the last look: give it a tick to come back.
-        care.epoch = st.lead_epoch;
-        care.tick_ns = TICK_NS;
-        return Look::Again(TICK_NS);
     }
     lead(engine, poller, ring, st, care)
 }
