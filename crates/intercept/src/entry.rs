@@ -81,12 +81,12 @@ fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
         }
         g::__NR_io_uring_setup => {
             // A bad address is the engine's to refuse.
-            let flags = usermem::load32(b as u64 + PARAMS_FLAGS).unwrap_or(0);
+            let flags = || usermem::load32(b as u64 + PARAMS_FLAGS).unwrap_or(0);
             root::get_or_make(flags)?.setup(a as u32, b as u64)
         }
         g::__NR_io_uring_register => {
             // Some of it may be asked without a ring (fd -1, `IORING_REGISTER_QUERY`).
-            let engine = root::get().map_or_else(|| root::get_or_make(0), Ok)?;
+            let engine = root::get().map_or_else(|| root::get_or_make(|| 0), Ok)?;
             engine.register(a as i32, b as u32, c as u64, d as u32)
         }
         _ => Err(Errno::ENOSYS),

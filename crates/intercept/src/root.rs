@@ -40,11 +40,12 @@ pub fn get() -> Option<&'static Engine<LinuxHost>> {
     Some(unsafe { &*core::ptr::with_exposed_provenance(at) })
 }
 
-/// The engine, made now if need be; `setup_flags` is what the account of this process begins with.
+/// The engine, made now if need be; `setup_flags` is asked for what the account of this process
+/// begins with, once the host can survive a bad address.
 ///
 /// # Errors
 /// `EPERM`: in a child of vfork(2).
-pub fn get_or_make(setup_flags: u32) -> Result<&'static Engine<LinuxHost>, Errno> {
+pub fn get_or_make(setup_flags: impl FnOnce() -> u32) -> Result<&'static Engine<LinuxHost>, Errno> {
     let engine = match get() {
         Some(engine) => engine,
         None => make(setup_flags),
@@ -53,7 +54,7 @@ pub fn get_or_make(setup_flags: u32) -> Result<&'static Engine<LinuxHost>, Errno
 }
 
 #[cold]
-fn make(setup_flags: u32) -> &'static Engine<LinuxHost> {
+fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     loop {
         match word().compare_exchange(0, MAKING, Acquire, Acquire) {
             Ok(_) => break,
@@ -69,7 +70,7 @@ fn make(setup_flags: u32) -> &'static Engine<LinuxHost> {
         }
     }
     let host = LinuxHost::new();
-    crate::stats::begin(setup_flags);
+    crate::stats::begin(setup_flags());
     let engine = Arc::into_raw(Engine::new(host));
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);
