@@ -15,9 +15,22 @@ use crate::program::{self, Program};
 
 /// No object's code is larger; bounds what is read \[bytes\].
 const TEXT_MAX: u64 = 1 << 30;
-/// Objects that the library never looks at: their calls are symbols that it interposes.
-const C_LIBRARY: [&str; 8] =
-    ["libc.so", "libc.musl", "ld-linux", "ld-musl", "libpthread", "librt.", "libdl.", "libm.so"];
+/// How the names begin of objects that the library never looks at: their calls are symbols that it
+/// interposes (`ringer_intercept::scan` has the list that counts).
+const C_LIBRARY: [&str; 12] = [
+    "libc.so",
+    "libc-2.",
+    "libc.musl",
+    "ld-linux",
+    "ld-musl",
+    "ld-2.",
+    "libpthread",
+    "librt.",
+    "librt-2.",
+    "libdl",
+    "libm.so",
+    "libresolv",
+];
 
 /// Adds the program's lines.
 pub(crate) fn look(report: &mut Report, name: &OsStr, library: Option<&Path>) {
