@@ -1,7 +1,7 @@
 //! The library in C programs: calls by libc and by the instruction, signals, filters, life.
 //!
-//! `preload/cases.c` holds one program for each claim; it is compiled twice, with inline system
-//! calls and with libc's. Without a C compiler nothing here is tested, which is said.
+//! `preload/cases.c` holds one program for each claim; it is compiled with inline system calls and
+//! with libc's, for glibc and for musl. What has no compiler here is not tested, which is said.
 #![allow(clippy::print_stderr, reason = "a skip says why")]
 
 use ringer_testkit::harness::Scratch;
@@ -16,45 +16,63 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preload");
 /// The programs, built once for the process.
 struct Built {
     folder: Scratch,
+    /// The ways of calling that every claim is tested with.
+    ways: Vec<&'static str>,
 }
 
 impl Built {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path(name)
     }
-}
 
-fn compile(to: &Path, source: &str, flags: &[&str]) -> std::io::Result<bool> {
-    let source = Path::new(SOURCES).join(source);
-    let out = Command::new("cc")
-        .args(["-O2", "-Wall", "-Wextra", "-o"])
-        .arg(to)
-        .arg(source)
-        .args(flags)
-        .output()?;
-    eprint!("{}", String::from_utf8_lossy(&out.stderr));
-    Ok(out.status.success())
+    /// Whether there was a compiler for it.
+    fn compile(&self, compiler: &str, to: &str, source: &str, flags: &[&str]) -> bool {
+        let mut cc = Command::new(compiler);
+        cc.args(["-O2", "-Wall", "-Wextra", "-I"]).arg(self.path("include")).arg("-o");
+        cc.arg(self.path(to)).arg(Path::new(SOURCES).join(source)).args(flags);
+        match cc.output() {
+            Ok(out) => {
+                let words = String::from_utf8_lossy(&out.stderr);
+                assert!(out.status.success(), "{source} does not compile: {words}");
+                true
+            }
+            Err(e) => {
+                eprintln!("skipped: {compiler}: {e}");
+                false
+            }
+        }
+    }
+
+    /// The kernel's headers by themselves: musl's compiler does not look where libc's are.
+    fn link_kernel_headers(&self) {
+        let include = self.path("include");
+        std::fs::create_dir(&include).unwrap();
+        for (name, place) in [
+            ("linux", "/usr/include/linux"),
+            ("asm-generic", "/usr/include/asm-generic"),
+            ("asm", "/usr/include/x86_64-linux-gnu/asm"),
+        ] {
+            std::os::unix::fs::symlink(place, include.join(name)).unwrap();
+        }
+    }
 }
 
 fn built() -> Option<&'static Built> {
     static BUILT: OnceLock<Option<Built>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let built = Built { folder: Scratch::new() };
-        let all: [(&str, &str, &[&str]); 3] = [
-            ("libc", "cases.c", &["-pthread", "-ldl"]),
-            ("inline", "cases.c", &["-DINLINE", "-pthread", "-ldl"]),
-            ("plugin.so", "plugin.c", &["-shared", "-fPIC"]),
-        ];
-        for (to, source, flags) in all {
-            match compile(&built.path(to), source, flags) {
-                Ok(ok) => assert!(ok, "{source} does not compile"),
-                Err(e) => {
-                    eprintln!("skipped: no C compiler: {e}");
-                    return None;
-                }
-            }
+        let mut built = Built { folder: Scratch::new(), ways: vec!["libc", "inline"] };
+        built.link_kernel_headers();
+        let threads = ["-pthread", "-ldl"];
+        let inline = ["-DINLINE", "-pthread", "-ldl"];
+        let all = built.compile("cc", "libc", "cases.c", &threads)
+            && built.compile("cc", "inline", "cases.c", &inline)
+            && built.compile("cc", "plugin.so", "plugin.c", &["-shared", "-fPIC"]);
+        if built.compile("musl-gcc", "musl", "cases.c", &threads)
+            && built.compile("musl-gcc", "musl-inline", "cases.c", &inline)
+        {
+            built.ways.extend(["musl", "musl-inline"]);
         }
-        Some(built)
+        all.then_some(built)
     });
     built.as_ref()
 }
@@ -86,11 +104,11 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Both ways of calling do this and succeed.
+/// All ways of calling do this and succeed: glibc and musl, by symbol and by instruction.
 #[track_caller]
-fn both(name: &str) {
+fn every_way(name: &str) {
     let Some(built) = built() else { return };
-    for how in ["libc", "inline"] {
+    for how in &built.ways {
         Case::new(built, how, name).says();
     }
 }
@@ -146,32 +164,32 @@ fn a_child_without_the_library_gets_the_hosts_answer_300_times_of_300() {
 
 #[test]
 fn a_program_that_blocks_every_signal_still_traps_and_reads_back_its_mask() {
-    both("blocked");
+    every_way("blocked");
 }
 
 #[test]
 fn a_handler_whose_mask_holds_everything_can_trap() {
-    both("handler-mask");
+    every_way("handler-mask");
 }
 
 #[test]
 fn the_programs_own_sigsys_handler_gets_what_is_not_ours() {
-    both("own-sigsys");
+    every_way("own-sigsys");
 }
 
 #[test]
 fn a_trap_works_on_an_alternate_stack() {
-    both("altstack");
+    every_way("altstack");
 }
 
 #[test]
 fn a_handler_that_interrupts_enter_and_calls_in_does_not_hang() {
-    both("nested");
+    every_way("nested");
 }
 
 #[test]
 fn interposed_functions_are_cancellation_points() {
-    both("cancel");
+    every_way("cancel");
 }
 
 #[test]
@@ -188,12 +206,12 @@ fn an_object_that_is_loaded_later_is_covered() {
 
 #[test]
 fn closing_everything_ends_the_rings_and_leaves_the_engine() {
-    both("closefrom");
+    every_way("closefrom");
 }
 
 #[test]
 fn parent_and_child_of_a_fork_go_on() {
-    both("fork");
+    every_way("fork");
 }
 
 #[test]

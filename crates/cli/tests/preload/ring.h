@@ -19,6 +19,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef __GLIBC__
+/* musl has no wrappers for these. */
+#define close_range(first, last, flags) syscall(436, first, last, flags)
+#define closefrom(first) syscall(436, first, ~0u, 0)
+#endif
+
 #define CHECK(what) \
     do { \
         if (!(what)) { \
