@@ -1,4 +1,4 @@
-//! Threads, children, exec and blocked signals, end to end.
+//! Threads, children, exec, signals and descriptor sweeps, end to end.
 
 mod support;
 
@@ -27,4 +27,29 @@ fn exec_drops_the_set_and_the_new_image_starts_over() {
 #[test]
 fn calls_work_with_every_signal_blocked() {
     everywhere(&["signals-blocked"], &["READ", "WRITE"]);
+}
+
+#[test]
+fn a_storm_of_signals_loses_no_request() {
+    everywhere(&["signal-storm"], &["READ"]);
+}
+
+#[test]
+fn two_hundred_rings_work_at_once_and_go() {
+    everywhere(&["many-rings"], &["READ"]);
+}
+
+#[test]
+fn programs_are_spawned_while_requests_wait() {
+    everywhere(&["spawning"], &["READ"]);
+}
+
+#[test]
+fn closing_and_overwriting_every_other_number_harms_nothing() {
+    everywhere(&["sweeping"], &["READ"]);
+}
+
+#[test]
+fn a_ring_closed_under_a_waiter_lets_it_finish() {
+    everywhere(&["closed-while-waiting"], &[]);
 }

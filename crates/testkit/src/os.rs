@@ -331,6 +331,18 @@ pub fn deadline(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
+/// Sends `SIGALRM` every so many microseconds, or no more for 0.
+///
+/// # Errors
+/// setitimer(2)'s.
+pub fn every(us: i64) -> Sys<()> {
+    let t = libc::timeval { tv_sec: 0, tv_usec: us };
+    let timer = libc::itimerval { it_interval: t, it_value: t };
+    // SAFETY: the structure lives until the call returns.
+    let r = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    check_fd(r).map(|_| ())
+}
+
 /// poll(2) of one descriptor: the ready bits, 0 after `timeout_ms`.
 ///
 /// # Errors

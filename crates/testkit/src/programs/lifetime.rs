@@ -102,7 +102,7 @@ fn warm_up() -> Outcome {
 
 /// Waits until no more descriptors than so many are open: the end of a ring takes its time on every
 /// io_uring. The deadline of the program ends a leak.
-fn no_more_than(before: usize) -> Outcome {
+pub(super) fn no_more_than(before: usize) -> Outcome {
     for _ in 0..1000 {
         if os::count_in_proc("fd") <= before {
             return Ok(());

@@ -14,6 +14,7 @@ pub mod leaving;
 pub mod lifetime;
 pub mod modes;
 pub mod registration;
+pub mod rough;
 pub mod setup;
 pub mod spine;
 pub mod waits;
@@ -35,6 +36,11 @@ const PROGRAMS: &[Entry] = &[
     ("children", crowds::children),
     ("exec-again", crowds::exec_again),
     ("signals-blocked", crowds::signals_blocked),
+    ("signal-storm", rough::signal_storm),
+    ("many-rings", rough::many_rings),
+    ("spawning", rough::spawning),
+    ("sweeping", rough::sweeping),
+    ("closed-while-waiting", rough::closed_while_waiting),
     ("identity-setuid", identity::setuid),
     ("identity-seteuid", identity::seteuid),
     ("identity-seteuid-raw", identity::seteuid_raw),
