@@ -5,6 +5,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::fs::SealFlags;
+
 use crate::support::{Ended, MAPPED, RINGER, User, end, mode, ringer, root, under};
 
 #[test]
@@ -217,6 +219,70 @@ fn a_stats_file_that_is_no_plain_file_of_the_caller_is_refused() {
         std::os::unix::fs::chown(&theirs, Some(65534), None).unwrap();
         stats("theirs").refused(125, &["belongs to user 65534"]);
     }
+}
+
+/// The library gets into a setuid program only by root's own /etc/ld.so.preload; then a caller's
+/// RINGER_STATS must not name a file for it to write.
+#[test]
+fn with_more_rights_than_the_caller_the_variables_are_ignored() {
+    if !root("to make a setuid program") {
+        return;
+    }
+    let user = User::new();
+    let [plain, raised] = ["plain", "raised"].map(|name| user.folder_of(name, 0o700));
+    fs::copy(RINGER, user.path("setuid")).unwrap();
+    mode(&user.path("setuid"), 0o4755);
+    let script = r#"cd "$1"; library=$("$0" run --native never -- printenv LD_PRELOAD)
+        mkdir layer; mount -t tmpfs none layer; mkdir layer/upper layer/work
+        mount -t overlay -o lowerdir=/etc,upperdir=layer/upper,workdir=layer/work none /etc
+        echo "$library" > /etc/ld.so.preload
+        for pair in ringer:plain setuid:raised; do
+          RINGER_STATS="$1/${pair#*:}/stats" setpriv --reuid 65534 --regid 65534 --clear-groups -- \
+            "./${pair%:*}" __demo-program --calls libc /bin/true "${pair#*:}/copy"
+        done"#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", script, RINGER]).arg(user.folder.path());
+    let ended = end(&mut command);
+    if ended.code != 0 {
+        eprintln!("skipped: mounts or io_uring are refused here: {}", ended.err.trim());
+        return;
+    }
+    assert!(plain.join("stats").exists(), "without more rights they are not: {ended:?}");
+    assert!(raised.join("copy").exists() && !raised.join("stats").exists(), "{ended:?}");
+    assert_eq!(fs::metadata(raised.join("copy")).unwrap().uid(), 0, "it was root");
+}
+
+/// A ring's memory can not be cut short under the engine, which would be a SIGBUS.
+#[test]
+fn a_rings_memory_is_sealed_against_shrinking_and_growing() {
+    if !root("to open another process's mappings") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("from");
+    fs::write(&from, vec![7; 64 << 20]).unwrap();
+    let mut command = under([RINGER, "__demo-program", "--calls", "libc"]);
+    command.arg(&from).arg(folder.path().join("to"));
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let maps = format!("/proc/{}/maps", child.id());
+    let range = loop {
+        assert!(child.try_wait().unwrap().is_none(), "it had no ring");
+        let text = fs::read_to_string(&maps).unwrap_or_default();
+        if let Some(line) = text.lines().find(|line| line.contains("/memfd:")) {
+            break line.split(' ').next().unwrap().to_owned();
+        }
+    };
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let seals = fs::File::open(format!("/proc/{}/map_files/{range}", child.id()))
+        .map(|file| rustix::fs::fcntl_get_seals(file).unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let seals = match seals {
+        Ok(seals) => seals,
+        Err(e) => return eprintln!("skipped: {e}"),
+    };
+    assert!(seals.contains(SealFlags::SHRINK | SealFlags::GROW), "{seals:?}");
 }
 
 fn preloaded(command: &mut Command) -> String {
