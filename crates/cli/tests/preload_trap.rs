@@ -275,3 +275,42 @@ fn a_process_without_rings_leaves_no_account() {
     let (out, lines, others) = account(built, "inline", "filters");
     assert!(out.status.success() && lines.is_empty() && others.is_empty());
 }
+
+#[test]
+fn the_account_is_not_written_through_a_link_or_to_what_is_no_file() {
+    let Some(built) = built() else { return };
+    let scratch = Scratch::new();
+    let victim = scratch.path("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    let link = scratch.path("link");
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    let folder = scratch.path("folder");
+    std::fs::create_dir(&folder).unwrap();
+    for file in [&link, &folder, &PathBuf::from("/dev/null")] {
+        let mut case = Case::new(built, "libc", "use");
+        case.command.env("RINGER_STATS", file);
+        case.says();
+    }
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn a_planted_counters_file_is_left_alone() {
+    let Some(built) = built() else { return };
+    let scratch = Scratch::new();
+    let (file, victim) = (scratch.path("stats"), scratch.path("victim"));
+    std::fs::write(&victim, "precious").unwrap();
+    // The shell's process id becomes the program's.
+    let plant = format!(
+        "ln -s {} {}.$$; exec {} use",
+        victim.display(),
+        file.display(),
+        built.path("libc").display()
+    );
+    let mut shell = Command::new("/bin/sh");
+    let out = shell.args(["-c", &plant]).env("LD_PRELOAD", LIBRARY).env("RINGER_STATS", &file);
+    assert!(out.output().unwrap().status.success());
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 2);
+}

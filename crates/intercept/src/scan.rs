@@ -420,4 +420,29 @@ mod tests {
             assert_eq!(Pairs::new(&code, [0x0f, 0x05]).collect::<Vec<_>>(), [lead]);
         }
     }
+
+    #[test]
+    fn any_bytes_are_scanned_without_a_panic_and_rarely_look_like_a_call() {
+        let mut seed = 1u64;
+        let mut noise = || {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 56) as u8
+        };
+        let mut code: Vec<u8> = (0..1 << 20).map(|_| noise()).collect();
+        // One chance pair in 64 KiB would be few: plant one every 256 bytes.
+        code.chunks_mut(256).for_each(|c| c[100..102].copy_from_slice(&[0x0f, 0x05]));
+        let sites = Pairs::new(&code, [0x0f, 0x05]);
+        let (mut all, mut taken) = (0, 0);
+        for at in sites {
+            all += 1;
+            taken += usize::from(inspect(&code, at) != Site::NotCode);
+        }
+        assert!(all >= 4096);
+        assert!(taken * 50 < all, "{taken} of {all}");
+        for cut in 0..64 {
+            let _ = carries_calls(&code[cut..cut + 166]);
+        }
+    }
 }

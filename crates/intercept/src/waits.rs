@@ -8,11 +8,17 @@ use ringer_sys::{fdtable, keeper, ringobj, usermem};
 /// Descriptors looked at in one poll or select: more would cost more than a wake-up too many.
 const LOOK_MAX: usize = 1024;
 
-/// `fd` is about to be put into an epoll set, which is rare enough to ask the kernel about it.
+/// epoll_ctl(2) with `op` on `fd`: an addition is rare enough to ask the kernel what `fd` is.
 #[inline]
-pub fn polls(fd: i32) {
-    if root::get().is_some() {
+pub fn epoll_ctl(op: i32, fd: i32) {
+    const EPOLL_CTL_ADD: i32 = 1;
+    if root::get().is_none() {
+        return;
+    }
+    if op == EPOLL_CTL_ADD {
         ringobj::polled(fd);
+    } else {
+        polls_once(fd);
     }
 }
 

@@ -148,7 +148,7 @@ fn signals_waits_identity(nr: u32, args: [usize; 6]) -> isize {
             pass(nr, args)
         }
         g::__NR_epoll_ctl => {
-            seen::polls(c as i32);
+            seen::epoll_ctl(b as i32, c as i32);
             pass(nr, args)
         }
         g::__NR_epoll_wait => {

@@ -10,7 +10,7 @@ use ringer_intercept::waits as seen;
 export! {
     /// epoll_ctl(2).
     fn epoll_ctl(epfd: i32, op: i32, fd: i32, event: usize) -> i32 {
-        seen::polls(fd);
+        seen::epoll_ctl(op, fd);
         // SAFETY: the caller's own call.
         unsafe { real::epoll_ctl(epfd, op, fd, event) }
     }
