@@ -13,8 +13,8 @@
 //! `close` may run in a signal handler.
 //!
 //! A number that is closed and reused behind the interposer's back (an inline `close`) keeps its
-//! stale entry until the ring's last close is seen. Whoever would lose data by that uses
-//! [`ring_of_file`], which asks the kernel.
+//! stale entry until the ring's last close is seen. Whoever would do harm by that uses
+//! [`ring_of_now`] or [`ring_of_file`], which ask the kernel.
 //!
 //! What it does not do: own rings (`ringobj`), or close files for anybody but ourselves.
 
@@ -110,6 +110,16 @@ pub fn ring_of(fd: i32) -> SysResult<RingId> {
 pub fn ring_of_known(fd: i32) -> Option<RingId> {
     let known = word(fd)?.load(Relaxed);
     if known == 0 || known & OURS != 0 { None } else { decode(known).ok() }
+}
+
+/// As [`ring_of`], but asks the kernel: for calls that are made rarely and would do harm to a file
+/// that took a ring's number after an inline `close`.
+///
+/// # Errors
+/// As [`ring_of`].
+pub fn ring_of_now(fd: i32) -> SysResult<RingId> {
+    closed(fd);
+    look_up(fd)
 }
 
 #[cold]
@@ -228,10 +238,29 @@ pub(crate) fn close_ours(fd: i32) {
     let _ = raw::close(fd);
 }
 
+/// Makes the kernel grow the calling thread's table to hold number `n - 1`, if that is allowed.
+///
+/// By a new descriptor of our own: closing a second one of somebody's file could drop a lock.
+pub(crate) fn grow_table(n: i32) {
+    let Ok(fd) = raw::eventfd(0, g::O_CLOEXEC) else { return };
+    let last = usize::try_from(n - 1).unwrap_or(0);
+    if let Ok(high) = raw::fcntl(fd, g::F_DUPFD_CLOEXEC, last) {
+        let _ = raw::close(high);
+    }
+    let _ = raw::close(fd);
+}
+
+/// Makes room for the reserved range. To be called while the process has one thread, by whoever
+/// runs that early: growing the table of several threads waits for a grace period of the kernel's
+/// RCU, some 10 ms that io_uring_setup would take longer. Costs 2 us.
+pub fn prepare() {
+    grow_table(base() + 1);
+}
+
 /// First number of the reserved range: three quarters of the soft limit, but low enough that the
 /// kernel's table (copied by every fork up to its highest number) stays small.
 pub fn base() -> i32 {
-    const HIGHEST: u64 = 4096;
+    const HIGHEST: u64 = 1024;
     let soft = raw::rlimit(g::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     i32::try_from((soft / 4 * 3).min(HIGHEST)).unwrap_or(0)
 }

@@ -47,6 +47,9 @@ pub(crate) use passing::Cloexec;
 
 /// Numbers of a shelf that stay free for passing files on and for its own needs.
 const SPARE: usize = 8;
+/// What a shelf's table has room for from the start: growing it later, with a watcher that shares
+/// it, costs a grace period of the kernel's RCU (milliseconds).
+const TABLE_START: i32 = 2048;
 /// Numbers that `thread::spawn` fills (0, 1, 2).
 const FILLED: usize = 3;
 const AF_UNIX: u32 = 1;
@@ -114,6 +117,7 @@ impl Shelf {
             spec,
             Box::new(move || {
                 let _own = own_table();
+                fdtable::grow_table(TABLE_START);
                 body.clerk.serve();
             }),
         )?;
@@ -170,14 +174,22 @@ impl Shelf {
         }
     }
 
-    /// Watches a pipe's write end: when the last reader goes, `ring` is closed.
+    /// Watches a pipe's write end: when the last reader goes, `ring` is closed. The keeper's own
+    /// `read_end` goes here.
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM`, `EAGAIN`.
-    pub(crate) fn watch(self: &Arc<Self>, write_end: i32, ring: RingId) -> SysResult<()> {
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        write_end: i32,
+        ring: RingId,
+        read_end: i32,
+    ) -> SysResult<()> {
         let janitor = Arc::clone(&get()?.janitor);
         let shelf = Arc::clone(self);
         self.call(move || {
+            let _ = raw::close(read_end);
+            shelf.unpromise(1);
             let epoll = shelf.watcher(janitor)?;
             // EPOLLERR need not be asked for. One shot: it stays true.
             raw::epoll_ctl(epoll, g::EPOLL_CTL_ADD, write_end, Some((g::EPOLLONESHOT, ring.0)))
@@ -296,21 +308,15 @@ impl Socket {
             .is_ok_and(|st| st.st_ino == self.ino && st.st_mode & g::S_IFMT == g::S_IFSOCK)
     }
 
-    /// From the calling thread's table to the router's.
-    fn up(&self, fds: &[i32]) -> SysResult<Vec<i32>> {
+    /// From the calling thread's table to the router's, or through it to another shelf's.
+    fn up(&self, fds: &[i32], to: &Shelf) -> SysResult<Vec<Looked>> {
         passing::send(self.app_end, fds)?;
-        let end = self.router_end;
-        self.router.call(move || passing::receive(end, Cloexec::Yes))
-    }
-
-    /// From the router's table to another shelf's; closes them in the router's.
-    fn pass_on(&self, numbers: Vec<i32>, to: &Shelf) -> SysResult<Vec<i32>> {
-        let transit = numbers.clone();
-        let sent = self.down(numbers);
-        self.router.call(move || close_all(&transit));
-        sent?;
-        let end = self.app_end;
-        to.call(move || passing::receive(end, Cloexec::Yes))
+        let (app_end, router_end) = (self.app_end, self.router_end);
+        if core::ptr::eq(to, &raw const *self.router) {
+            return to.call(move || passing::receive(router_end, Cloexec::Yes).and_then(look));
+        }
+        self.router.call(move || pass_on(router_end))?;
+        to.call(move || passing::receive(app_end, Cloexec::Yes).and_then(look))
     }
 
     /// From the router's table into the socket, for a reader at the application's end.
@@ -350,15 +356,16 @@ pub(crate) fn get() -> SysResult<&'static Keeper> {
     if let Some(keeper) = existing() {
         return Ok(keeper);
     }
-    let janitor = Janitor::start()?;
+    // First of all, while nobody shares the application's table in a single-threaded program: see
+    // `fdtable::prepare`. No socket now is no reason to give up: files can be carried.
+    let socket = Socket::make().ok();
+    let shelves = socket.iter().map(|s| Arc::clone(&s.router)).collect();
     let new = Box::new(Keeper {
-        socket: ForkMutex::new(None),
-        shelves: ForkMutex::new(Vec::new()),
-        janitor,
+        socket: ForkMutex::new(socket),
+        shelves: ForkMutex::new(shelves),
+        janitor: Janitor::start()?,
     });
     let keeper: &'static Keeper = Box::leak(new);
-    // No socket now is no reason to give up: files can be carried.
-    let _ = keeper.with_socket(|_| Ok(()));
     let at = core::ptr::from_ref(keeper).expose_provenance();
     generation::wiped(Wiped::Keeper).store(at, core::sync::atomic::Ordering::Release);
     Ok(keeper)
@@ -486,17 +493,10 @@ impl Keeper {
             let most = passing::BATCH.min(router.room().max(SPARE / 2));
             let (shelf, count) = self.reserve_some(fds.len().min(most), reach)?;
             let fds = fds.get(..count).unwrap_or(fds);
-            let numbers = socket.up(fds).and_then(|numbers| {
-                if core::ptr::eq(&raw const *shelf, router) {
-                    Ok(numbers)
-                } else {
-                    socket.pass_on(numbers, &shelf)
-                }
-            });
-            match numbers {
-                Ok(numbers) => settle(&shelf, numbers),
+            match socket.up(fds, &shelf) {
+                Ok(looked) => Ok(settled(&shelf, looked)),
                 Err(e) => {
-                    shelf.used.fetch_sub(count, Relaxed);
+                    shelf.unpromise(count);
                     // EINVAL: a ring of the kernel's own, which may not be passed.
                     Err(if e == Errno::EINVAL { Errno::EBADF } else { e })
                 }
@@ -511,7 +511,15 @@ impl Keeper {
         let fds = fds.get(..most.min(fds.len())).unwrap_or(fds);
         fds.iter().try_for_each(|fd| acceptable(*fd).map(drop))?;
         let shelf = self.new_shelf(fds)?;
-        settle(&shelf, fds.to_vec())
+        let numbers = fds.to_vec();
+        match shelf.call(move || look(numbers)) {
+            Ok(looked) => Ok(settled(&shelf, looked)),
+            Err(e) => {
+                shelf.unpromise(fds.len());
+                self.retire(&shelf);
+                Err(e)
+            }
+        }
     }
 
     /// Puts a home's file into the calling thread's table, at the lowest free number.
@@ -526,12 +534,7 @@ impl Keeper {
             } else if home.shelf.socket == socket.ino {
                 let (end, back) = (socket.app_end, socket.router_end);
                 home.shelf.call(move || passing::send(end, &[number]))?;
-                socket.router.call(move || {
-                    let transit = passing::receive(back, Cloexec::Yes)?;
-                    let sent = passing::send(back, &transit);
-                    close_all(&transit);
-                    sent
-                })?;
+                socket.router.call(move || pass_on(back))?;
             } else {
                 return Err(Errno::EMFILE);
             }
@@ -583,25 +586,28 @@ pub(crate) fn send_for_test(socket: i32, fds: &[i32]) {
     assert_eq!(passing::send(socket, fds), Ok(()));
 }
 
-/// Looks at files that came to a shelf, there, where nobody can exchange them any more: all may
-/// stay, or all are closed.
-fn settle(shelf: &Arc<Shelf>, numbers: Vec<i32>) -> SysResult<Vec<Settled>> {
-    let looked = numbers.clone();
-    let facts =
-        shelf.call(move || looked.into_iter().map(acceptable).collect::<SysResult<Vec<_>>>());
-    match facts {
-        Ok(facts) => {
-            let home = |number| Home { shelf: Arc::clone(shelf), number };
-            Ok(numbers.into_iter().map(home).zip(facts).collect())
-        }
-        Err(e) => {
-            shelf.close(numbers, Wait::Yes);
-            if let Some(keeper) = existing() {
-                keeper.retire(shelf);
-            }
-            Err(e)
-        }
-    }
+/// On the router's thread: hands a message's files back into the socket, for another reader.
+fn pass_on(router_end: i32) -> SysResult<()> {
+    let transit = passing::receive(router_end, Cloexec::Yes)?;
+    let sent = passing::send(router_end, &transit);
+    close_all(&transit);
+    sent
+}
+
+/// A number that may stay, with what it is.
+type Looked = (i32, Facts);
+
+/// On a shelf's thread, where nobody can exchange them any more: all files may stay, or all are
+/// closed.
+fn look(numbers: Vec<i32>) -> SysResult<Vec<Looked>> {
+    let facts: SysResult<Vec<Looked>> =
+        numbers.iter().map(|n| acceptable(*n).map(|facts| (*n, facts))).collect();
+    facts.inspect_err(|_| close_all(&numbers))
+}
+
+fn settled(shelf: &Arc<Shelf>, looked: Vec<Looked>) -> Vec<Settled> {
+    let home = |(number, facts)| (Home { shelf: Arc::clone(shelf), number }, facts);
+    looked.into_iter().map(home).collect()
 }
 
 /// Whether the file may be registered, and what it is.

@@ -105,17 +105,8 @@ const NUMBERS: usize = 3;
 /// `ENOMEM`, `EMFILE`, `ENFILE`, `EAGAIN`; `EFAULT` for unusable user memory.
 pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
     let shelf = keeper::get()?.shelf_for(NUMBERS)?;
-    let made = Memory::new(&shelf, spec).and_then(|memory| {
-        let id = spec.id;
-        match shelf.call(move || pipe(id)) {
-            Ok(ends) => Ok((memory, ends)),
-            Err(e) => {
-                memory.free(&shelf, Wait::Yes);
-                Err(e)
-            }
-        }
-    });
-    let (memory, (read_end, write_end)) = made.inspect_err(|_| shelf.unpromise(NUMBERS))?;
+    let (memory, (read_end, write_end)) =
+        made(&shelf, spec).inspect_err(|_| shelf.unpromise(NUMBERS))?;
     shelf.unpromise(NUMBERS - 2 - memory.numbers());
     let inner = Arc::new(Inner {
         id: spec.id,
@@ -131,6 +122,24 @@ pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
     });
     rings().lock().push(Arc::clone(&inner));
     Ok(LinuxRing(inner))
+}
+
+/// Memory and pipe, in one visit to the shelf.
+fn made(shelf: &Arc<Shelf>, spec: &RingSpec) -> SysResult<(Memory, (i32, i32))> {
+    let RingSpec { id, geometry, user_memory } = *spec;
+    let user = user_memory.map(|at| Memory::user(&geometry, at)).transpose()?;
+    shelf.call(move || {
+        let memory = user.map_or_else(|| Memory::memfd(&geometry), Ok)?;
+        match pipe(id) {
+            Ok(ends) => Ok((memory, ends)),
+            Err(e) => {
+                memory.unmap_and(|fd| {
+                    let _ = raw::close(fd);
+                });
+                Err(e)
+            }
+        }
+    })
 }
 
 /// On a shelf's thread: (read end, write end), small, and known as ring `id`.
@@ -175,8 +184,7 @@ pub fn install(ring: &LinuxRing) -> SysResult<i32> {
     };
     fdtable::bind(fd, inner.id);
     inner.read_end.lock().take();
-    inner.shelf.close(rust_alloc::vec![end], Wait::No);
-    if let Err(e) = inner.shelf.watch(inner.write_end, inner.id) {
+    if let Err(e) = inner.shelf.watch(inner.write_end, inner.id, end) {
         fdtable::closed(fd);
         let _ = raw::close(fd);
         return Err(e);
@@ -216,7 +224,7 @@ impl Drop for Inner {
         let read_end = self.read_end.lock().take();
         let ends = [Some(self.write_end), read_end].into_iter().flatten().collect();
         self.shelf.close(ends, Wait::No);
-        self.memory.free(&self.shelf, Wait::No);
+        self.memory.unmap_and(|fd| self.shelf.close(rust_alloc::vec![fd], Wait::No));
     }
 }
 
@@ -404,7 +412,7 @@ pub fn ring_mmap(fd: i32, args: MmapArgs) -> Option<SysResult<usize>> {
     if fd < 0 || args.flags & g::MAP_ANONYMOUS != 0 || !fdtable::any_rings() {
         return None;
     }
-    match fdtable::ring_of(fd) {
+    match fdtable::ring_of_now(fd) {
         Ok(id) => Some(map(id, args)),
         // A ring of the process we were forked from.
         Err(Errno::EOWNERDEAD) => Some(Err(Errno::ENOMEM)),

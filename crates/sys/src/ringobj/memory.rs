@@ -7,13 +7,11 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use rust_alloc::sync::Arc;
 
-use ringer_engine::host::RingSpec;
-use ringer_ring::Map;
+use ringer_ring::{Geometry, Map};
 use ringer_uapi::{Errno, OFF_SQES};
 
-use crate::keeper::{Shelf, Wait};
+use crate::keeper::Shelf;
 use crate::raw::{self, PAGE, SysResult, general as g};
 
 /// Memory of one ring, both regions.
@@ -45,18 +43,11 @@ const fn pages(len: usize) -> usize {
 }
 
 impl Memory {
-    pub(super) fn new(shelf: &Shelf, spec: &RingSpec) -> SysResult<Self> {
-        let (rings, sqes) = (spec.geometry.rings_len(), spec.geometry.sqes_len());
-        match spec.user_memory {
-            None => shelf.call(move || Self::memfd(rings, sqes)),
-            Some((rings_at, sqes_at)) => Self::user((rings_at, rings), (sqes_at, sqes)),
-        }
-    }
-
-    /// On the shelf's thread.
-    fn memfd(rings_len: usize, sqes_len: usize) -> SysResult<Self> {
+    /// A memfd's. On the shelf's thread.
+    pub(super) fn memfd(geometry: &Geometry) -> SysResult<Self> {
         let fd = create_memfd()?;
-        Self::fill_memfd(fd, rings_len, sqes_len).inspect_err(|_| {
+        let filled = Self::fill_memfd(fd, geometry.rings_len(), geometry.sqes_len());
+        filled.inspect_err(|_| {
             let _ = raw::close(fd);
         })
     }
@@ -75,9 +66,10 @@ impl Memory {
         Ok(Self { rings, sqes, from: From::Memfd { fd, sqes_off } })
     }
 
-    fn user(rings: (u64, usize), sqes: (u64, usize)) -> SysResult<Self> {
-        let (rings, rings_alias) = user_region(rings)?;
-        match user_region(sqes) {
+    /// The caller's, at (rings, SQEs).
+    pub(super) fn user(geometry: &Geometry, at: (u64, u64)) -> SysResult<Self> {
+        let (rings, rings_alias) = user_region((at.0, geometry.rings_len()))?;
+        match user_region((at.1, geometry.sqes_len())) {
             Ok((sqes, sqes_alias)) => {
                 Ok(Self { rings, sqes, from: From::User { rings_alias, sqes_alias } })
             }
@@ -129,13 +121,13 @@ impl Memory {
         })
     }
 
-    /// Unmaps and closes. Nothing may use the regions any more.
-    pub(super) fn free(&self, shelf: &Arc<Shelf>, wait: Wait) {
+    /// Unmaps, and has the memfd closed. Nothing may use the regions any more.
+    pub(super) fn unmap_and(&self, close: impl FnOnce(i32)) {
         match self.from {
             From::Memfd { fd, .. } => {
                 unmap(&self.rings);
                 unmap(&self.sqes);
-                shelf.close(rust_alloc::vec![fd], wait);
+                close(fd);
             }
             From::User { rings_alias, sqes_alias } => {
                 drop_user_region(&self.rings, rings_alias);

@@ -233,6 +233,19 @@ fn what_is_no_ring_is_left_to_the_real_mmap() {
 }
 
 #[test]
+fn a_file_that_took_a_rings_number_unseen_is_mapped_as_that_file() {
+    let (_ring, id, fd) = installed();
+    // Keeps the ring, and with it the stale entry.
+    let dup = raw::fcntl(fd, g::F_DUPFD_CLOEXEC, 0).unwrap();
+    let file = raw::memfd_create(c"other", g::MFD_CLOEXEC).unwrap();
+    raw::dup3(file, fd, g::O_CLOEXEC).unwrap();
+    assert_eq!(fdtable::ring_of_known(fd), Some(id), "the interposer saw nothing");
+    assert!(ring_mmap(fd, SHARED).is_none());
+    assert_eq!(fdtable::ring_of_now(fd), Err(Errno::EOPNOTSUPP));
+    [fd, dup, file].into_iter().for_each(close);
+}
+
+#[test]
 fn ring_of_knows_dups_and_forgets_reused_numbers() {
     let (_ring, id, fd) = installed();
     assert_eq!(fdtable::ring_of_known(fd), Some(id));
