@@ -21,7 +21,8 @@ fn running_true_takes_at_most_ten_milliseconds_more() {
     let (mut plain, mut ours) = (Duration::MAX, Duration::MAX);
     for _ in 0..RUNS {
         plain = plain.min(time(&mut Command::new("true")));
-        ours = ours.min(time(Command::new(ringer).args(["run", "--native", "never", "--", "true"])));
+        ours =
+            ours.min(time(Command::new(ringer).args(["run", "--native", "never", "--", "true"])));
     }
     let over = ours.saturating_sub(plain);
     assert!(over <= OVERHEAD_MAX, "{over:?} over {plain:?}");
