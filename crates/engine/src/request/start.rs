@@ -7,7 +7,7 @@ use super::iowq::Class;
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile};
-use crate::opcode::{Cmd, Issue, IssueCx, Outcome, opdef};
+use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome, opdef};
 use crate::resource::filetable::FileNode;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -58,7 +58,7 @@ impl<H: Host> Engine<H> {
 
     /// The first attempt of an entry that is no [`Req`] yet; a registered file is borrowed under the
     /// ring's lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn issue_plain(
         &self,
         ring: &Ring<H>,
@@ -76,7 +76,14 @@ impl<H: Host> Engine<H> {
         }
         let iopoll = ring.setup.contains(Setup::IOPOLL);
         let (fd, kind) = at;
-        cmd.issue(&IssueCx { host: self.host(), fd, kind, how: Issue::Inline, iopoll })
+        let cx = IssueCx { host: self.host(), fd, kind, how: Issue::Inline, iopoll };
+        match cmd {
+            Cmd::Nop(c) => c.issue(&cx),
+            Cmd::Read(c) | Cmd::Write(c) | Cmd::ReadFixed(c) | Cmd::WriteFixed(c) => {
+                c.issue_first(&cx)
+            }
+            other => other.issue(&cx),
+        }
     }
 
     /// Acts on what an attempt came to.

@@ -101,6 +101,7 @@ impl<H: Host> Engine<H> {
 
     /// Submits. Returns how many entries were taken, and whether that already ends the call: nothing
     /// is wanted, or all of it is there and nothing else waits to be looked at.
+    #[inline(always)]
     fn submit_locked(&self, ring: &Arc<Ring<H>>, n: u32, want: Option<u32>) -> (u32, bool) {
         let mut st = ring.state.lock();
         st.may_post = true;

@@ -28,6 +28,7 @@ enum Batch {
 
 impl<H: Host> Engine<H> {
     /// Takes up to `n` entries. Returns how many were consumed.
+    #[inline]
     pub(crate) fn submit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, n: u32) -> u32 {
         let sq = ring.sq();
         let queued = sq.tail().wrapping_sub(st.sq_head).min(ring.geo.sq_entries);
@@ -57,7 +58,7 @@ impl<H: Host> Engine<H> {
         taken
     }
 
-    #[inline]
+    #[inline(always)]
     fn submit_one(
         &self,
         ring: &Arc<Ring<H>>,
@@ -93,7 +94,7 @@ impl<H: Host> Engine<H> {
 
     /// The short way for an entry that neither links nor drains and is tried inline first: one that
     /// finishes at once never becomes a [`Req`].
-    #[inline]
+    #[inline(always)]
     fn submit_plain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
         stats::add(self.host().counters(), stats::REQUESTS + sqe.opcode as usize, 1);
         let mut cmd = match self.checked_prep(ring, st, sqe, None) {
@@ -111,15 +112,27 @@ impl<H: Host> Engine<H> {
             self.post_plain(ring, st, sqe, res, cflags);
             return Batch::GoOn;
         }
+        self.settle_plain(ring, st, sqe, (cmd, outcome));
+        Batch::GoOn
+    }
+
+    /// An entry that did not finish at once becomes a request.
+    #[cold]
+    fn settle_plain(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+        (cmd, outcome): (Cmd, Outcome),
+    ) {
         let req = self.request(st, sqe, Some(cmd), None);
         self.settle(ring, st, req, outcome);
         if !st.ready.is_empty() {
             self.run_ready(ring, st);
         }
-        Batch::GoOn
     }
 
-    #[inline]
+    #[inline(always)]
     fn post_plain(
         &self,
         ring: &Ring<H>,
