@@ -26,7 +26,7 @@ const SHT_DYNSYM: u64 = 11;
 
 impl Elf {
     fn library() -> Self {
-        Self(std::fs::read(LIBRARY).unwrap())
+        Self(std::fs::read(LIBRARY).expect("the library that was just built"))
     }
 
     fn number(&self, at: u64, bytes: usize) -> u64 {
@@ -80,9 +80,9 @@ impl Elf {
 
     fn symbol(&self, at: u64, strings: u64) -> Symbol {
         let name = &self.0[(strings + self.number(at, 4)) as usize..];
-        let end = name.iter().position(|&b| b == 0).unwrap();
+        let end = name.iter().position(|&b| b == 0).expect("a NUL");
         Symbol {
-            name: String::from_utf8(name[..end].to_vec()).unwrap(),
+            name: String::from_utf8_lossy(&name[..end]).into_owned(),
             weak: self.number(at + 4, 1) >> 4 == 2,
             defined: self.number(at + 6, 2) != 0,
         }

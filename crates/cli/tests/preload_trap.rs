@@ -46,13 +46,13 @@ impl Built {
     /// The kernel's headers by themselves: musl's compiler does not look where libc's are.
     fn link_kernel_headers(&self) {
         let include = self.path("include");
-        std::fs::create_dir(&include).unwrap();
+        std::fs::create_dir(&include).expect("a new folder");
         for (name, place) in [
             ("linux", "/usr/include/linux"),
             ("asm-generic", "/usr/include/asm-generic"),
             ("asm", "/usr/include/x86_64-linux-gnu/asm"),
         ] {
-            std::os::unix::fs::symlink(place, include.join(name)).unwrap();
+            std::os::unix::fs::symlink(place, include.join(name)).expect("a new link");
         }
     }
 }
@@ -115,15 +115,15 @@ fn every_way(name: &str) {
 
 /// How many filters a process of the test itself carries: those of the machine around it.
 fn filters_outside() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|l| l.strip_prefix("Seccomp_filters:"));
-    line.map_or(0, |n| n.trim().parse().unwrap())
+    line.map_or(0, |n| n.trim().parse().expect("a count"))
 }
 
 fn filters_in(built: &Built, how: &str, case: &str, variables: &[(&str, &str)]) -> u32 {
     let mut case = Case::new(built, how, case);
     case.command.envs(variables.iter().copied());
-    case.says().parse::<u32>().unwrap() - filters_outside()
+    case.says().parse::<u32>().expect("a count") - filters_outside()
 }
 
 #[test]
@@ -235,8 +235,8 @@ fn account(built: &Built, how: &str, name: &str) -> (Output, Vec<serde_json::Val
     let out = case.run();
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let lines = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
-    let folder = std::fs::read_dir(file.parent().unwrap()).unwrap();
-    let others = folder.map(|e| e.unwrap().path()).filter(|p| *p != file).collect();
+    let folder = std::fs::read_dir(file.parent().expect("a folder")).expect("a folder");
+    let others = folder.filter_map(|e| Some(e.ok()?.path())).filter(|p| *p != file).collect();
     (out, lines, others)
 }
 
