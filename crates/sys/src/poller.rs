@@ -15,7 +15,7 @@ use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
 use ringer_uapi::Errno;
 
 use crate::raw::{self, general as g};
-use crate::{fdtable, signals};
+use crate::{fdtable, signals, thread};
 
 /// The token of the eventfd; the engine's own never has this value.
 const WAKE: u64 = u64::MAX;
@@ -97,7 +97,11 @@ impl Poller for LinuxPoller {
         let room = events.len().min(BATCH);
         let mask = mask.map(|m| m & !signals::NEVER_BLOCKED);
         let got = got.get_mut(..room).unwrap_or_default();
-        let n = epoll_wait(self.epoll, got, timeout_ns, mask.as_ref())?;
+        // A look without waiting happens under the engine's locks.
+        let asleep = (timeout_ns != Some(0)).then(thread::Asleep::new);
+        let n = epoll_wait(self.epoll, got, timeout_ns, mask.as_ref());
+        drop(asleep);
+        let n = n?;
         let mut filled = 0;
         for &g::epoll_event { events: bits, data: token } in got.iter().take(n) {
             if token == WAKE {

@@ -119,10 +119,32 @@ pub fn interrupt_fixup(context: &mut Ucontext) {
 /// `EAGAIN`: the word differs. `EINTR`. `ETIMEDOUT`, never without a limit.
 pub fn park(word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> SysResult<()> {
     const A_DAY_NS: u64 = 86_400_000_000_000;
+    let _asleep = Asleep::new();
     match raw::futex_wait(word, expected, Some(timeout_ns.unwrap_or(A_DAY_NS))) {
         // To the caller a wake-up without cause.
         Err(Errno::ETIMEDOUT) if timeout_ns.is_none() => Ok(()),
         other => other,
+    }
+}
+
+/// While it lives, the calling thread waits and holds nothing of the engine: a signal handler that
+/// runs on it may call in ([`ThreadRecord::depth`] reads 0).
+#[derive(Debug)]
+pub struct Asleep {
+    depth: u32,
+}
+
+impl Asleep {
+    /// The thread goes to sleep.
+    #[allow(clippy::new_without_default, reason = "it is an event, not a value")]
+    pub fn new() -> Self {
+        Self { depth: record().depth.swap(0, Relaxed) }
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        record().depth.store(self.depth, Relaxed);
     }
 }
 

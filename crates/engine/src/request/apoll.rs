@@ -92,7 +92,7 @@ impl<H: Host> Engine<H> {
             w.waiters.push((key, want));
             st.polled += 1;
         }
-        if !st.leader && st.sleepers > 0 {
+        if st.leader == 0 && st.sleepers > 0 {
             // Whoever sleeps now must look at the poller instead.
             self.wake_waiters(ring, st, true);
         }

@@ -147,7 +147,7 @@ fn look_locked<H: Host>(
     }
     let led = care.epoch != st.lead_epoch;
     let watched = ring.mem.polled() || st.eventfd.is_some() || ring.sqpoll.is_some();
-    if led && !watched && !st.leader {
+    if led && !watched && st.leader == 0 {
         // A caller led since the last look: give it a tick to come back, and do not compete with it
         // for events meanwhile.
         care.epoch = st.lead_epoch;
@@ -155,7 +155,7 @@ fn look_locked<H: Host>(
         unnest(poller, st, care);
         return Look::Again(TICK_NS);
     }
-    if st.leader {
+    if st.leader != 0 {
         unnest(poller, st, care);
         return pace(st, care);
     }

@@ -154,13 +154,13 @@ impl<H: Host> Engine<H> {
     /// Notes that whoever waits on this ring is to be woken ([`Engine::unlock`] does), if there is
     /// enough to see or `always`.
     pub(crate) fn wake_waiters(&self, ring: &Ring<H>, st: &mut State<H>, always: bool) {
-        if !st.leader && st.sleepers == 0 {
+        if st.leader == 0 && st.sleepers == 0 {
             return;
         }
         if !always && ring.cq_ready(st) < st.want {
             return;
         }
-        if st.leader {
+        if st.leader != 0 {
             st.due.leader = true;
         }
         if st.sleepers > 0 && !st.due.sleepers {

@@ -103,8 +103,8 @@ pub struct State<H: Host> {
     pub eventfd: Option<(H::File, bool)>,
     /// Finished requests that wait for their owner (DEFER_TASKRUN).
     pub deferred: VecDeque<Deferred>,
-    /// A caller is in the poller's wait.
-    pub leader: bool,
+    /// The thread that is in the poller's wait, 0 for none.
+    pub leader: u32,
     /// Threads asleep on `wait_seq`.
     pub sleepers: u32,
     /// The fewest completions that anybody waiting wants to see.
@@ -149,7 +149,7 @@ impl<H: Host> State<H> {
             bufs: None,
             eventfd: None,
             deferred: VecDeque::new(),
-            leader: false,
+            leader: 0,
             sleepers: 0,
             want: u32::MAX,
             cq_timeouts: 0,

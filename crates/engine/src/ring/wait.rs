@@ -120,7 +120,7 @@ impl<H: Host> Engine<H> {
             self.commit(ring, st);
         }
         // A wait that is satisfied already would never look at the poller.
-        if ring.cq_ready(st) >= min && st.polled > 0 && !st.leader {
+        if ring.cq_ready(st) >= min && st.polled > 0 && st.leader == 0 {
             st.unpolled += 1;
             if min == 0 || st.unpolled >= UNPOLLED_MAX {
                 self.poll_events(ring, st);
@@ -150,19 +150,23 @@ impl<H: Host> Engine<H> {
     ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
         st.want = st.want.min(want);
         let needs_poller = st.polled > 0 || mask.is_some();
-        let poller = if needs_poller && !st.leader { self.poller_of(&mut st).ok() } else { None };
+        // A handler that interrupted this thread's own wait leads in its place, and so does a thread
+        // that left its wait by siglongjmp.
+        let me = self.host().tid();
+        let free = st.leader == 0 || st.leader == me;
+        let poller = if needs_poller && free { self.poller_of(&mut st).ok() } else { None };
         let Some(poller) = poller else {
             let timeout = self.remaining(&st, until);
             return self.sleep(ring, st, timeout);
         };
         let timeout = self.remaining(&st, until);
-        st.leader = true;
+        st.leader = me;
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
         self.unlock(ring, st);
         let mut events = [PollEvent::default(); BATCH];
         let r = poller.wait(&mut events, timeout, mask);
         let mut st = ring.state.lock();
-        st.leader = false;
+        st.leader = 0;
         st.unpolled = 0;
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
         if st.sleepers == 0 {
@@ -190,7 +194,7 @@ impl<H: Host> Engine<H> {
         let r = self.host().park(&ring.wait_seq, seq, timeout);
         let mut st = ring.state.lock();
         st.sleepers -= 1;
-        if st.sleepers == 0 && !st.leader {
+        if st.sleepers == 0 && st.leader == 0 {
             st.want = u32::MAX;
         }
         st.may_post = true;
@@ -219,10 +223,10 @@ impl<H: Host> Engine<H> {
     }
 
     fn leave_wait(&self, ring: &Ring<H>, st: &mut State<H>) {
-        if st.sleepers > 0 && !st.leader && st.polled > 0 {
+        if st.sleepers > 0 && st.leader == 0 && st.polled > 0 {
             self.wake_waiters(ring, st, true);
         }
-        if !st.leader {
+        if st.leader == 0 {
             self.unpark_care(st);
         }
     }
