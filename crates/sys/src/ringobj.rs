@@ -20,9 +20,12 @@
 //!  (compiler fence)               membarrier(2): every running thread passes a full barrier
 //!  if polled: write a byte        if CQ not empty: write a byte
 //! ```
-//! so that one of them sees the other. Draining needs a reader; a lasting one would hide the last
-//! close, so it opens one for a moment (only when a byte was written). After draining it looks
-//! again, so that a CQE posted meanwhile keeps its byte.
+//! so that one of them sees the other. Draining needs a reader, and a reader of ours hides the last
+//! close: it is made at the first drain and closed by the janitor when some 4 ms passed without
+//! one, so that only the end of a ring in use is seen that much later. After draining, the CQ is
+//! looked at again, so that a CQE posted meanwhile keeps its byte. Numbers in the app table are
+//! checked by their inode before each use: a byte must not go into a file of the application that
+//! took the number after an inline `close`.
 //!
 //! What it does not do: post CQEs, decide when a ring ends, or follow numbers (`fdtable`).
 
@@ -68,9 +71,20 @@ struct Inner {
     polled: AtomicBool,
     /// Whether a byte was written since the last drain.
     readable: AtomicBool,
+    /// The pipe's device and inode.
+    pipe: (u64, u64),
     /// A second write end in the app table, once somebody polls.
     doorbell: AtomicI32,
+    /// A read end in the app table, while drains are frequent.
+    reader: ForkMutex<Reader>,
     generation: u32,
+}
+
+#[derive(Debug, Default)]
+struct Reader {
+    number: Option<i32>,
+    /// Since the janitor looked last.
+    used: bool,
 }
 
 /// The rings of this process.
@@ -105,7 +119,7 @@ const NUMBERS: usize = 3;
 /// `ENOMEM`, `EMFILE`, `ENFILE`, `EAGAIN`; `EFAULT` for unusable user memory.
 pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
     let shelf = keeper::get()?.shelf_for(NUMBERS)?;
-    let (memory, (read_end, write_end)) =
+    let (memory, Pipe { read_end, write_end, id: pipe }) =
         made(&shelf, spec).inspect_err(|_| shelf.unpromise(NUMBERS))?;
     shelf.unpromise(NUMBERS - 2 - memory.numbers());
     let inner = Arc::new(Inner {
@@ -117,7 +131,9 @@ pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
         read_end: ForkMutex::new(Some(read_end)),
         polled: AtomicBool::new(false),
         readable: AtomicBool::new(false),
+        pipe,
         doorbell: AtomicI32::new(NONE),
+        reader: ForkMutex::default(),
         generation: generation::current(),
     });
     rings().lock().push(Arc::clone(&inner));
@@ -125,13 +141,13 @@ pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
 }
 
 /// Memory and pipe, in one visit to the shelf.
-fn made(shelf: &Arc<Shelf>, spec: &RingSpec) -> SysResult<(Memory, (i32, i32))> {
+fn made(shelf: &Arc<Shelf>, spec: &RingSpec) -> SysResult<(Memory, Pipe)> {
     let RingSpec { id, geometry, user_memory } = *spec;
     let user = user_memory.map(|at| Memory::user(&geometry, at)).transpose()?;
     shelf.call(move || {
         let memory = user.map_or_else(|| Memory::memfd(&geometry), Ok)?;
         match pipe(id) {
-            Ok(ends) => Ok((memory, ends)),
+            Ok(pipe) => Ok((memory, pipe)),
             Err(e) => {
                 memory.unmap_and(|fd| {
                     let _ = raw::close(fd);
@@ -142,21 +158,30 @@ fn made(shelf: &Arc<Shelf>, spec: &RingSpec) -> SysResult<(Memory, (i32, i32))> 
     })
 }
 
-/// On a shelf's thread: (read end, write end), small, and known as ring `id`.
-fn pipe(id: RingId) -> SysResult<(i32, i32)> {
+/// Numbers of a shelf's, and device and inode.
+struct Pipe {
+    read_end: i32,
+    write_end: i32,
+    id: (u64, u64),
+}
+
+/// On a shelf's thread: a pipe, small, and known as ring `id`.
+fn pipe(id: RingId) -> SysResult<Pipe> {
     let (read_end, write_end) = raw::pipe2(g::O_CLOEXEC | g::O_NONBLOCK)?;
     // Little counts least against the user's pipe limit (refusal does no harm), but one byte must
     // not make the pipe full: POLLOUT would go.
     let _ = raw::fcntl(write_end, g::F_SETPIPE_SZ, 2 * PAGE);
     match raw::fstat(write_end) {
-        Ok(st) => fdtable::add_ring(&st, id),
+        Ok(st) => {
+            fdtable::add_ring(&st, id);
+            Ok(Pipe { read_end, write_end, id: (st.st_dev, st.st_ino) })
+        }
         Err(e) => {
             let _ = raw::close(read_end);
             let _ = raw::close(write_end);
-            return Err(e);
+            Err(e)
         }
     }
-    Ok((read_end, write_end))
 }
 
 /// Puts the ring's descriptor at the lowest free number of the app table, close-on-exec.
@@ -217,9 +242,10 @@ impl Drop for Inner {
             // A forked child: descriptors and mappings are the parent's.
             return;
         }
-        let doorbell = self.doorbell.swap(NONE, Relaxed);
-        if doorbell != NONE {
-            keeper::close_in_app_table(doorbell);
+        let doorbell = Some(self.doorbell.swap(NONE, Relaxed)).filter(|number| *number != NONE);
+        for number in [doorbell, self.reader.lock().number.take()].into_iter().flatten() {
+            let pipe = self.pipe;
+            keeper::in_app_table_do(move || close_pipe(number, pipe));
         }
         let read_end = self.read_end.lock().take();
         let ends = [Some(self.write_end), read_end].into_iter().flatten().collect();
@@ -238,9 +264,14 @@ impl Inner {
         rings.w32(at.tail as usize).load(Acquire) == rings.w32(at.head as usize).load(Acquire)
     }
 
+    /// Whether a number of the app table still is this ring's pipe.
+    fn is_pipe(&self, number: i32) -> bool {
+        is_pipe(number, self.pipe)
+    }
+
     fn write_byte(self: &Arc<Self>) {
         let doorbell = self.doorbell.load(Acquire);
-        if doorbell != NONE && keeper::in_app_table() {
+        if doorbell != NONE && keeper::in_app_table() && self.is_pipe(doorbell) {
             // A full pipe is readable as well.
             let _ = raw::write(doorbell, &[0]);
         } else {
@@ -256,22 +287,38 @@ impl Inner {
         if !self.readable.swap(false, Acquire) {
             return;
         }
-        let flags = g::O_RDONLY | g::O_NONBLOCK | g::O_CLOEXEC;
-        if let Ok(fd) = reopen(&self.shelf, self.write_end, flags) {
-            empty(fd);
-            let _ = raw::close(fd);
-        } else {
+        if !(keeper::in_app_table() && self.drain_here()) {
             let ring = Arc::clone(self);
-            self.shelf.call(move || {
-                let path = own_path(ring.write_end);
-                if let Ok(fd) = raw::openat(g::AT_FDCWD, &path, flags, 0) {
-                    empty(fd);
-                    let _ = raw::close(fd);
-                }
-            });
+            self.shelf.call(move || ring.drain_at_home());
         }
         if !self.cq_empty() {
             self.write_byte();
+        }
+    }
+
+    /// In the app table. `false`: no reader is to be had here.
+    fn drain_here(&self) -> bool {
+        let mut reader = self.reader.lock();
+        let number = match reader.number.filter(|number| self.is_pipe(*number)) {
+            Some(number) => number,
+            None => {
+                let Ok(fd) = reopen(&self.shelf, self.write_end, READER) else { return false };
+                let number = fdtable::move_high(fd);
+                reader.number = Some(number);
+                keeper::sweep_readers();
+                number
+            }
+        };
+        reader.used = true;
+        empty(number);
+        true
+    }
+
+    /// On the shelf's thread.
+    fn drain_at_home(&self) {
+        if let Ok(fd) = raw::openat(g::AT_FDCWD, &own_path(self.write_end), READER, 0) {
+            empty(fd);
+            let _ = raw::close(fd);
         }
     }
 
@@ -301,6 +348,35 @@ impl Inner {
         self.polled.store(true, Release);
         barrier_everywhere();
     }
+}
+
+fn is_pipe(number: i32, pipe: (u64, u64)) -> bool {
+    raw::fstat(number).is_ok_and(|st| (st.st_dev, st.st_ino) == pipe)
+}
+
+/// In the app table: closes a number of ours, if it still is.
+fn close_pipe(number: i32, pipe: (u64, u64)) {
+    if is_pipe(number, pipe) {
+        fdtable::close_ours(number);
+    }
+}
+
+const READER: u32 = g::O_RDONLY | g::O_NONBLOCK | g::O_CLOEXEC;
+
+/// For the janitor: closes readers that were not used since it asked last; answers whether any is
+/// left.
+pub(crate) fn close_idle_readers() -> bool {
+    let all: Vec<Arc<Inner>> = rings().lock().iter().map(Arc::clone).collect();
+    let mut left = false;
+    for ring in &all {
+        let mut reader = ring.reader.lock();
+        if core::mem::take(&mut reader.used) {
+            left = true;
+        } else if let Some(number) = reader.number.take() {
+            close_pipe(number, ring.pipe);
+        }
+    }
+    left
 }
 
 /// Reads a pipe end until nothing is left.

@@ -1,8 +1,9 @@
 //! The thread on the application's side of the keeper: it shares the application's descriptors.
 //!
 //! It tells the engine that a ring's last descriptor went, again and again while something still
-//! maps the ring (1 ms, doubling to 16 ms, at once after a [`Janitor::poke`]), and closes numbers
-//! of the application's table for threads that have another. Without work it sleeps for good.
+//! maps the ring (1 ms, doubling to 16 ms, at once after a [`Janitor::poke`]), closes numbers
+//! of the application's table for threads that have another, and lets go of the readers that
+//! rings keep while they are polled. Without work it sleeps for good.
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -15,6 +16,7 @@ use ringer_engine::host::RingId;
 use super::clerk::{Clerk, Job};
 use crate::lock::ForkMutex;
 use crate::raw::{self, SysResult, general as g};
+use crate::ringobj;
 use crate::thread::{self, Name, Spec, Table};
 
 /// What to tell that a ring's last descriptor went: `false` asks to be told again.
@@ -29,6 +31,8 @@ pub fn on_ring_closed(tell: OnClosed) {
 
 const FIRST_RETRY_NS: u64 = 1_000_000;
 const LAST_RETRY_NS: u64 = 16_000_000;
+/// How long an unused reader may hide a ring's last close, at least; at most twice that.
+const SWEEP_NS: u64 = 4_000_000;
 
 /// A ring that is closed but still mapped.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub(crate) struct Janitor {
     poked: AtomicBool,
     /// Whether some ring is closed but still mapped.
     waiting: AtomicBool,
+    /// Whether some ring has a reader that hides its last close.
+    sweep: AtomicBool,
 }
 
 impl Janitor {
@@ -76,9 +82,33 @@ impl Janitor {
         self.clerk.post(job);
     }
 
+    /// A ring got a reader: look after it until it is idle.
+    pub(crate) fn sweep(&self) {
+        if !self.sweep.swap(true, Relaxed) {
+            self.clerk.ring();
+        }
+    }
+
+    /// Closes readers that were not used since the last time; answers when to look again.
+    fn sweep_readers(&self, due_ns: u64, now_ns: u64) -> Option<u64> {
+        if !self.sweep.load(Relaxed) {
+            return None;
+        }
+        if due_ns > now_ns {
+            return Some(due_ns);
+        }
+        // Before the look, so that a reader made after it asks again.
+        self.sweep.store(false, Relaxed);
+        if ringobj::close_idle_readers() {
+            self.sweep.store(true, Relaxed);
+        }
+        Some(now_ns + SWEEP_NS)
+    }
+
     fn serve(&self) {
         self.clerk.begin();
         let mut closing = Vec::new();
+        let mut sweep_ns = 0;
         loop {
             let seen = self.clerk.seen();
             self.clerk.work();
@@ -90,7 +120,9 @@ impl Janitor {
             let all = self.poked.swap(false, Acquire);
             closing.retain_mut(|c| !(all || c.due_ns <= now_ns) || told_again(c));
             self.waiting.store(!closing.is_empty(), Relaxed);
-            let next = closing.iter().map(|c| c.due_ns).min();
+            let sweep = self.sweep_readers(sweep_ns, now_ns);
+            sweep_ns = sweep.unwrap_or(sweep_ns);
+            let next = closing.iter().map(|c| c.due_ns).chain(sweep).min();
             self.clerk.rest(seen, next.map(|due| due.saturating_sub(now()).max(1)));
         }
     }

@@ -334,6 +334,34 @@ fn a_ring_is_readable_exactly_while_it_has_cqes_once_somebody_polls() {
 }
 
 #[test]
+fn the_last_close_of_a_ring_that_is_being_drained_is_seen_too() {
+    let (ring, id, fd) = installed();
+    polled(fd);
+    post(&ring);
+    reap_all(&ring);
+    ring.drain();
+    assert!(ring.0.reader.lock().number.is_some_and(fdtable::is_ours));
+    close(fd);
+    wait_for(|w| w.ended.contains(&id.0));
+    assert!(ring.0.reader.lock().number.is_none());
+}
+
+#[test]
+fn a_byte_never_goes_into_a_file_that_took_the_doorbells_number() {
+    let (ring, _, fd) = installed();
+    polled(fd);
+    let bell = ring.0.doorbell.load(Relaxed);
+    let file = raw::memfd_create(c"theirs", g::MFD_CLOEXEC).unwrap();
+    // As an inline dup2 would, past the interposer.
+    raw::dup3(file, bell, g::O_CLOEXEC).unwrap();
+    post(&ring);
+    let mut fds = [g::pollfd { fd, events: 1, revents: 0 }];
+    assert_eq!(raw::poll(&mut fds, -1), Ok(1), "by the keeper instead");
+    assert_eq!(raw::fstat(file).unwrap().st_size, 0);
+    [fd, file].into_iter().for_each(close);
+}
+
+#[test]
 fn every_batch_is_an_edge() {
     let (ring, _, fd) = installed();
     let epoll = raw::epoll_create().unwrap();
