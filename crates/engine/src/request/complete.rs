@@ -84,7 +84,7 @@ impl<H: Host> Engine<H> {
         }
         let failed = req.fails(res);
         let skip = req.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
-        if !(skip && !failed) {
+        if !skip || failed {
             ring.post(st, Cqe::new(req.user_data, res, cflags));
         }
         if matches!(req.cmd, Some(Cmd::Timeout(_))) {

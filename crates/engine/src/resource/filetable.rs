@@ -46,6 +46,9 @@ impl<H: Host> FileNode<H> {
     }
 }
 
+/// Where a file went, and what was there before.
+pub type Installed<H> = (u32, Option<Arc<FileNode<H>>>);
+
 /// See the module's doc.
 #[derive(Debug)]
 pub struct FileTable<H: Host> {
@@ -103,11 +106,7 @@ impl<H: Host> FileTable<H> {
     ///
     /// # Errors
     /// `EINVAL` beyond the table; `ENFILE` when ALLOC finds none.
-    pub fn install(
-        &mut self,
-        slot: u32,
-        node: Arc<FileNode<H>>,
-    ) -> Result<(u32, Option<Arc<FileNode<H>>>), Errno> {
+    pub fn install(&mut self, slot: u32, node: Arc<FileNode<H>>) -> Result<Installed<H>, Errno> {
         let slot = if slot == FILE_INDEX_ALLOC {
             let s = self.free_slot().ok_or(Errno::ENFILE)?;
             self.hint = s + 1;

@@ -104,9 +104,8 @@ impl<H: Host> SqPoll<H> {
             }
             drop(st);
             self.kick(engine.host());
-            match engine.host().park(&self.room, seq, None) {
-                Err(Errno::EINTR) => return Err(Errno::EINTR),
-                Ok(()) | Err(_) => {}
+            if engine.host().park(&self.room, seq, None) == Err(Errno::EINTR) {
+                return Err(Errno::EINTR);
             }
         }
     }

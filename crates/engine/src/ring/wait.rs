@@ -45,6 +45,48 @@ pub(crate) struct WaitArg {
     pub(crate) mask: Option<SigMask>,
 }
 
+/// How long a wait goes on, and for how many completions.
+#[derive(Debug)]
+struct Span {
+    deadline: Option<u64>,
+    min_deadline: Option<u64>,
+    want: u32,
+}
+
+impl Span {
+    fn new<H: Host>(host: &H, arg: &WaitArg, want: u32) -> Self {
+        let min_deadline = arg.min_wait.map(|ns| host.now(Clock::Monotonic).saturating_add(ns));
+        Self { deadline: arg.deadline, min_deadline, want }
+    }
+
+    fn until(&self) -> Option<u64> {
+        match (self.deadline, self.min_deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether time ends the wait, with `ready` completions there.
+    fn expire<H: Host>(&mut self, host: &H, ready: u32) -> Option<Result<(), Errno>> {
+        let until = self.until()?;
+        let now = host.now(Clock::Monotonic);
+        if now < until {
+            return None;
+        }
+        if self.min_deadline.take_if(|m| now >= *m).is_some() {
+            if ready > 0 {
+                return Some(Ok(()));
+            }
+            // From here the first completion is enough; without a timeout this was all of it.
+            self.want = self.want.min(1);
+            if self.deadline.is_some_and(|d| now < d) {
+                return None;
+            }
+        }
+        Some(Err(Errno::ETIME))
+    }
+}
+
 impl<H: Host> Engine<H> {
     /// Runs what is pending, then waits until `min` completions can be seen.
     ///
@@ -52,41 +94,21 @@ impl<H: Host> Engine<H> {
     /// `ETIME`: the deadline. `EINTR`: a signal handler ran.
     pub(crate) fn wait_cq(&self, ring: &Arc<Ring<H>>, min: u32, arg: WaitArg) -> Result<(), Errno> {
         let mut st = ring.state.lock();
-        let timeouts = st.cq_timeouts;
         self.catch_up(ring, &mut st, min);
-        let mut want = min.min(ring.geo.cq_entries);
-        let (mut deadline, mut min_deadline) = (arg.deadline, None);
-        if let Some(ns) = arg.min_wait {
-            min_deadline = Some(self.host().now(Clock::Monotonic).saturating_add(ns));
-        }
+        let timeouts = st.cq_timeouts;
+        let mut span = Span::new(self.host(), &arg, min.min(ring.geo.cq_entries));
         let result = loop {
-            if ring.cq_ready(&st) >= want || st.cq_timeouts != timeouts || st.dying {
+            let ready = ring.cq_ready(&st);
+            if ready >= span.want || st.cq_timeouts != timeouts || st.dying {
                 break Ok(());
             }
-            let until = match (deadline, min_deadline) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            if let Some(t) = until
-                && self.host().now(Clock::Monotonic) >= t
-            {
-                if min_deadline != Some(t) || deadline.is_none() || deadline == Some(t) {
-                    break if ring.cq_ready(&st) > 0 && min_deadline == Some(t) {
-                        Ok(())
-                    } else {
-                        Err(Errno::ETIME)
-                    };
-                }
-                // The minimum wait is over: from here the first completion is enough.
-                min_deadline = None;
-                want = want.min(1);
-                deadline = arg.deadline;
-                continue;
+            if let Some(over) = span.expire(self.host(), ready) {
+                break over;
             }
             let r;
-            (st, r) = self.wait_once(ring, st, want, until, arg.mask);
-            if r == Err(Errno::EINTR) && ring.cq_ready(&st) < want {
-                break Err(Errno::EINTR);
+            (st, r) = self.wait_once(ring, st, span.want, span.until(), arg.mask);
+            if r == Err(Errno::EINTR) && ring.cq_ready(&st) < span.want {
+                break r;
             }
         };
         self.leave_wait(ring, &mut st);
