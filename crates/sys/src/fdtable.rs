@@ -19,7 +19,7 @@
 //! What it does not do: own rings (`ringobj`), or close files for anybody but ourselves.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU64};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64};
 use rust_alloc::boxed::Box;
 
 use ringer_engine::host::RingId;
@@ -265,13 +265,30 @@ pub fn base() -> i32 {
     i32::try_from((soft / 4 * 3).min(HIGHEST)).unwrap_or(0)
 }
 
+/// [`base`] when it was last needed, 0 before: the limit seldom changes.
+static BASE: AtomicI32 = AtomicI32::new(0);
+
+fn refreshed_base() -> i32 {
+    let base = base();
+    BASE.store(base, Relaxed);
+    base
+}
+
 /// A second number for `fd` in the reserved range, close-on-exec and marked.
 ///
 /// # Errors
 /// `EMFILE`: the range is full. `EBADF`.
 pub fn dup_high(fd: i32) -> SysResult<i32> {
-    let base = usize::try_from(base()).unwrap_or(0);
-    let high = raw::fcntl(fd, g::F_DUPFD_CLOEXEC, base)?;
+    let dup = |from: i32| raw::fcntl(fd, g::F_DUPFD_CLOEXEC, usize::try_from(from).unwrap_or(0));
+    let from = match BASE.load(Relaxed) {
+        0 => refreshed_base(),
+        known => known,
+    };
+    let high = match dup(from) {
+        // EINVAL: the limit was lowered below the range. EMFILE: maybe it was raised.
+        Err(Errno::EINVAL | Errno::EMFILE) => dup(refreshed_base())?,
+        other => other?,
+    };
     mark(high);
     Ok(high)
 }
