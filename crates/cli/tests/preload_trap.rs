@@ -178,6 +178,14 @@ fn the_programs_own_sigsys_handler_gets_what_is_not_ours() {
 }
 
 #[test]
+fn a_program_with_a_trapping_sandbox_of_its_own_keeps_it() {
+    let Some(built) = built() else { return };
+    for how in built.ways.iter().filter(|how| how.ends_with("inline")) {
+        Case::new(built, how, "own-filter").says();
+    }
+}
+
+#[test]
 fn a_trap_works_on_an_alternate_stack() {
     every_way("altstack");
 }

@@ -60,8 +60,10 @@ const fn arg_high(n: u32) -> u32 {
 
 /// `SECCOMP_RET_ALLOW`.
 pub const ALLOW: u32 = 0x7fff_0000;
-/// `SECCOMP_RET_TRAP`.
-pub const TRAP: u32 = 0x0003_0000;
+/// What our traps carry in `si_errno`: a program may have filters and a SIGSYS handler of its own.
+pub const TRAP_DATA: u16 = 0x5269;
+/// `SECCOMP_RET_TRAP`, with our data.
+pub const TRAP: u32 = 0x0003_0000 | TRAP_DATA as u32;
 /// `AUDIT_ARCH_X86_64`.
 pub const ARCH_X86_64: u32 = 0xc000_003e;
 /// `BPF_MAXINSNS` of linux/bpf_common.h.

@@ -20,7 +20,7 @@
 //! What it does not do: change stacks. The engine needs some 16 KiB below the caller's stack pointer;
 //! C and Rust threads have that, a goroutine has not (and Go replaces the handler: LIMITATIONS).
 
-use crate::entry;
+use crate::{entry, filter};
 use core::arch::global_asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -96,7 +96,8 @@ fn enabled_components() -> u32 {
 /// Called from a SIGSYS handler with what the kernel passed to it.
 unsafe extern "C" fn on_trap(info: &SigInfo, context: &mut Ucontext) -> bool {
     let ours = matches!(info.syscall.cast_unsigned(), 425..=427 | g::__NR_mmap);
-    if info.code != SYS_SECCOMP || info.arch != crate::filter::ARCH_X86_64 || !ours {
+    let from_us = info.code == SYS_SECCOMP && info.errno == i32::from(filter::TRAP_DATA);
+    if !from_us || info.arch != filter::ARCH_X86_64 || !ours {
         return false;
     }
     // rax still holds the number: the kernel rolled the call back before it sent the signal.

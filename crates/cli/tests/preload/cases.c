@@ -250,6 +250,39 @@ static void case_own_sigsys(char **argv) {
     use_a_ring();
 }
 
+#ifdef INLINE
+static void answers_77(int sig, siginfo_t *info, void *context) {
+    CHECK(sig == SIGSYS && info->si_code == 1 && info->si_errno == 9);
+    ((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX] = 77;
+    handled++;
+}
+
+/* A sandbox inside the program: its own filter traps getppid and mmap of descriptor 99. */
+static void case_own_filter(char **argv) {
+    (void)argv;
+    struct sigaction a = {.sa_sigaction = answers_77, .sa_flags = SA_SIGINFO};
+    CHECK(sigaction(SIGSYS, &a, 0) == 0);
+    struct sock_filter f[] = {
+        {0x20, 0, 0, 0},             /* nr */
+        {0x15, 3, 0, SYS_getppid},   /* getppid: trap */
+        {0x15, 0, 3, SYS_mmap},      /* not mmap: allow */
+        {0x20, 0, 0, 16 + 8 * 4},    /* the descriptor */
+        {0x15, 0, 1, 99},            /* not 99: allow */
+        {0x06, 0, 0, 0x00030000 | 9},
+        {0x06, 0, 0, 0x7fff0000},
+    };
+    struct sock_fprog p = {sizeof f / sizeof *f, f};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &p) == 0);
+    use_a_ring();
+    CHECK(handled == 0);
+    CHECK(inline_call(SYS_getppid, 0, 0, 0, 0, 0, 0) == 77 && handled == 1);
+    CHECK(inline_call(SYS_mmap, 0, 4096, PROT_READ, MAP_SHARED, 99, 0) == 77 && handled == 2);
+    use_a_ring();
+    CHECK(handled == 2);
+}
+#endif
+
 /* On an alternate stack, and with a small one armed. */
 static void case_altstack(char **argv) {
     (void)argv;
@@ -422,6 +455,9 @@ static const struct {
     {"blocked", case_blocked},
     {"handler-mask", case_handler_mask},
     {"own-sigsys", case_own_sigsys},
+#ifdef INLINE
+    {"own-filter", case_own_filter},
+#endif
     {"altstack", case_altstack},
     {"nested", case_nested},
     {"cancel", case_cancel},
