@@ -15,6 +15,8 @@ struct Program {
     argv: fn(&Scene<'_>) -> Vec<String>,
     judge: fn(&Ran, &Scene<'_>) -> Result<(), String>,
     opcodes: &'static [&'static str],
+    /// Other programs that it starts.
+    needs: &'static [&'static str],
 }
 
 struct Scene<'a> {
@@ -117,6 +119,24 @@ fn node(scene: &Scene<'_>) -> Vec<String> {
     argv
 }
 
+fn script(scene: &Scene<'_>, name: &str) -> Vec<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/programs/");
+    vec![format!("{script}{name}"), scene.dir.to_string_lossy().into_owned()]
+}
+
+fn plocate(scene: &Scene<'_>) -> Vec<String> {
+    let (tree, db) = (scene.path("tree"), scene.path("db"));
+    for i in 0..300 {
+        let folder = format!("{tree}/{}", i % 17);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(format!("{folder}/needle{i}"), "").expect("a file");
+    }
+    let mut build = std::process::Command::new("updatedb.plocate");
+    build.args(["-l", "0", "--prunepaths", "", "--prune-bind-mounts", "no"]);
+    let _ = build.args(["-o", &db, "-U", &tree]).status();
+    words(&format!("plocate --database {db} --regexp needle2.*7"))
+}
+
 fn says(what: &str, ran: &Ran) -> Result<(), String> {
     if ran.stdout.contains(what) { Ok(()) } else { Err(format!("it said {:?}", ran.stdout)) }
 }
@@ -131,48 +151,56 @@ const PROGRAMS: &[Program] = &[
         argv: |s| fio(s, &format!("--rw=randwrite {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ", "WRITE"],
+        needs: &[],
     },
     Program {
         name: "fio randread",
         argv: |s| fio(s, "--rw=randread"),
         judge: fio_result,
         opcodes: &["READ"],
+        needs: &[],
     },
     Program {
         name: "fio randrw in a thread, synced",
         argv: |s| fio(s, &format!("--rw=randrw --thread --fsync=64 --io_size=32m {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ", "WRITE"],
+        needs: &[],
     },
     Program {
         name: "fio registerfiles, fixedbufs, verified",
         argv: |s| fio(s, &format!("--rw=randwrite --registerfiles --fixedbufs {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ_FIXED", "WRITE_FIXED"],
+        needs: &[],
     },
     Program {
         name: "fio direct, verified",
         argv: |s| fio(s, &format!("--rw=randwrite --direct=1 {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ", "WRITE"],
+        needs: &[],
     },
     Program {
         name: "fio sqthread_poll",
         argv: |s| fio(s, "--rw=randread --registerfiles --sqthread_poll"),
         judge: fio_result,
         opcodes: &["READ"],
+        needs: &[],
     },
     Program {
         name: "qemu-img convert",
         argv: convert,
         judge: same_images,
         opcodes: &["READV", "WRITEV"],
+        needs: &[],
     },
     Program {
         name: "qemu-io",
         argv: qemu_io,
         judge: patterns,
         opcodes: &["READV", "WRITEV", "FSYNC"],
+        needs: &[],
     },
     Program {
         name: "node, 200 files",
@@ -181,12 +209,31 @@ const PROGRAMS: &[Program] = &[
             says("30b4bd12c492b2cf7984513b9c1ebefae823a2b3dfe58b094f4cb1415bdfbf33", ran)
         },
         opcodes: &["READV", "WRITEV", "FSYNC", "OPENAT", "STATX", "CLOSE", "RENAMEAT", "EPOLL_CTL"],
+        needs: &[],
+    },
+    Program {
+        name: "mariadbd, killed and recovered",
+        argv: |s| script(s, "mariadb.sh"),
+        judge: |ran, _| says("rows 54060, checksums equal", ran),
+        opcodes: &["READV", "WRITEV"],
+        needs: &["mariadbd", "mariadb-install-db", "mariadb-admin"],
+    },
+    Program {
+        name: "plocate",
+        argv: plocate,
+        judge: |ran, _| match ran.stdout.lines().count() {
+            20 => Ok(()),
+            n => Err(format!("{n} names")),
+        },
+        opcodes: &["READV"],
+        needs: &["updatedb.plocate"],
     },
     Program {
         name: "io-uring crate, fixed files and buffers",
         argv: |s| client(s, "crate-copy"),
         judge: |ran, _| says("eff0fd60890045883e8aab72ace77d67", ran),
         opcodes: &["READ_FIXED", "WRITE_FIXED", "FSYNC"],
+        needs: &[],
     },
     Program {
         name: "tokio-uring, echo and copy",
@@ -196,6 +243,7 @@ const PROGRAMS: &[Program] = &[
             says("copied 463ff509c247c3e8c118b642", ran)
         },
         opcodes: &["ACCEPT", "CONNECT", "READ", "WRITE", "CLOSE"],
+        needs: &[],
     },
 ];
 
@@ -220,8 +268,10 @@ fn run(p: &Program, ringer: &str, clients: &str, under: Under) -> Verdict {
     let scene = Scene { dir: &dir, clients };
     let argv = (p.argv)(&scene);
     let program = argv.iter().find(|w| *w != "env" && !w.contains('=')).expect("a program");
-    if !installed(program) {
-        return Verdict::Skipped(format!("{program} is not there"));
+    for needed in [program.as_str()].iter().chain(p.needs) {
+        if !installed(needed) {
+            return Verdict::Skipped(format!("{needed} is not there"));
+        }
     }
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
     let ran = harness::run_within(60, ringer, under, &argv);
