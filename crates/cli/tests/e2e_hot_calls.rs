@@ -79,3 +79,14 @@ fn a_ready_fixed_recv_is_one_system_call() {
 fn a_hot_plain_read_of_a_file_is_one_system_call_too() {
     exactly("prog", "plain", READ, "");
 }
+
+#[test]
+fn a_fixed_recv_that_waits_takes_no_reference_and_no_epoll_change() {
+    let Some((calls, n)) = counted("prog", "late-recv") else { return };
+    let of = |name: &str| calls.get(name).copied().unwrap_or(0);
+    for per_request in ["fstat", "newfstatat", "dup", "fcntl", "epoll_ctl", "close"] {
+        assert!(of(per_request) <= BESIDE, "{per_request}: {calls:?}");
+    }
+    // One that finds nothing, one that finds the data; strace cuts a few lines in two.
+    assert!(of("recvfrom") <= 2 * n + BESIDE, "{calls:?}");
+}

@@ -69,7 +69,7 @@ fn position(ring: &mut Ring) -> Outcome {
 /// `N` hot reads of a registered (or plain) file between two `getppid` calls, for call counting.
 pub fn hot_reads(how: &str) -> Outcome {
     const READS: u64 = 1000;
-    let (fixed, recv) = (how != "plain", how == "recv");
+    let (fixed, recv, late) = (how != "plain", how.ends_with("recv"), how == "late-recv");
     let mut ring = must("setup", Ring::new(8, 0))?;
     let (a, b) = must("socketpair", os::socketpair(libc::SOCK_DGRAM))?;
     let fd = if recv { a } else { must("file", os::temp_file(&[7; 4096]))? };
@@ -91,6 +91,14 @@ pub fn hot_reads(how: &str) -> Outcome {
     }
     must("mark", os::raw(libc::SYS_getppid, [0; 3]))?;
     for i in 0..READS {
+        if late {
+            // Submitted first, it has to wait.
+            ring.push(entry(i));
+            must("submit", ring.submit(0))?;
+            must("send", send())?;
+            expect("a late read", must("wait", ring.wait())?.res, 64)?;
+            continue;
+        }
         if recv {
             must("send", send())?;
         }
