@@ -22,11 +22,12 @@ use rust_alloc::collections::BTreeMap;
 use rust_alloc::sync::{Arc, Weak};
 use rust_alloc::vec::Vec;
 
+use lock_api::{MappedMutexGuard, MutexGuard};
 use ringer_engine::host::{FileKind, HostFile};
 use ringer_uapi::Errno;
 
 use crate::keeper::{self, Cloexec, Facts, Home, Settled, Wait};
-use crate::lock::ForkMutex;
+use crate::lock::{ForkLock, ForkMutex};
 use crate::raw::{self, SysResult, general as g};
 use crate::{fdtable, generation, posixlock, thread};
 
@@ -49,8 +50,24 @@ struct Inner {
 
 /// Numbers in the app table whose close could drop a POSIX lock. See `posixlock` for the lock.
 ///
-/// An entry whose file is gone waits for the janitor, or for the first POSIX lock.
-static LOCKABLE: ForkMutex<BTreeMap<i32, Weak<Inner>>> = ForkMutex::new(BTreeMap::new());
+/// An entry whose file is gone waits for the janitor, or for the first POSIX lock. With the
+/// generation of the process whose numbers these are.
+static LOCKABLE: ForkMutex<(u32, Listed)> = ForkMutex::new((0, Listed::new()));
+
+/// Numbers and their files.
+type Listed = BTreeMap<i32, Weak<Inner>>;
+
+/// The list, empty in a forked child: the numbers were the parent's.
+fn lockable_numbers() -> MappedMutexGuard<'static, ForkLock, Listed> {
+    MutexGuard::map(LOCKABLE.lock(), |(generation, listed)| {
+        if *generation != generation::current() {
+            // However far its last holder in the parent got.
+            core::mem::forget(core::mem::take(listed));
+            *generation = generation::current();
+        }
+        listed
+    })
+}
 
 fn kind_of(facts: &Facts) -> FileKind {
     match facts.kind() {
@@ -100,7 +117,7 @@ impl Inner {
             self.number.store(fdtable::dup_high(fd)?, Release);
             return Ok(());
         }
-        let mut listed = LOCKABLE.lock();
+        let mut listed = lockable_numbers();
         if posixlock::may_hold() {
             return Err(Errno::EPERM);
         }
@@ -140,7 +157,7 @@ impl Inner {
 /// In the app table: closes the number of a file that is gone, unless that was done already or the
 /// process may hold locks by now; then the number has to stay, as an open file of ours.
 fn close_lockable(number: i32) {
-    let mut listed = LOCKABLE.lock();
+    let mut listed = lockable_numbers();
     if posixlock::may_hold() {
         // Not withdrawn means that it could not be.
         return;
@@ -170,7 +187,7 @@ fn close_homes(homes: Vec<Home>, wait: Wait) {
 pub(crate) fn withdraw_lockable_numbers(from_now_on: impl FnOnce()) {
     // Dropped after the lock: a last reference dissolves its file, which takes the lock.
     let mut kept = Vec::new();
-    let mut listed = LOCKABLE.lock();
+    let mut listed = lockable_numbers();
     from_now_on();
     if !listed.is_empty() {
         withdraw(&mut listed, &mut kept);
@@ -178,7 +195,7 @@ pub(crate) fn withdraw_lockable_numbers(from_now_on: impl FnOnce()) {
     drop(listed);
 }
 
-fn withdraw(listed: &mut BTreeMap<i32, Weak<Inner>>, kept: &mut Vec<LinuxFile>) {
+fn withdraw(listed: &mut Listed, kept: &mut Vec<LinuxFile>) {
     let flags = g::O_PATH | g::O_CLOEXEC;
     let placeholder = raw::openat(g::AT_FDCWD, c"/", flags, 0);
     listed.retain(|number, file| {

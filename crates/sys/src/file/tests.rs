@@ -454,3 +454,22 @@ fn a_forked_child_drops_its_parents_files_without_touching_them() {
     assert_eq!(borrowed_byte(&file), Ok(b'p'));
     raw::close(fd).unwrap();
 }
+
+#[test]
+fn a_forked_childs_first_lock_leaves_its_numbers_alone() {
+    let fd = file_with(b'q');
+    let file = adopt(&[fd]).unwrap().remove(0);
+    let number = file.number().unwrap();
+    let code = in_child(move || {
+        fdtable::after_fork_in_child();
+        // The child has its own file there now.
+        let own = raw::memfd_create(c"own", g::MFD_CLOEXEC).unwrap();
+        raw::dup3(own, number, g::O_CLOEXEC).unwrap();
+        lock(own);
+        let theirs = Facts::of(number) == Facts::of(own);
+        i32::from(!(theirs && locked(own)))
+    });
+    assert_eq!(code, 0);
+    release(std::vec![file]);
+    raw::close(fd).unwrap();
+}
