@@ -11,6 +11,7 @@
 
 mod cq;
 mod enter;
+mod merge;
 mod setup;
 mod sqpoll;
 mod submit;

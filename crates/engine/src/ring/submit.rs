@@ -7,6 +7,7 @@
 //!
 //! Order of checks: 6.18 io_uring.c `io_init_req`, `io_submit_sqe`, `io_submit_sqes`.
 
+use super::merge::{Run, follows, is_read};
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::Host;
@@ -44,6 +45,18 @@ impl<H: Host> Engine<H> {
             };
             taken += 1;
             let sqe = sq.sqe(index);
+            if is_read(&sqe)
+                && chain.is_empty()
+                && left - taken > 0
+                && sq.index(st.sq_head).is_some_and(|next| follows(&sqe, &sq.sqe(next)))
+                && let Some(run) = Run::start(ring, st, &sqe)
+            {
+                let more = self.gather(ring, st, run, left - taken);
+                if more > 0 {
+                    taken += more;
+                    continue;
+                }
+            }
             if self.submit_one(ring, st, &sqe, &mut chain) == Batch::Stop
                 && !ring.setup.contains(Setup::SUBMIT_ALL)
             {
@@ -56,6 +69,31 @@ impl<H: Host> Engine<H> {
         }
         sq.publish_head(st.sq_head);
         taken
+    }
+
+    /// Takes the entries that continue a read (at most `left`) and reads them all at once. Returns
+    /// how many it took; with none, the read is issued as any other.
+    #[inline]
+    fn gather(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut run: Run, left: u32) -> u32 {
+        let sq = ring.sq();
+        let mut more = 0;
+        while more < left && !run.is_full() {
+            // An entry that does not fit stays in the queue: it was only looked at, and is read again,
+            // and then once and for all, when its turn comes.
+            let Some(index) = sq.index(st.sq_head) else { break };
+            if !run.extend(st, &sq.sqe(index)) {
+                break;
+            }
+            st.sq_head = st.sq_head.wrapping_add(1);
+            more += 1;
+        }
+        if run.is_single() {
+            return 0;
+        }
+        for sqe in self.submit_run(ring, st, &run) {
+            self.submit_plain(ring, st, sqe);
+        }
+        more
     }
 
     #[inline(always)]

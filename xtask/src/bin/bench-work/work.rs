@@ -26,6 +26,8 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "read-plain" => reads(batch, budget, Files::Plain),
         "read-fixed" => reads(batch, budget, Files::Fixed),
         "read-fixed-buf" => reads(batch, budget, Files::FixedWithBuffer),
+        "seq-plain" => sequential(batch, budget, Files::Plain),
+        "seq-fixed" => sequential(batch, budget, Files::Fixed),
         "recv-plain" => pings(budget, Files::Plain),
         "recv-fixed" => pings(budget, Files::Fixed),
         "worker-plain" => workers(budget, Files::Plain),
@@ -94,7 +96,17 @@ fn hot_file() -> Result<File> {
     Ok(f)
 }
 
+/// Reads at offsets without order.
 fn reads(batch: usize, budget: Duration, files: Files) -> Result<f64> {
+    read_by(batch, budget, files, 17)
+}
+
+/// Reads one block after the other.
+fn sequential(batch: usize, budget: Duration, files: Files) -> Result<f64> {
+    read_by(batch, budget, files, 1)
+}
+
+fn read_by(batch: usize, budget: Duration, files: Files, step: u64) -> Result<f64> {
     let file = hot_file()?;
     let mut ring = ring(256)?;
     let mut bufs = vec![0u8; BLOCK * batch];
@@ -110,7 +122,7 @@ fn reads(batch: usize, budget: Duration, files: Files) -> Result<f64> {
     repeat(budget, batch, || {
         let entries: Vec<_> = (0..batch)
             .map(|i| {
-                at = (at + 17) % FILE_BLOCKS;
+                at = (at + step) % FILE_BLOCKS;
                 let to = bufs.as_mut_ptr().wrapping_add(i * BLOCK);
                 read_entry(files, file.as_raw_fd(), to, at * BLOCK as u64)
             })
