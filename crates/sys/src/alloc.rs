@@ -5,6 +5,7 @@
 //!             head = [ 44 bits block address | 20 bits tag ] -> block -> block -> 0
 //!             empty: mmap a chunk, cut it, push the blocks
 //!  larger     mmap, mremap, munmap
+//!  mmap fails: from the reserve, [ taken ... | next -> untouched ]
 //! ```
 //!
 //! Lock-free means: an allocation inside a signal handler that interrupted one, or in a child whose
@@ -12,12 +13,16 @@
 //! the blocks that were on their way. Blocks of a class stay with it: memory of small blocks is
 //! reused, never returned, so it is bounded by the peak. The tag counts pops, so that a list head
 //! that came back after exactly 2^20 changes during one pop would be needed to confuse it.
+//!
+//! **Reserve:** a failed allocation ends the program, which the kernel's io_uring would not: there
+//! the system call answers `ENOMEM`. So that a program at its memory limit gets as far as such an
+//! answer, [`reserve`] maps a range before the first ring, untouched until mmap(2) fails.
 //! What it does not do: per-thread caches, returning small blocks to the kernel.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use crate::raw::{self, PAGE, general as g};
 
@@ -31,6 +36,11 @@ const MIN: usize = 16;
 const MAX: usize = 32 * 1024;
 /// Least amount to ask of the kernel for a class \[bytes\].
 const CHUNK: usize = 16 * 1024;
+/// Address space of the reserve \[bytes\]; no page of it is resident before it is needed.
+const RESERVE: usize = 2 << 20;
+/// Largest allocation that the reserve serves: what is larger follows a program's wish (the size of
+/// a ring or a table) and may fail \[bytes\].
+const RESERVE_MAX: usize = 128 * 1024;
 /// 16, 24 (unused), 32, 48, 64, ... 24576, 32768: two classes for each doubling.
 const CLASSES: usize = 2 * (MAX / MIN).ilog2() as usize + 1;
 
@@ -110,8 +120,13 @@ impl List {
     /// Asks the kernel for a chunk of blocks, keeps all but one. The first block's bytes are zero.
     #[cold]
     fn refill(&self, size: usize) -> Option<usize> {
+        let align = size.next_power_of_two().clamp(PAGE, MAX);
         let chunk = CHUNK.max(4 * size).next_multiple_of(PAGE);
-        let first = map_aligned(chunk, size.next_power_of_two().clamp(PAGE, MAX))?;
+        let (first, chunk) = map_aligned(chunk, align).map(|at| (at, chunk)).or_else(|| {
+            // No more of it than is needed now.
+            let little = size.next_multiple_of(PAGE);
+            RESERVED.take(little, align).map(|at| (at, little))
+        })?;
         let count = chunk / size;
         if count > 1 {
             let block = |i: usize| first + i * size;
@@ -121,6 +136,43 @@ impl List {
             self.push(block(1), block(count - 1));
         }
         Some(first)
+    }
+}
+
+/// A range of zero pages that is handed out from its start, once.
+struct Reserve {
+    /// 0 before [`reserve`].
+    next: AtomicUsize,
+    end: AtomicUsize,
+}
+
+static RESERVED: Reserve = Reserve { next: AtomicUsize::new(0), end: AtomicUsize::new(0) };
+
+/// Maps the reserve, if there is none. To be called before the first ring. Without memory for it
+/// there is none: the mapping of the ring itself answers `ENOMEM` then.
+pub fn reserve() {
+    if RESERVED.next.load(Relaxed) != 0 {
+        return;
+    }
+    let Ok(at) = raw::mmap_anonymous(RESERVE) else { return };
+    if RESERVED.end.compare_exchange(0, at + RESERVE, Relaxed, Relaxed).is_ok() {
+        // Release: pairs with the Acquire in `take`, which then reads `end`.
+        RESERVED.next.store(at, Release);
+    } else {
+        unmap(at, RESERVE);
+    }
+}
+
+impl Reserve {
+    /// `len` bytes at a multiple of `align`, both multiples of a page.
+    #[cold]
+    fn take(&self, len: usize, align: usize) -> Option<usize> {
+        let start = |next: usize| next.next_multiple_of(align);
+        let after = |next: usize| {
+            let end = start(next).checked_add(len)?;
+            (next != 0 && end <= self.end.load(Relaxed)).then_some(end)
+        };
+        self.next.fetch_update(Relaxed, Acquire, after).ok().map(start)
     }
 }
 
@@ -151,8 +203,13 @@ fn pages(size: usize) -> Option<usize> {
 impl Alloc {
     /// Zeroed memory straight from the kernel.
     fn big(layout: Layout) -> *mut u8 {
+        let align = layout.align().max(PAGE);
+        let fresh = |len| {
+            map_aligned(len, align)
+                .or_else(|| (len <= RESERVE_MAX).then(|| RESERVED.take(len, align)).flatten())
+        };
         pages(layout.size().max(1))
-            .and_then(|len| map_aligned(len, layout.align().max(PAGE)))
+            .and_then(fresh)
             .map_or(null_mut(), core::ptr::with_exposed_provenance_mut)
     }
 }
@@ -197,7 +254,12 @@ unsafe impl GlobalAlloc for Alloc {
         let Ok(new) = Layout::from_size_align(new_size, old.align()) else { return null_mut() };
         match (class(old), class(new)) {
             (Some((_, a)), Some((_, b))) if a == b => return ptr,
-            (None, None) if old.align() <= PAGE => return remap(ptr, old.size(), new_size),
+            (None, None) if old.align() <= PAGE => {
+                let moved = remap(ptr, old.size(), new_size);
+                if !moved.is_null() {
+                    return moved;
+                }
+            }
             _ => {}
         }
         // SAFETY: `new` is not empty (the caller's promise).
@@ -357,6 +419,39 @@ mod tests {
         }
         STOP.store(true, Relaxed);
         busy.join().unwrap();
+    }
+
+    #[test]
+    fn at_the_memory_limit_the_reserve_serves_what_is_small() {
+        let code = raw::testing::in_child(|| {
+            reserve();
+            let limit = [0u64, u64::MAX];
+            let at = limit.as_ptr() as usize;
+            // SAFETY: the kernel reads the new limit.
+            let set = unsafe { raw::syscall4(g::__NR_prlimit64, 0, g::RLIMIT_AS as usize, at, 0) };
+            if set != 0 || raw::mmap_anonymous(PAGE).is_ok() {
+                return 1;
+            }
+            // SAFETY: not empty.
+            let fresh = |size| unsafe { Alloc.alloc_zeroed(layout(size, 8)) };
+            let mut taken = 0;
+            loop {
+                let size = [64, 1024, 5000, 30_000, 70_000][taken % 5];
+                let at = fresh(size);
+                if at.is_null() {
+                    break;
+                }
+                // SAFETY: `size` bytes, ours.
+                if unsafe { core::slice::from_raw_parts(at, size) }.iter().any(|b| *b != 0) {
+                    return 2;
+                }
+                // SAFETY: as above.
+                unsafe { at.write_bytes(0xff, size) };
+                taken += 1;
+            }
+            i32::from(taken < 50 || !fresh(RESERVE_MAX + 1).is_null()) * 3
+        });
+        assert_eq!(code, 0);
     }
 
     #[test]

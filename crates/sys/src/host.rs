@@ -21,8 +21,8 @@ use crate::raw::{self, general as g};
 use crate::ringobj::LinuxRing;
 use crate::thread::{LinuxThread, Name, Spec, Table};
 use crate::{
-    clock, cpu, fdtable, file, identity, io, keeper, names, net, pin, posixlock, ringobj, signals,
-    thread, usermem,
+    alloc, clock, cpu, fdtable, file, identity, io, keeper, names, net, pin, posixlock, ringobj,
+    signals, thread, usermem,
 };
 
 static COUNTERS: AtomicPtr<Map> = AtomicPtr::new(core::ptr::null_mut());
@@ -32,9 +32,11 @@ static COUNTERS: AtomicPtr<Map> = AtomicPtr::new(core::ptr::null_mut());
 pub struct LinuxHost(());
 
 impl LinuxHost {
-    /// Installs the fault and interrupt handlers (`signals.rs`) and remembers who the process is.
+    /// Sets memory aside (`alloc.rs`), installs the fault and interrupt handlers (`signals.rs`) and
+    /// remembers who the process is.
     /// To be made right before the first ring, not at load.
     pub fn new() -> Self {
+        alloc::reserve();
         signals::set_user_rings(ringobj::owns_user_ring);
         signals::install();
         identity::start();
