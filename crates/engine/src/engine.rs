@@ -34,7 +34,9 @@ enum Place<H: Host> {
 }
 
 /// The low bits of a [`RingId`] are its place in the table; the rest makes it unique.
-const INDEX_BITS: u32 = 20;
+const INDEX_BITS: u32 = 16;
+/// Generations come round after 16 million setups: the host keeps 40 bits of a name.
+const GENERATION_MASK: u64 = (1 << 24) - 1;
 
 impl<H: Host> Engine<H> {
     /// An engine without rings.
@@ -70,7 +72,7 @@ impl<H: Host> Engine<H> {
     /// Reserves a name for a new ring.
     ///
     /// # Errors
-    /// `ENFILE`: a million rings.
+    /// `ENFILE`: 65,536 rings.
     pub(crate) fn reserve_ring(&self) -> Result<RingId, Errno> {
         let mut rings = self.rings.lock();
         let index = match rings.iter().position(|p| matches!(p, Place::Free)) {
@@ -86,7 +88,7 @@ impl<H: Host> Engine<H> {
         if let Some(place) = rings.get_mut(index) {
             *place = Place::Reserved;
         }
-        let generation = self.generation.fetch_add(1, Relaxed);
+        let generation = self.generation.fetch_add(1, Relaxed) & GENERATION_MASK;
         Ok(RingId(generation << INDEX_BITS | index as u64))
     }
 

@@ -20,7 +20,7 @@ pub struct Nop {
 }
 
 impl Op for Nop {
-    #[inline]
+    #[inline(always)]
     fn prep<H: Host>(_cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
         if sqe.op_flags & !(INJECT_RESULT | TW) != 0 {
             return Err(Errno::EINVAL);
@@ -29,7 +29,7 @@ impl Op for Nop {
         Ok(Self { res: if inject { sqe.len as i32 } else { 0 } })
     }
 
-    #[inline]
+    #[inline(always)]
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         debug_assert!(matches!(cx.how, Issue::Inline | Issue::Worker));
         match u16::try_from(self.res.unsigned_abs()) {

@@ -14,7 +14,7 @@
 use super::Phase;
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, Identity, ThreadKind};
-use crate::opcode::{Issue, IssueCx, Outcome};
+use crate::opcode::{Issue, IssueCx, Op as _, Outcome};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use crate::sync::{Mutex, mutex};

@@ -7,7 +7,7 @@ use super::iowq::Class;
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile};
-use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome, opdef};
+use crate::opcode::{Cmd, Issue, IssueCx, Op, Outcome, opdef};
 use crate::resource::filetable::FileNode;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -59,31 +59,29 @@ impl<H: Host> Engine<H> {
     /// The first attempt of an entry that is no [`Req`] yet; a registered file is borrowed under the
     /// ring's lock.
     #[inline(always)]
-    pub(crate) fn issue_plain(
+    pub(crate) fn issue_plain<T: Op>(
         &self,
         ring: &Ring<H>,
         st: &State<H>,
         (opcode, fd, fixed): (u8, i32, bool),
-        cmd: &mut Cmd,
+        op: &mut T,
     ) -> Outcome {
-        let mut at = (fd, None);
-        if fixed && opdef(opcode).is_some_and(|d| d.needs_file) {
-            let Some(node) = st.files.as_ref().and_then(|t| t.get(fd)) else {
-                return Outcome::Done(Err(Errno::EBADF), 0);
-            };
-            let Some(number) = node.file.number() else { return Outcome::Punt };
-            at = (number, Some(node.file.kind()));
-        }
         let iopoll = ring.setup.contains(Setup::IOPOLL);
-        let (fd, kind) = at;
-        let cx = IssueCx { host: self.host(), fd, kind, how: Issue::Inline, iopoll };
-        match cmd {
-            Cmd::Nop(c) => c.issue(&cx),
-            Cmd::Read(c) | Cmd::Write(c) | Cmd::ReadFixed(c) | Cmd::WriteFixed(c) => {
-                c.issue_first(&cx)
-            }
-            other => other.issue(&cx),
+        let how = Issue::Inline;
+        if !fixed || !opdef(opcode).is_some_and(|d| d.needs_file) {
+            return op.issue_first(&IssueCx { host: self.host(), fd, kind: None, how, iopoll });
         }
+        let Some(node) = st.files.as_ref().and_then(|t| t.get(fd)) else {
+            return Outcome::Done(Err(Errno::EBADF), 0);
+        };
+        let Some(fd) = node.file.number() else { return Outcome::Punt };
+        let kind = Some(node.file.kind());
+        let outcome = op.issue_first(&IssueCx { host: self.host(), fd, kind, how, iopoll });
+        if outcome == Outcome::Done(Err(Errno::EBADF), 0) && node.file.number() != Some(fd) {
+            // The number was withdrawn just then, for the program's first POSIX lock.
+            return Outcome::Punt;
+        }
+        outcome
     }
 
     /// Acts on what an attempt came to.

@@ -11,7 +11,7 @@ use super::merge::{Run, follows, is_read};
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::opcode::{Cmd, Outcome, PrepCx, opdef};
+use crate::opcode::{Cmd, Op, Outcome, PrepCx, opdef};
 use crate::request::{Linked, Phase, Req, ReqFile};
 use crate::stats;
 use alloc::boxed::Box;
@@ -135,22 +135,44 @@ impl<H: Host> Engine<H> {
     #[inline(always)]
     fn submit_plain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
         stats::add(self.host().counters(), stats::REQUESTS + sqe.opcode as usize, 1);
-        let mut cmd = match self.checked_prep(ring, st, sqe, None) {
-            Ok(cmd) => cmd,
+        match sqe.opcode {
+            0 => self.submit_typed(ring, st, sqe, Cmd::Nop),
+            4 => self.submit_typed(ring, st, sqe, Cmd::ReadFixed),
+            5 => self.submit_typed(ring, st, sqe, Cmd::WriteFixed),
+            22 => self.submit_typed(ring, st, sqe, Cmd::Read),
+            23 => self.submit_typed(ring, st, sqe, Cmd::Write),
+            _ => self.submit_typed(ring, st, sqe, |c: Cmd| c),
+        }
+    }
+
+    /// Prepares and issues a state of a known type: the hot ones are never moved into a [`Cmd`].
+    #[inline(always)]
+    fn submit_typed<T: Op>(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+        into_cmd: impl FnOnce(T) -> Cmd,
+    ) -> Batch {
+        let prepared = self
+            .refuse(ring, st, sqe)
+            .and_then(|flags| T::prep(&self.prep_cx(ring, st, flags, false), sqe));
+        let mut op = match prepared {
+            Ok(op) => op,
             Err(e) => {
                 self.post_plain(ring, st, sqe, Err(e), 0);
                 return Batch::Stop;
             }
         };
         let fixed = sqe.flags & SqeFlags::FIXED_FILE.bits() != 0;
-        let outcome = self.issue_plain(ring, st, (sqe.opcode, sqe.fd, fixed), &mut cmd);
+        let outcome = self.issue_plain(ring, st, (sqe.opcode, sqe.fd, fixed), &mut op);
         if let Outcome::Done(res, cflags) = outcome
             && (res.is_err() || !ring.setup.contains(Setup::IOPOLL))
         {
             self.post_plain(ring, st, sqe, res, cflags);
             return Batch::GoOn;
         }
-        self.settle_plain(ring, st, sqe, (cmd, outcome));
+        self.settle_plain(ring, st, sqe, (into_cmd(op), outcome));
         Batch::GoOn
     }
 
@@ -268,6 +290,28 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         before: Option<&Req<H>>,
     ) -> Result<Cmd, Errno> {
+        let flags = self.refuse(ring, st, sqe)?;
+        let after_link =
+            before.is_some_and(|b| b.links() && !matches!(b.cmd, Some(Cmd::LinkTimeout(_))));
+        Cmd::prep(&self.prep_cx(ring, st, flags, after_link), sqe)
+    }
+
+    #[inline(always)]
+    fn prep_cx<'a>(
+        &'a self,
+        ring: &Ring<H>,
+        st: &'a State<H>,
+        flags: SqeFlags,
+        after_link: bool,
+    ) -> PrepCx<'a, H> {
+        let file_slots = st.files.as_ref().map(|t| t.len());
+        let bufs = st.bufs.as_ref();
+        PrepCx { host: self.host(), setup: ring.setup, bufs, flags, file_slots, after_link }
+    }
+
+    /// The checks that come before any opcode's own (6.18 io_uring.c `io_init_req`).
+    #[inline(always)]
+    fn refuse(&self, ring: &Ring<H>, st: &mut State<H>, sqe: &Sqe) -> Result<SqeFlags, Errno> {
         let def = opdef(sqe.opcode).ok_or(Errno::EINVAL)?;
         let flags = SqeFlags::from_bits(sqe.flags).ok_or(Errno::EINVAL)?;
         if sqe.flags != 0 {
@@ -283,17 +327,7 @@ impl<H: Host> Engine<H> {
             // No personality can be registered yet, so none is valid.
             return Err(Errno::EINVAL);
         }
-        let after_link =
-            before.is_some_and(|b| b.links() && !matches!(b.cmd, Some(Cmd::LinkTimeout(_))));
-        let cx = PrepCx {
-            host: self.host(),
-            setup: ring.setup,
-            bufs: st.bufs.as_ref(),
-            flags,
-            file_slots: st.files.as_ref().map(|t| t.len()),
-            after_link,
-        };
-        Cmd::prep(&cx, sqe)
+        Ok(flags)
     }
 }
 
