@@ -97,7 +97,7 @@ impl<H: Host> Engine<H> {
             .filter(|(_, r)| r.head.is_none())
             .filter_map(|(k, r)| {
                 let rank = match r.phase {
-                    Phase::Queued | Phase::Running(_) => 0,
+                    Phase::Queued | Phase::Running { .. } => 0,
                     Phase::Polled(_) => 1,
                     Phase::Timer(_) => 2,
                     Phase::Fresh | Phase::Deferred => return None,
@@ -128,14 +128,19 @@ impl<H: Host> Engine<H> {
 
     /// Whether a request can be cancelled for sure: it is not on a worker.
     pub(crate) fn can_cancel(&self, st: &State<H>, key: Key) -> bool {
-        st.reqs.get(key).is_some_and(|r| !matches!(r.phase, Phase::Running(_)))
+        st.reqs.get(key).is_some_and(|r| !matches!(r.phase, Phase::Running { tries: false, .. }))
     }
 
     /// Cancels one request, or interrupts the worker it runs on.
     pub(crate) fn cancel_one(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key) {
+        if let Some(req) = st.reqs.get_mut(key) {
+            req.cancelled = true;
+        }
         match st.reqs.get(key).map(|r| &r.phase) {
-            Some(Phase::Running(thread)) => {
-                if let Some(t) = thread {
+            Some(Phase::Running { thread, tries }) => {
+                if let Some(t) = thread
+                    && !tries
+                {
                     t.interrupt();
                 }
             }

@@ -143,6 +143,17 @@ fn spawn_worker<H: Host>(engine: &Engine<H>, pool: &Arc<Pool<H>>) -> Result<(), 
     Ok(())
 }
 
+/// Notes that a running request is about to block, so that a cancel interrupts it. False: it was
+/// cancelled already.
+fn may_block<H: Host>(ring: &Ring<H>, key: Key) -> bool {
+    let mut st = ring.state.lock();
+    let Some(req) = st.reqs.get_mut(key) else { return false };
+    if let Phase::Running { tries, .. } = &mut req.phase {
+        *tries = false;
+    }
+    !req.cancelled
+}
+
 /// The body of a worker.
 fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
     loop {
@@ -177,23 +188,24 @@ impl<H: Host> Engine<H> {
         if let Some(t) = &thread {
             crate::host::HostThread::clear_interrupt(&**t);
         }
-        req.phase = Phase::Running(thread);
         let file = req.file.file().cloned();
         let (fd, def) = (req.fd, req.def());
+        let polls = def.poll != 0
+            && class != Class::Private
+            && file.as_ref().is_some_and(|f| f.kind() != FileKind::Regular);
+        req.phase = Phase::Running { thread, tries: polls };
         st.running += 1;
         drop(st);
 
-        let polls = def.poll != 0 && file.as_ref().is_some_and(|f| f.kind() != FileKind::Regular);
         let iopoll = ring.setup.contains(Setup::IOPOLL);
         let outcome = match self.number_here(class, file.as_ref(), fd) {
             Err(e) => Outcome::Done(Err(e), 0),
             Ok(fd) => {
                 let kind = file.as_ref().map(HostFile::kind);
-                let how =
-                    if polls && class != Class::Private { Issue::Inline } else { Issue::Worker };
+                let how = if polls { Issue::Inline } else { Issue::Worker };
                 let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll };
                 let mut outcome = cmd.issue(&cx);
-                if outcome == Outcome::Punt {
+                if outcome == Outcome::Punt && may_block(ring, key) {
                     cx.how = Issue::Worker;
                     outcome = cmd.issue(&cx);
                 }
@@ -213,6 +225,14 @@ impl<H: Host> Engine<H> {
         let Some(mut req) = st.reqs.remove(key) else { return };
         req.cmd = Some(cmd);
         req.phase = Phase::Fresh;
+        // io-wq.c `io_worker_handle_work`: work that was cancelled while it ran does not begin to
+        // wait, where nobody would look for it again.
+        let outcome = match outcome {
+            Outcome::Again | Outcome::Punt if req.cancelled || st.dying => {
+                Outcome::Done(Err(Errno::ECANCELED), 0)
+            }
+            other => other,
+        };
         st.cq.from_worker = true;
         st.may_post = !ring.defers();
         match direct {

@@ -55,8 +55,14 @@ pub enum Phase<H: Host> {
     Polled(Key),
     /// In the worker queue.
     Queued,
-    /// On a worker, whose thread can be interrupted.
-    Running(Option<Arc<H::Thread>>),
+    /// On a worker, whose thread can be interrupted; one that only tries what does not block surely
+    /// comes back.
+    Running {
+        /// The worker.
+        thread: Option<Arc<H::Thread>>,
+        /// The attempt cannot block.
+        tries: bool,
+    },
     /// Waiting for a time (the key of the timer heap), `None` for a timeout that only counts.
     Timer(Option<(u64, u64)>),
     /// Finished by a thread that may not post on this ring (DEFER_TASKRUN).
@@ -101,6 +107,8 @@ pub struct Req<H: Host> {
     pub phase: Phase<H>,
     /// The request this linked timeout belongs to.
     pub head: Option<Key>,
+    /// It was cancelled while a worker tried it: it must not start to wait.
+    pub cancelled: bool,
     /// Completions of this request so far (multishot).
     pub shots: u32,
 }

@@ -278,6 +278,7 @@ impl<H: Host> Engine<H> {
             linked: Linked::None,
             phase: Phase::Fresh,
             head: None,
+            cancelled: false,
             shots: 0,
         }
     }

@@ -83,7 +83,7 @@ impl<H: Host> Engine<H> {
         let keys: Vec<Key> = st
             .reqs
             .iter()
-            .filter(|(_, r)| matches!(r.phase, Phase::Running(_)))
+            .filter(|(_, r)| matches!(r.phase, Phase::Running { .. }))
             .map(|(k, _)| k)
             .collect();
         for key in keys {
