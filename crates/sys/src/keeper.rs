@@ -174,34 +174,24 @@ impl Shelf {
         }
     }
 
-    /// Watches a pipe's write end: when the last reader goes, `ring` is closed. The keeper's own
-    /// `read_end` goes here.
+    /// On the shelf's thread: watches a pipe's write end. When the last reader goes, `ring` is
+    /// closed.
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM`, `EAGAIN`.
-    pub(crate) fn watch(
-        self: &Arc<Self>,
-        write_end: i32,
-        ring: RingId,
-        read_end: i32,
-    ) -> SysResult<()> {
-        let janitor = Arc::clone(&get()?.janitor);
-        let shelf = Arc::clone(self);
-        self.call(move || {
-            let _ = raw::close(read_end);
-            shelf.unpromise(1);
-            let epoll = shelf.watcher(janitor)?;
-            // EPOLLERR need not be asked for. One shot: it stays true.
-            raw::epoll_ctl(epoll, g::EPOLL_CTL_ADD, write_end, Some((g::EPOLLONESHOT, ring.0)))
-        })
+    pub(crate) fn watch(&self, write_end: i32, ring: RingId) -> SysResult<()> {
+        let epoll = self.watcher()?;
+        // EPOLLERR need not be asked for. One shot: it stays true.
+        raw::epoll_ctl(epoll, g::EPOLL_CTL_ADD, write_end, Some((g::EPOLLONESHOT, ring.0)))
     }
 
     /// On the shelf's thread: the epoll descriptor, with a thread that waits on it.
-    fn watcher(&self, janitor: Arc<Janitor>) -> SysResult<i32> {
+    fn watcher(&self) -> SysResult<i32> {
         let mut watch = self.watch.lock();
         if let Some(epoll) = *watch {
             return Ok(epoll);
         }
+        let janitor = Arc::clone(&get()?.janitor);
         let epoll = raw::epoll_create()?;
         let spec = Spec { name: Name::new("iou-watcher"), table: Table::Shared, cpu: None };
         let body = move || {

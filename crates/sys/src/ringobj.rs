@@ -10,7 +10,8 @@
 //!
 //! memfd and write end live in the keeper's table, which also makes every mapping: threads share
 //! memory, so it does not matter who calls mmap, and the application's table needs one number for
-//! a ring, as with the kernel.
+//! a ring, as with the kernel. The usual mmap of the application duplicates the engine's view, which
+//! needs no descriptor.
 //!
 //! **Readable byte.** A ring that nobody polls costs one load per posted batch. The flag `polled`
 //! is set once, by the interposed epoll_ctl, poll and select:
@@ -144,9 +145,10 @@ pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
 fn made(shelf: &Arc<Shelf>, spec: &RingSpec) -> SysResult<(Memory, Pipe)> {
     let RingSpec { id, geometry, user_memory } = *spec;
     let user = user_memory.map(|at| Memory::user(&geometry, at)).transpose()?;
+    let home = Arc::clone(shelf);
     shelf.call(move || {
         let memory = user.map_or_else(|| Memory::memfd(&geometry), Ok)?;
-        match pipe(id) {
+        match pipe(&home, id) {
             Ok(pipe) => Ok((memory, pipe)),
             Err(e) => {
                 memory.unmap_and(|fd| {
@@ -165,20 +167,22 @@ struct Pipe {
     id: (u64, u64),
 }
 
-/// On a shelf's thread: a pipe, small, and known as ring `id`.
-fn pipe(id: RingId) -> SysResult<Pipe> {
+/// On a shelf's thread: a pipe, small, watched for its last close, and known as ring `id`.
+fn pipe(shelf: &Shelf, id: RingId) -> SysResult<Pipe> {
     let (read_end, write_end) = raw::pipe2(g::O_CLOEXEC | g::O_NONBLOCK)?;
     // Little counts least against the user's pipe limit (refusal does no harm), but one byte must
     // not make the pipe full: POLLOUT would go.
     let _ = raw::fcntl(write_end, g::F_SETPIPE_SZ, 2 * PAGE);
-    match raw::fstat(write_end) {
+    // The shelf's own read end keeps it from being closed before the application has one.
+    match shelf.watch(write_end, id).and_then(|()| raw::fstat(write_end)) {
         Ok(st) => {
             fdtable::add_ring(&st, id);
             Ok(Pipe { read_end, write_end, id: (st.st_dev, st.st_ino) })
         }
         Err(e) => {
-            let _ = raw::close(read_end);
+            // In this order, so that the watcher sees nothing.
             let _ = raw::close(write_end);
+            let _ = raw::close(read_end);
             Err(e)
         }
     }
@@ -208,12 +212,9 @@ pub fn install(ring: &LinuxRing) -> SysResult<i32> {
         }
     };
     fdtable::bind(fd, inner.id);
-    inner.read_end.lock().take();
-    if let Err(e) = inner.shelf.watch(inner.write_end, inner.id, end) {
-        fdtable::closed(fd);
-        let _ = raw::close(fd);
-        return Err(e);
-    }
+    // From here on the last close is the application's. Nobody need wait for that.
+    let own = inner.read_end.lock().take();
+    inner.shelf.close(own.into_iter().collect(), Wait::No);
     Ok(fd)
 }
 
@@ -515,6 +516,12 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
         return Err(Errno::EPERM);
     }
     let len = usize::try_from(args.len).map_err(|_| Errno::ENOMEM)?;
+    if args.prot == g::PROT_READ | g::PROT_WRITE
+        && args.flags & !g::MAP_POPULATE == g::MAP_SHARED
+        && let Some(at) = ring.memory.second_view(region, len, args.flags & g::MAP_POPULATE != 0)
+    {
+        return Ok(at);
+    }
     ring.shelf.call(move || {
         // SAFETY: MAP_FIXED can only mean page 0 here (no other hint passed); everything else is
         // placed where nothing is.

@@ -38,6 +38,9 @@ pub(super) enum Region {
     Sqes,
 }
 
+/// Since 5.14.
+const MADV_POPULATE_WRITE: u32 = 23;
+
 const fn pages(len: usize) -> usize {
     len.next_multiple_of(PAGE)
 }
@@ -100,6 +103,31 @@ impl Memory {
             (From::Memfd { fd, sqes_off }, Region::Sqes) => Some((fd, sqes_off)),
             (From::User { .. }, _) => None,
         }
+    }
+
+    /// Maps a region of the memfd once more, readable and writable, without asking the shelf for its
+    /// descriptor; inherited by fork. `None`: this way does not work here.
+    pub(super) fn second_view(&self, region: Region, len: usize, populate: bool) -> Option<usize> {
+        let view = match (self.from, region) {
+            (From::Memfd { .. }, Region::Rings) => &self.rings,
+            (From::Memfd { .. }, Region::Sqes) => &self.sqes,
+            (From::User { .. }, _) => return None,
+        };
+        let len = len.checked_next_multiple_of(PAGE)?;
+        // SAFETY: with an old size of 0 nothing is moved or unmapped.
+        let at = unsafe { raw::mremap(view.addr(), 0, len, g::MREMAP_MAYMOVE, 0) }.ok()?;
+        // SAFETY: takes nothing away from this process.
+        if unsafe { raw::madvise(at, len, g::MADV_DOFORK) }.is_err() {
+            // SAFETY: our new mapping, seen by nobody.
+            let _ = unsafe { raw::munmap(at, len) };
+            return None;
+        }
+        if populate {
+            // As mmap(2): what cannot be had now comes with the first access.
+            // SAFETY: faults pages in; changes no contents.
+            let _ = unsafe { raw::madvise(at, len, MADV_POPULATE_WRITE) };
+        }
+        Some(at)
     }
 
     /// Whether somebody else still maps the memfd. Our own views are hidden behind reserved
@@ -240,7 +268,6 @@ fn user_region((at, len): (u64, usize)) -> SysResult<(Map, bool)> {
 /// # Errors
 /// `EFAULT`: not mapped, or not writable.
 fn check_writable(at: usize, len: usize) -> SysResult<()> {
-    const MADV_POPULATE_WRITE: u32 = 23;
     // SAFETY: faults pages in; changes no contents.
     match unsafe { raw::madvise(at, pages(len), MADV_POPULATE_WRITE) } {
         Ok(()) => Ok(()),
