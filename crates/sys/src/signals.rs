@@ -15,7 +15,7 @@
 //! nothing. What it does not do: masks (intercept drops these three from every mask).
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
 
 use ringer_uapi::Errno;
 
@@ -125,6 +125,14 @@ static TRAP: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 static USER_RINGS: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Which of the three are ours at the kernel (bits as in `bit`), and the lock over changes.
 static INSTALLED: ForkMutex<u64> = ForkMutex::new(0);
+/// Whether faults of ours are survived.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`install`] has run: an access to bad memory by `usermem` does no harm.
+#[inline(always)]
+pub(crate) fn ready() -> bool {
+    READY.load(Relaxed)
+}
 
 fn slot(sig: u32) -> Option<&'static Slot> {
     let [sys, segv, bus] = &APP;
@@ -216,6 +224,8 @@ pub fn install() {
             *installed |= bit(sig);
         }
     }
+    let faults = bit(g::SIGSEGV) | bit(g::SIGBUS);
+    READY.store(*installed & faults == faults, Relaxed);
     drop(installed);
     restore_signals(mask);
 }
