@@ -4,10 +4,12 @@
 //! calls. What it does not do: know how the calls got here.
 
 use crate::host::{Host, RingId};
+use crate::policy::{Plain, Policy};
 use crate::request::iowq::Iowq;
 use crate::request::reactor::Reactor;
 use crate::ring::Ring;
 use crate::sync::{Mutex, mutex};
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,6 +19,7 @@ use ringer_uapi::Errno;
 #[derive(Debug)]
 pub struct Engine<H: Host> {
     host: H,
+    policy: Box<dyn Policy>,
     me: Weak<Self>,
     rings: Mutex<H, Vec<Place<H>>>,
     generation: AtomicU64,
@@ -41,8 +44,14 @@ const GENERATION_MASK: u64 = (1 << 24) - 1;
 impl<H: Host> Engine<H> {
     /// An engine without rings.
     pub fn new(host: H) -> Arc<Self> {
+        Self::with_policy(host, Box::new(Plain))
+    }
+
+    /// An engine that lets `policy` choose where the ABI leaves a choice.
+    pub fn with_policy(host: H, policy: Box<dyn Policy>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             host,
+            policy,
             me: me.clone(),
             rings: mutex(Vec::new()),
             generation: AtomicU64::new(1),
@@ -54,6 +63,10 @@ impl<H: Host> Engine<H> {
     /// The south side.
     pub fn host(&self) -> &H {
         &self.host
+    }
+
+    pub(crate) fn policy(&self) -> &dyn Policy {
+        &*self.policy
     }
 
     /// For threads that the engine starts.

@@ -11,6 +11,7 @@ use super::{
     sendrecv, shutdown, statx, timeout,
 };
 use crate::host::{Host, Iovec};
+use crate::policy::Policy;
 use crate::resource::rsrc::BufTable;
 use ringer_uapi::flags::{Setup, SqeFlags};
 use ringer_uapi::{Errno, OP_COUNT, Sqe};
@@ -147,6 +148,8 @@ pub struct IssueCx<'a, H: Host> {
     pub how: Issue,
     /// Whether the ring was set up with IOPOLL.
     pub iopoll: bool,
+    /// How much of a transfer to attempt.
+    pub policy: &'a dyn Policy,
 }
 
 /// An opcode's typed state.

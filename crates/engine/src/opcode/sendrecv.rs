@@ -12,6 +12,7 @@
 use super::connect::copy_addr;
 use super::opdef::{IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{Host, Iovec, SockAddr};
+use crate::policy::Policy;
 use alloc::boxed::Box;
 use ringer_uapi::{Errno, Sqe};
 
@@ -50,12 +51,18 @@ impl Transfer {
         Iovec { base: self.buf.base + done, len: self.buf.len - done }
     }
 
-    fn run(&mut self, mut attempt: impl FnMut(Iovec, u32) -> Result<u32, Errno>) -> Outcome {
+    fn run(
+        &mut self,
+        policy: &dyn Policy,
+        mut attempt: impl FnMut(Iovec, u32) -> Result<u32, Errno>,
+    ) -> Outcome {
         if core::mem::take(&mut self.poll_first) {
             return Outcome::Again;
         }
         loop {
-            match attempt(self.rest(), self.flags | MSG_DONTWAIT) {
+            let mut part = self.rest();
+            part.len = u64::from(policy.share(part.len as u32));
+            match attempt(part, self.flags | MSG_DONTWAIT) {
                 Ok(n) => {
                     self.done += n;
                     let more = u64::from(self.done) < self.buf.len;
@@ -106,7 +113,8 @@ impl Op for Send {
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         let to = self.to.as_deref();
-        self.transfer.run(|buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to))
+        self.transfer
+            .run(cx.policy, |buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to))
     }
 }
 
@@ -136,6 +144,6 @@ impl Op for Recv {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        self.transfer.run(|buf, flags| cx.host.recv(cx.fd, buf, flags))
+        self.transfer.run(cx.policy, |buf, flags| cx.host.recv(cx.fd, buf, flags))
     }
 }

@@ -177,7 +177,9 @@ impl<H: Host> Engine<H> {
                 !hit
             });
             st.polled -= due.len();
-            for (key, want) in due {
+            while !due.is_empty() {
+                let next = self.policy().next_ready(due.len()).min(due.len() - 1);
+                let (key, want) = due.remove(next);
                 self.retry(ring, st, key, (watch, ev.events, want));
             }
             self.drop_idle_watch(st, watch);

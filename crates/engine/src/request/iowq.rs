@@ -203,7 +203,8 @@ impl<H: Host> Engine<H> {
             Ok(fd) => {
                 let kind = file.as_ref().map(HostFile::kind);
                 let how = if polls { Issue::Inline } else { Issue::Worker };
-                let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll };
+                let policy = self.policy();
+                let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll, policy };
                 let mut outcome = cmd.issue(&cx);
                 if outcome == Outcome::Punt && may_block(ring, key) {
                     cx.how = Issue::Worker;

@@ -49,7 +49,14 @@ impl<H: Host> Engine<H> {
             Err(e) => return Outcome::Done(Err(e), 0),
         };
         let iopoll = ring.setup.contains(Setup::IOPOLL);
-        let cx = IssueCx { host: self.host(), fd, kind, how: Issue::Inline, iopoll };
+        let cx = IssueCx {
+            host: self.host(),
+            fd,
+            kind,
+            how: Issue::Inline,
+            iopoll,
+            policy: self.policy(),
+        };
         match &mut req.cmd {
             Some(cmd) => cmd.issue(&cx),
             None => Outcome::Done(Err(Errno::ECANCELED), 0),
@@ -67,16 +74,23 @@ impl<H: Host> Engine<H> {
         op: &mut T,
     ) -> Outcome {
         let iopoll = ring.setup.contains(Setup::IOPOLL);
-        let how = Issue::Inline;
+        let (how, policy) = (Issue::Inline, self.policy());
         if !fixed || !opdef(opcode).is_some_and(|d| d.needs_file) {
-            return op.issue_first(&IssueCx { host: self.host(), fd, kind: None, how, iopoll });
+            return op.issue_first(&IssueCx {
+                host: self.host(),
+                fd,
+                kind: None,
+                how,
+                iopoll,
+                policy,
+            });
         }
         let Some(node) = st.files.as_ref().and_then(|t| t.get(fd)) else {
             return Outcome::Done(Err(Errno::EBADF), 0);
         };
         let Some(fd) = node.file.number() else { return Outcome::Punt };
         let kind = Some(node.file.kind());
-        let outcome = op.issue_first(&IssueCx { host: self.host(), fd, kind, how, iopoll });
+        let outcome = op.issue_first(&IssueCx { host: self.host(), fd, kind, how, iopoll, policy });
         if outcome == Outcome::Done(Err(Errno::EBADF), 0) && node.file.number() != Some(fd) {
             // The number was withdrawn just then, for the program's first POSIX lock.
             return Outcome::Punt;
