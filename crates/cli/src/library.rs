@@ -36,21 +36,20 @@ use crate::refusal::Refusal;
 pub(crate) static LIBRARY: Library<'static> =
     Library::new(include_bytes!(env!("RINGER_PRELOAD_SO")));
 
-/// Contents and their hash.
+/// Contents that are named by their hash.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Library<'a> {
     bytes: &'a [u8],
-    hash: u64,
 }
 
 impl<'a> Library<'a> {
     const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, hash: hash(bytes) }
+        Self { bytes }
     }
 
     /// The name of its file.
     pub(crate) fn file_name(&self) -> String {
-        format!("libringer_preload-{:016x}.so", self.hash)
+        format!("libringer_preload-{:016x}.so", hash(self.bytes))
     }
 }
 
@@ -156,25 +155,20 @@ pub(crate) fn install_in(place: &Place, library: Library<'_>) -> Result<PathBuf,
     Ok(path)
 }
 
-/// A name for contents, not a proof of them: two lanes of multiply-and-rotate over words.
-///
-/// Written without calls: evaluated when this program is built, where every call counts.
-const fn hash(bytes: &[u8]) -> u64 {
+/// A name for contents, not a proof of them: two lanes of multiply-and-rotate over words. Some
+/// 0.1 ms for the library, once a run; as a constant it would keep the compiler busy too long.
+fn hash(bytes: &[u8]) -> u64 {
     let mut a = 0x9e37_79b9_7f4a_7c15 ^ bytes.len() as u64;
-    let mut b = 0xc2b2_ae3d_27d4_eb4f;
-    let mut i = 0;
-    while i < bytes.len() {
-        let mut word = 0;
-        let mut shift = 0;
-        while shift < 64 && i < bytes.len() {
-            word |= (bytes[i] as u64) << shift;
-            shift += 8;
-            i += 1;
+    let mut b = 0xc2b2_ae3d_27d4_eb4f_u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        for (to, from) in word.iter_mut().zip(chunk) {
+            *to = *from;
         }
-        // The low half of a product in 128 bits is the product modulo 2^64.
-        a = ((a ^ word) as u128 * 0xff51_afd7_ed55_8ccd) as u64;
+        let word = u64::from_le_bytes(word);
+        a = (a ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
         a ^= a >> 31;
-        b = ((b ^ word) as u128 * 0x9fb2_1c65_1e98_df25) as u64;
+        b = (b ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
         b ^= b >> 29 ^ a;
     }
     a ^ a >> 32 ^ b ^ b >> 29
