@@ -105,7 +105,9 @@ impl<H: Host> Iowq<H> {
         let pool = self.pool(host, class);
         let mut q = pool.queue.lock();
         q.items.push_back((ring.clone(), key));
-        if q.idle > 0 {
+        // An idle worker that was woken and has not run yet still counts as idle, so there must be
+        // one for each queued request: the first of two may block until the second runs.
+        if q.idle as usize >= q.items.len() {
             drop(q);
             pool.seq.fetch_add(1, Release);
             host.unpark(&pool.seq, 1);
@@ -122,7 +124,7 @@ impl<H: Host> Iowq<H> {
         if q.workers > 0 {
             return Ok(());
         }
-        q.items.retain(|(_, k)| *k != key);
+        q.items.retain(|(r, k)| *k != key || !Arc::ptr_eq(r, ring));
         Err(e)
     }
 

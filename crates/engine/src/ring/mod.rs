@@ -114,7 +114,8 @@ pub struct State<H: Host> {
     pub cq_timeouts: u32,
     /// The background reactor looks after this ring.
     pub in_care: bool,
-    /// Bumped whenever a caller enters or leaves the poller's wait, for the reactor's pacing.
+    /// Bumped whenever a caller looks after the ring or enters or leaves the poller's wait, for the
+    /// reactor's pacing.
     pub lead_epoch: u32,
     /// The reactor stopped ticking for this ring because a caller leads it.
     pub care_parked: bool,

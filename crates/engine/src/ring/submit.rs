@@ -31,6 +31,10 @@ impl<H: Host> Engine<H> {
     /// Takes up to `n` entries. Returns how many were consumed.
     #[inline]
     pub(crate) fn submit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, n: u32) -> u32 {
+        if st.dying {
+            // The last descriptor was closed between the caller's look at it and our lock.
+            return 0;
+        }
         let sq = ring.sq();
         let queued = sq.tail().wrapping_sub(st.sq_head).min(ring.geo.sq_entries);
         let left = queued.min(n);
