@@ -249,9 +249,10 @@ impl Drop for Inner {
             keeper::in_app_table_do(move || close_pipe(number, pipe));
         }
         let read_end = self.read_end.lock().take();
-        let ends = [Some(self.write_end), read_end].into_iter().flatten().collect();
-        self.shelf.close(ends, Wait::No);
-        self.memory.unmap_and(|fd| self.shelf.close(rust_alloc::vec![fd], Wait::No));
+        let mut numbers: Vec<i32> =
+            [Some(self.write_end), read_end].into_iter().flatten().collect();
+        self.memory.unmap_and(|fd| numbers.push(fd));
+        self.shelf.close(numbers, Wait::No);
     }
 }
 

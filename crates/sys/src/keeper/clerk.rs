@@ -1,15 +1,17 @@
 //! A thread that carries out what others give it, in the order given.
 //!
 //! ```text
-//!  post:  push the job, bell += 1, wake          serve:  seen = bell
-//!                                                        take and run jobs until none is left
+//!  post:  push the job, bell += 1                serve:  seen = bell
+//!         if asleep: wake                                take and run jobs until none is left
+//!                                                        asleep = true
 //!                                                        sleep while bell == seen
 //! ```
-//! A job pushed after the last look has changed the bell, so the sleep does not begin.
+//! A job pushed after the last look has changed the bell, so the sleep does not begin. Who rang
+//! before `asleep` was set need not wake: all four accesses are in one order.
 //!
 //! What it does not do: know about descriptors; lose a job; end by itself.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32};
 use rust_alloc::boxed::Box;
 use rust_alloc::collections::VecDeque;
@@ -26,6 +28,7 @@ pub(crate) type Job = Box<dyn FnOnce() + Send + 'static>;
 pub(crate) struct Clerk {
     jobs: ForkMutex<VecDeque<Job>>,
     bell: AtomicU32,
+    asleep: AtomicBool,
     tid: AtomicU32,
     stop: AtomicBool,
 }
@@ -42,6 +45,21 @@ struct Answer<R> {
     done: AtomicU32,
 }
 
+const PENDING: u32 = 0;
+const ASLEEP: u32 = 1;
+const DONE: u32 = 2;
+
+impl<R> Answer<R> {
+    /// Sleeps until it is there; after a signal it may not be. Does not spin: where it was tried,
+    /// the job's thread was often to run on this very CPU.
+    fn wait(&self) -> bool {
+        // Fails once it is done, or when this is not the first sleep.
+        let _ = self.done.compare_exchange(PENDING, ASLEEP, Relaxed, Relaxed);
+        let _ = raw::futex_wait(&self.done, ASLEEP, None);
+        self.done.load(Acquire) == DONE
+    }
+}
+
 impl Clerk {
     /// The serving thread's id, 0 before it runs.
     pub(crate) fn tid(&self) -> u32 {
@@ -56,9 +74,11 @@ impl Clerk {
 
     /// Makes the clerk look around.
     pub(crate) fn ring(&self) {
-        // Release: pairs with the Acquire in `seen`.
-        self.bell.fetch_add(1, Release);
-        raw::futex_wake(&self.bell, 1);
+        // Release: pairs with the Acquire in `seen`. SeqCst: see the module's doc.
+        self.bell.fetch_add(1, SeqCst);
+        if self.asleep.load(SeqCst) {
+            raw::futex_wake(&self.bell, 1);
+        }
     }
 
     /// Has `f` done and waits for its answer; does it at once on the clerk's own thread.
@@ -71,17 +91,16 @@ impl Clerk {
         self.post(Box::new(move || {
             *to.value.lock() = Some(f());
             // Release: pairs with the Acquire below. `to` keeps the word alive for the wake.
-            to.done.store(1, Release);
-            raw::futex_wake(&to.done, 1);
+            if to.done.swap(DONE, AcqRel) == ASLEEP {
+                raw::futex_wake(&to.done, 1);
+            }
         }));
         loop {
-            if answer.done.load(Acquire) != 0
+            if answer.wait()
                 && let Some(value) = answer.value.lock().take()
             {
                 return value;
             }
-            // Woken, EAGAIN or EINTR: look again.
-            let _ = raw::futex_wait(&answer.done, 0, None);
         }
     }
 
@@ -102,7 +121,9 @@ impl Clerk {
 
     /// Sleeps until the bell rang after `seen`, or `timeout_ns` passed.
     pub(crate) fn rest(&self, seen: u32, timeout_ns: Option<u64>) {
+        self.asleep.store(true, SeqCst);
         let _ = raw::futex_wait(&self.bell, seen, timeout_ns);
+        self.asleep.store(false, Relaxed);
     }
 
     /// Takes the place of the serving thread.
