@@ -92,6 +92,9 @@ impl<H: Host> Ring<H> {
 
     /// Moves what fits from the backlog into the ring (only `enter` with GETEVENTS does).
     pub fn flush_backlog(&self, st: &mut State<H>) {
+        if st.unmapped {
+            return;
+        }
         while !st.cq.backlog.is_empty() && !self.cq_full(st) {
             if let Some(cqe) = st.cq.backlog.pop_front() {
                 self.cq().write(st.cq.tail, &cqe);

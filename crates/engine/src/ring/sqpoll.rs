@@ -98,8 +98,7 @@ impl<H: Host> SqPoll<H> {
         loop {
             let seq = self.room.load(Acquire);
             let st = ring.state.lock();
-            let full = ring.sq().tail().wrapping_sub(st.sq_head) >= ring.geo.sq_entries;
-            if !full || st.dying {
+            if st.dying || ring.sq().tail().wrapping_sub(st.sq_head) < ring.geo.sq_entries {
                 return Ok(());
             }
             drop(st);

@@ -128,6 +128,10 @@ impl<H: Host> Engine<H> {
     /// What every `enter` with GETEVENTS does first.
     fn catch_up(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, min: u32) {
         st.may_post = true;
+        if st.unmapped {
+            // The last descriptor was closed between the caller's look at it and our lock.
+            return;
+        }
         // Also a caller who never has to sleep looks after the ring: see `poll_events` below.
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
         if !st.deferred.is_empty() {
