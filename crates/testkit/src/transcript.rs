@@ -34,6 +34,11 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// Prints the text so far.
+    pub fn print(&self) {
+        print!("{}", self.text);
+    }
+
     /// A heading within a part.
     pub fn part(&mut self, what: &str) {
         let _ = writeln!(self.text, "# {what}");

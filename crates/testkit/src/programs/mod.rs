@@ -13,6 +13,7 @@ pub mod identity;
 pub mod leaving;
 pub mod lifetime;
 pub mod modes;
+pub mod random;
 pub mod registration;
 pub mod rough;
 pub mod setup;
@@ -30,6 +31,7 @@ const PROGRAMS: &[Entry] = &[
     ("spine", spine::spine),
     ("hot-reads", spine::hot_reads),
     ("waits", waits::transcript),
+    ("random", random::transcript),
     ("setup", setup::transcript),
     ("threads", crowds::threads),
     ("shared-ring", crowds::shared),
