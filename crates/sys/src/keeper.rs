@@ -131,6 +131,17 @@ impl Shelf {
         limit.saturating_sub(self.used.load(Relaxed) + SPARE)
     }
 
+    /// Numbers of its own: what fills 0, 1 and 2, and its socket end.
+    fn own(&self) -> usize {
+        FILLED + usize::from(self.socket != 0)
+    }
+
+    /// Whether a new shelf would have no more room. Never the router.
+    fn as_new(&self) -> bool {
+        let watching = usize::from(self.watch.lock().is_some());
+        self.used.load(Relaxed) <= self.own() + watching
+    }
+
     /// Has `f` done in the shelf's table.
     pub(crate) fn call<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
         self.clerk.call(f)
@@ -292,6 +303,12 @@ impl Socket {
         }
     }
 
+    /// Takes back what [`Socket::make`] made.
+    fn unmake(&self) {
+        self.router.clerk.stop();
+        fdtable::close_ours(self.app_end);
+    }
+
     /// Whether the calling thread's number still is our end.
     fn intact(&self) -> bool {
         raw::fstat(self.app_end)
@@ -350,10 +367,11 @@ pub(crate) fn get() -> SysResult<&'static Keeper> {
     // `fdtable::prepare`. No socket now is no reason to give up: files can be carried.
     let socket = Socket::make().ok();
     let shelves = socket.iter().map(|s| Arc::clone(&s.router)).collect();
+    let janitor = Janitor::start().inspect_err(|_| socket.iter().for_each(Socket::unmake))?;
     let new = Box::new(Keeper {
         socket: ForkMutex::new(socket),
         shelves: ForkMutex::new(shelves),
-        janitor: Janitor::start()?,
+        janitor,
     });
     let keeper: &'static Keeper = Box::leak(new);
     let at = core::ptr::from_ref(keeper).expose_provenance();
@@ -435,13 +453,15 @@ impl Keeper {
         Ok(shelf)
     }
 
-    /// A shelf that can take `count` numbers more, promised to the caller.
+    /// A shelf that can take `count` numbers more, promised to the caller; or an empty one, where
+    /// the limit lets none take so many. Who uses nothing of it hands it to [`Keeper::retire`].
     ///
     /// # Errors
     /// `EAGAIN`, `ENOMEM`: no thread to be had.
     pub(crate) fn shelf_for(&self, count: usize) -> SysResult<Arc<Shelf>> {
         let promised = |s: &Shelf| s.used.fetch_add(count, Relaxed);
-        if let Some(shelf) = self.shelves.lock().iter().find(|s| s.room() >= count) {
+        let suits = |s: &&Arc<Shelf>| s.room() >= count || s.as_new();
+        if let Some(shelf) = self.shelves.lock().iter().find(suits) {
             promised(shelf);
             return Ok(Arc::clone(shelf));
         }
@@ -558,12 +578,11 @@ impl Keeper {
     }
 
     /// Ends a shelf that was cloned for files which are all gone.
-    fn retire(&self, shelf: &Arc<Shelf>) {
+    pub(crate) fn retire(&self, shelf: &Arc<Shelf>) {
         let mut shelves = self.shelves.lock();
-        // The router stays; so does a shelf with rings.
-        let own = FILLED + usize::from(shelf.socket != 0);
+        // The router stays; so does a shelf with rings, or a watcher.
         let router = shelves.first().is_some_and(|first| Arc::ptr_eq(first, shelf));
-        if router || shelf.used.load(Relaxed) > own {
+        if router || shelf.used.load(Relaxed) > shelf.own() {
             return;
         }
         shelves.retain(|s| !Arc::ptr_eq(s, shelf));

@@ -119,9 +119,13 @@ const NUMBERS: usize = 3;
 /// # Errors
 /// `ENOMEM`, `EMFILE`, `ENFILE`, `EAGAIN`; `EFAULT` for unusable user memory.
 pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
-    let shelf = keeper::get()?.shelf_for(NUMBERS)?;
+    let keeper = keeper::get()?;
+    let shelf = keeper.shelf_for(NUMBERS)?;
     let (memory, Pipe { read_end, write_end, id: pipe }) =
-        made(&shelf, spec).inspect_err(|_| shelf.unpromise(NUMBERS))?;
+        made(&shelf, spec).inspect_err(|_| {
+            shelf.unpromise(NUMBERS);
+            keeper.retire(&shelf);
+        })?;
     shelf.unpromise(NUMBERS - 2 - memory.numbers());
     let inner = Arc::new(Inner {
         id: spec.id,

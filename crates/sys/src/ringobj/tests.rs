@@ -489,6 +489,40 @@ fn rings_fit_where_few_numbers_are_left() {
     assert_eq!(code, 0);
 }
 
+#[test]
+fn rings_refused_for_want_of_numbers_leave_no_thread() {
+    let code = in_child(|| {
+        let Ok(keeper) = keeper::get() else { return 1 };
+        let before = keeper.shelf_tids().len();
+        // Room for one ring in a table of its own, again and again.
+        if set_nofile(14).is_err() {
+            return 2;
+        }
+        for n in 0..20 {
+            let ring = plain(n);
+            let shelf = Arc::clone(&ring.0.shelf);
+            drop(ring);
+            shelf.call(|| ());
+        }
+        let one_more = keeper.shelf_tids().len();
+        if one_more > before + 1 {
+            return 3;
+        }
+        // And for none.
+        if set_nofile(3).is_err() {
+            return 4;
+        }
+        for n in 0..20 {
+            let spec = RingSpec { id: RingId(n), geometry: geometry(), user_memory: None };
+            if create(&spec).err() != Some(Errno::EMFILE) {
+                return 5;
+            }
+        }
+        i32::from(keeper.shelf_tids().len() > one_more) * 6
+    });
+    assert_eq!(code, 0);
+}
+
 pub(crate) fn set_nofile(limit: u64) -> SysResult<()> {
     let new = [limit, limit];
     // SAFETY: the kernel reads one rlimit64 from `new`.
