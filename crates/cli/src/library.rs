@@ -34,22 +34,23 @@ use crate::refusal::Refusal;
 
 /// The library, as the build script of this very binary made it.
 pub(crate) static LIBRARY: Library<'static> =
-    Library::new(include_bytes!(env!("RINGER_PRELOAD_SO")));
+    Library::new(include_bytes!(env!("RINGER_PRELOAD_SO")), env!("RINGER_PRELOAD_HASH"));
 
-/// Contents that are named by their hash.
+/// Contents, and the hash that names them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Library<'a> {
     bytes: &'a [u8],
+    hash: &'a str,
 }
 
 impl<'a> Library<'a> {
-    const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+    const fn new(bytes: &'a [u8], hash: &'a str) -> Self {
+        Self { bytes, hash }
     }
 
     /// The name of its file.
     pub(crate) fn file_name(&self) -> String {
-        format!("libringer_preload-{:016x}.so", hash(self.bytes))
+        format!("libringer_preload-{}.so", self.hash)
     }
 }
 
@@ -153,25 +154,6 @@ pub(crate) fn install_in(place: &Place, library: Library<'_>) -> Result<PathBuf,
         }
     }
     Ok(path)
-}
-
-/// A name for contents, not a proof of them: two lanes of multiply-and-rotate over words. Some
-/// 0.1 ms for the library, once a run; as a constant it would keep the compiler busy too long.
-fn hash(bytes: &[u8]) -> u64 {
-    let mut a = 0x9e37_79b9_7f4a_7c15 ^ bytes.len() as u64;
-    let mut b = 0xc2b2_ae3d_27d4_eb4f_u64;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        let word = u64::from_le_bytes(word);
-        a = (a ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        a ^= a >> 31;
-        b = (b ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
-        b ^= b >> 29 ^ a;
-    }
-    a ^ a >> 32 ^ b ^ b >> 29
 }
 
 /// The parent without symbolic links: what the loader is told has none either.

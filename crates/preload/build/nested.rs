@@ -48,7 +48,8 @@ const LINK_ARGS: [&str; 8] = [
     "-Wl,--gc-sections",
 ];
 
-/// Builds the library and tells rustc its path as `RINGER_PRELOAD_SO`.
+/// Builds the library and tells rustc its path as `RINGER_PRELOAD_SO` and a hash of its contents as
+/// `RINGER_PRELOAD_HASH`.
 fn build_preload() {
     let here = PathBuf::from(var("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(var("OUT_DIR"));
@@ -70,6 +71,16 @@ fn build_preload() {
     std::fs::copy(&built, &so)
         .unwrap_or_else(|e| panic!("copying {} to {}: {e}", built.display(), so.display()));
     println!("cargo::rustc-env=RINGER_PRELOAD_SO={}", so.display());
+    let bytes = std::fs::read(&so).unwrap_or_else(|e| panic!("reading {}: {e}", so.display()));
+    println!("cargo::rustc-env=RINGER_PRELOAD_HASH={:016x}", name_of(&bytes));
+}
+
+/// A name for contents, not a proof of them: different builds of the library lie side by side.
+fn name_of(bytes: &[u8]) -> u64 {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn nested(crates: &Path, target_dir: &Path, triple: &str) -> Command {

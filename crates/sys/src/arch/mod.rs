@@ -6,4 +6,6 @@ mod x86_64;
 pub use x86_64::*;
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("ringer runs on x86-64 so far; another processor needs its own file in sys/src/arch");
+compile_error!(
+    "ringer runs on x86-64 so far; another processor needs its own file in sys/src/arch"
+);
