@@ -41,7 +41,9 @@ pub(crate) fn word(at: usize) -> Option<u64> {
 
 /// Adds to a mask that the real call wrote what the program believes.
 pub(crate) fn show(at: usize, believed: u64) {
-    if let Some(real) = word(at) {
+    if believed != 0
+        && let Some(real) = word(at)
+    {
         let _ = usermem::copy_out(at as u64, &(real | believed).to_ne_bytes());
     }
 }
@@ -50,7 +52,7 @@ pub(crate) fn show(at: usize, believed: u64) {
 pub(crate) fn change(how: i32, set: usize, old: usize, real: impl FnOnce(usize) -> i32) -> i32 {
     let before = mask::shown(0);
     let wanted = word(set);
-    let copy = SigSet::copy(set);
+    let copy = wanted.map(|wanted| SigSet::of(mask::real(wanted)));
     let r = real(copy.as_ref().map_or(set, SigSet::addr));
     if r == 0 {
         show(old, before);
