@@ -218,6 +218,8 @@ impl<H: Host> Engine<H> {
                 outcome
             }
         };
+        // Once its completion can be seen, nothing here keeps the file open: peers see the close.
+        drop(file);
         let direct = match outcome {
             Outcome::Direct { fd, slot } => Some((self.host().take(fd), slot)),
             _ => None,
