@@ -65,6 +65,14 @@ impl<H: Host> Engine<H> {
         &self.host
     }
 
+    /// How many requests of a ring have not ended: waiting, running, held back or not posted yet.
+    /// `None` once the ring is torn down.
+    pub fn in_flight(&self, id: RingId) -> Option<usize> {
+        let ring = self.ring(id)?;
+        let st = ring.state.lock();
+        Some(st.reqs.len() + st.drained.len() + st.ready.len())
+    }
+
     pub(crate) fn policy(&self) -> &dyn Policy {
         &*self.policy
     }

@@ -12,6 +12,8 @@
 //! value read can panic or loop. What it does not do: own the memory (the host does) or decide
 //! anything (the engine does).
 #![no_std]
+#[cfg(feature = "test-utils")]
+extern crate alloc;
 
 mod cq;
 mod geometry;

@@ -28,6 +28,20 @@ impl Map {
         Self { base, len }
     }
 
+    /// A region of zeroes that is never freed, at least `len` bytes long: a simulator's ring pages.
+    #[cfg(feature = "test-utils")]
+    pub fn leaked(len: usize) -> Self {
+        let words: alloc::vec::Vec<AtomicU64> =
+            (0..len.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
+        let words: &'static [AtomicU64] = words.leak();
+        let base = NonNull::from(words).cast::<u8>();
+        // SAFETY:
+        // 1. `base` points to `len` bytes or more of 8-aligned atomics that were leaked just above,
+        //    so they stay readable and writable for ever; the shared reference to them ended here.
+        // 2. Only this `Map` (and who asks it) knows the address, and `Map` hands out atomics only.
+        unsafe { Self::new(base, len.next_multiple_of(8)) }
+    }
+
     /// Length \[bytes\].
     pub const fn len(&self) -> usize {
         self.len

@@ -1,0 +1,176 @@
+//! The application's side of a ring: what liburing does, in safe Rust.
+
+use crate::{Pages, Sim, SimHost};
+use ringer_engine::Engine;
+use ringer_uapi::{Cqe, Errno, Params, Sqe};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+const GETEVENTS: u32 = 1;
+const EXT_ARG: u32 = 8;
+
+/// A ring as its application sees it.
+#[derive(Debug)]
+pub struct Client {
+    /// The descriptor.
+    pub fd: i32,
+    /// The pages.
+    pub pages: Arc<Pages>,
+    /// What setup wrote back.
+    pub params: Params,
+    engine: Arc<Engine<SimHost>>,
+    tail: u32,
+    submitted: u32,
+}
+
+impl Client {
+    /// A ring with these setup flags.
+    ///
+    /// # Errors
+    /// setup's.
+    pub fn try_new(sim: &Sim, entries: u32, params: Params) -> Result<Self, Errno> {
+        let addr = sim.put(&params.to_bytes());
+        let fd = sim.engine.setup(entries, addr)? as i32;
+        let bytes = sim.read(addr, Params::SIZE);
+        let bytes: [u8; Params::SIZE] = bytes.try_into().map_err(|_| Errno::EFAULT)?;
+        let (params, pages) = (Params::from_bytes(&bytes), sim.pages(fd));
+        let engine = sim.engine.clone();
+        Ok(Self { fd, pages, params, engine, tail: 0, submitted: 0 })
+    }
+
+    /// A ring with these setup flags, which must work.
+    pub fn new(sim: &Sim, entries: u32, flags: u32) -> Self {
+        Self::try_new(sim, entries, Params { flags, ..Params::default() }).expect("a ring")
+    }
+
+    /// Queues an entry, with whatever index the array should hold for it.
+    pub fn push_at(&mut self, sqe: &Sqe, index: Option<u32>) {
+        let g = &self.pages.geometry;
+        let slot = self.tail & (g.sq_entries - 1);
+        let base = slot as usize * g.sqe_size as usize;
+        for (i, w) in sqe.to_words().into_iter().enumerate() {
+            self.pages.sqes.w64(base + 8 * i).store(w, Relaxed);
+        }
+        if let Some(array) = g.array {
+            let at = array as usize + 4 * slot as usize;
+            self.pages.rings.w32(at).store(index.unwrap_or(slot), Relaxed);
+        }
+        self.tail = self.tail.wrapping_add(1);
+        self.pages.rings.w32(self.params.sq_off.tail as usize).store(self.tail, Release);
+    }
+
+    /// Queues entries.
+    pub fn push(&mut self, sqes: impl IntoIterator<Item = Sqe>) {
+        for sqe in sqes {
+            let full = self.tail.wrapping_sub(self.sq_head()) >= self.pages.geometry.sq_entries;
+            assert!(!full, "the submission queue is full");
+            self.push_at(&sqe, None);
+        }
+    }
+
+    /// io_uring_enter(2).
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn enter(&self, submit: u32, min: u32, flags: u32) -> Result<u32, Errno> {
+        self.engine.enter(self.fd, submit, min, flags, 0, 0).map(|n| n as u32)
+    }
+
+    /// Submits what was queued and waits for `min` completions, through interrupts; returns what
+    /// was submitted.
+    pub fn submit_and_wait(&mut self, min: u32) -> u32 {
+        let n = self.tail.wrapping_sub(self.submitted);
+        let flags = if min > 0 { GETEVENTS } else { 0 };
+        let taken = self.enter(n, min, flags).or_else(eintr).expect("enter");
+        self.submitted = self.sq_head();
+        taken
+    }
+
+    /// Submits what was queued.
+    pub fn submit(&mut self) -> u32 {
+        self.submit_and_wait(0)
+    }
+
+    /// Waits for `min` completions and takes all that are there; an interrupted wait goes on.
+    pub fn wait(&mut self, min: u32) -> Vec<Cqe> {
+        let mut all = self.reap();
+        while (all.len() as u32) < min {
+            self.enter(0, min - all.len() as u32, GETEVENTS).or_else(eintr).expect("wait");
+            all.extend(self.reap());
+        }
+        all
+    }
+
+    /// Waits at most `ns` with a timeout argument.
+    ///
+    /// # Errors
+    /// `ETIME`, `EINTR`.
+    pub fn wait_ns(&self, sim: &Sim, min: u32, ns: u64) -> Result<usize, Errno> {
+        let arg = sim.words(&[0, 0, sim.timespec(ns)]);
+        self.engine.enter(self.fd, 0, min, GETEVENTS | EXT_ARG, arg, 24)
+    }
+
+    /// Runs what is pending without waiting.
+    pub fn poke(&self) {
+        self.enter(0, 0, GETEVENTS).expect("enter");
+    }
+
+    /// Queues, submits, waits for `min` and takes what is there.
+    pub fn run(&mut self, sqes: impl IntoIterator<Item = Sqe>, min: u32) -> Vec<Cqe> {
+        self.push(sqes);
+        self.submit();
+        self.wait(min)
+    }
+
+    /// How many completions can be seen.
+    pub fn ready(&self) -> u32 {
+        let tail = self.pages.rings.w32(self.params.cq_off.tail as usize).load(Acquire);
+        tail.wrapping_sub(self.pages.rings.w32(self.params.cq_off.head as usize).load(Relaxed))
+    }
+
+    /// Takes one completion.
+    pub fn take(&self) -> Option<Cqe> {
+        if self.ready() == 0 {
+            return None;
+        }
+        let g = &self.pages.geometry;
+        let word = self.pages.rings.w32(self.params.cq_off.head as usize);
+        let head = word.load(Relaxed);
+        let slot = (head & (g.cq_entries - 1)) as usize;
+        let base = self.params.cq_off.cqes as usize + slot * g.cqe_size as usize;
+        let user_data = self.pages.rings.w64(base).load(Relaxed);
+        let w = self.pages.rings.w64(base + 8).load(Relaxed);
+        word.store(head.wrapping_add(1), Release);
+        Some(Cqe { user_data, res: w as i32, flags: (w >> 32) as u32, big: [0; 2] })
+    }
+
+    /// Takes all that are there.
+    pub fn reap(&self) -> Vec<Cqe> {
+        std::iter::from_fn(|| self.take()).collect()
+    }
+
+    /// The SQ head as the engine published it.
+    pub fn sq_head(&self) -> u32 {
+        self.pages.rings.w32(self.params.sq_off.head as usize).load(Acquire)
+    }
+
+    /// The SQ flags word.
+    pub fn sq_flags(&self) -> u32 {
+        self.pages.rings.w32(self.params.sq_off.flags as usize).load(Relaxed)
+    }
+
+    /// Entries that the index array pointed nowhere.
+    pub fn dropped(&self) -> u32 {
+        self.pages.rings.w32(self.params.sq_off.dropped as usize).load(Relaxed)
+    }
+
+    /// Requests that have not ended.
+    pub fn in_flight(&self) -> usize {
+        self.engine.in_flight(self.pages.id).unwrap_or(0)
+    }
+}
+
+/// An interrupted wait submitted nothing.
+fn eintr(e: Errno) -> Result<u32, Errno> {
+    if e == Errno::EINTR { Ok(0) } else { Err(e) }
+}

@@ -1,0 +1,609 @@
+//! `impl Host`: the calls of the engine, in RAM. What it does not model answers `ENOSYS`.
+
+use crate::object::{Body, Open, POLLNVAL, RamFile};
+use crate::poller::SimPoller;
+use crate::ring::{Pages, SimRing};
+use crate::sched::{Lock, Sched, lock};
+use crate::world::{Entry, World};
+use ringer_engine::host::{
+    Clock, FileKind, Host, HostFile, HostResult, HostThread, Identity, Iovec, RingId, RingSpec,
+    SockAddr, ThreadKind,
+};
+use ringer_ring::Map;
+use ringer_uapi::Errno;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+const RWF_NOWAIT: u32 = 8;
+const MSG_PEEK: u32 = 2;
+const MSG_DONTWAIT: u32 = 0x40;
+const O_CREAT: u64 = 0o100;
+const O_TRUNC: u64 = 0o1000;
+const RESOLVE_CACHED: u64 = 0x20;
+
+/// How unkind the world is. With no seed everything is as kind as it can be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Decides every choice; `None` is the plain order.
+    pub seed: Option<u64>,
+    /// The baton goes on at one in so many host calls (0: never).
+    pub preempt: u32,
+    /// Streams give less than was asked for, once in so many calls (0: never).
+    pub short_reads: u32,
+    /// A wait of the application ends with `EINTR` once in so many times (0: never).
+    pub eintr: u32,
+    /// Held files have no number in the application's table: private workers do everything.
+    pub numberless: bool,
+    /// The program may hold POSIX locks.
+    pub posix_locks: bool,
+}
+
+/// A file that the engine holds, under a number of its own.
+#[derive(Clone, Debug)]
+pub struct SimFile(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    open: Arc<Open>,
+    number: Option<i32>,
+    world: Arc<Mutex<World>>,
+    sched: Arc<Sched>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let gone = self.number.and_then(|n| lock(&self.world).fds.remove(&n));
+        drop(gone);
+        self.sched.changed();
+    }
+}
+
+impl HostFile for SimFile {
+    fn kind(&self) -> FileKind {
+        self.0.open.kind()
+    }
+
+    fn number(&self) -> Option<i32> {
+        self.0.number
+    }
+
+    fn same_file(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.open, &other.0.open)
+    }
+}
+
+/// A thread that the engine started.
+#[derive(Debug)]
+pub struct SimThread {
+    task: usize,
+    sched: Arc<Sched>,
+}
+
+impl HostThread for SimThread {
+    fn interrupt(&self) {
+        self.sched.interrupt(self.task);
+    }
+
+    fn clear_interrupt(&self) {
+        self.sched.clear_interrupt(self.task);
+    }
+}
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct SimHost {
+    pub(crate) sched: Arc<Sched>,
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) options: Options,
+    /// The next so many starts of a thread fail.
+    pub(crate) no_threads: AtomicU32,
+    /// Names are not in the dentry cache.
+    pub(crate) cold_names: AtomicBool,
+    /// The next so many references to a file cannot be made.
+    pub(crate) no_files: AtomicU32,
+}
+
+impl SimHost {
+    fn call(&self, name: &'static str, fd: i32) {
+        self.sched.breathe();
+        lock(&self.world).calls.push((name, fd));
+    }
+
+    fn open(&self, fd: i32) -> HostResult<Arc<Open>> {
+        lock(&self.world).open(fd)
+    }
+
+    fn held(&self, open: Arc<Open>) -> SimFile {
+        let number =
+            (!self.options.numberless).then(|| lock(&self.world).install_held(open.clone()));
+        let (world, sched) = (self.world.clone(), self.sched.clone());
+        SimFile(Arc::new(Held { open, number, world, sched }))
+    }
+
+    fn fails(left: &AtomicU32) -> bool {
+        left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok()
+    }
+
+    /// Waits for something of a stream, or says `EAGAIN`.
+    fn stream<T>(&self, wait: bool, mut look: impl FnMut() -> Option<T>) -> HostResult<T> {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if !wait {
+            return Err(Errno::EAGAIN);
+        }
+        self.sched.wait_for(None, look)
+    }
+
+    fn take(&self, open: &Open, iov: &[Iovec], wait: bool, keep: bool) -> HostResult<u32> {
+        let Body::Stream { rx: Some(chan), .. } = &open.body else { return Err(Errno::EBADF) };
+        let (good, bad) = World::reach(iov);
+        let asked = if bad { good } else { iov.iter().map(|v| v.len as usize).sum() };
+        if asked == 0 {
+            return if bad { Err(Errno::EFAULT) } else { Ok(0) };
+        }
+        let n = self.stream(wait, || match chan.len() {
+            0 => open.peer_gone().then_some(0),
+            n => Some(n.min(asked)),
+        })?;
+        let short = self.sched.chance(self.options.short_reads);
+        let n = if short { self.sched.part(n) } else { n };
+        let bytes = chan.take(n, keep);
+        let done = lock(&self.world).scatter(iov, &bytes);
+        self.sched.changed();
+        done
+    }
+
+    fn put(&self, open: &Open, iov: &[Iovec], wait: bool) -> HostResult<u32> {
+        let Body::Stream { tx: Some(chan), .. } = &open.body else { return Err(Errno::EBADF) };
+        let (good, bad) = World::reach(iov);
+        if good == 0 {
+            return if bad { Err(Errno::EFAULT) } else { Ok(0) };
+        }
+        let room = self.stream(wait, || match chan.room() {
+            _ if open.peer_gone() => Some(0),
+            0 => None,
+            n => Some(n),
+        })?;
+        if room == 0 {
+            return Err(Errno::EPIPE);
+        }
+        let n = good.min(room);
+        let n = if self.sched.chance(self.options.short_reads) { self.sched.part(n) } else { n };
+        let bytes = lock(&self.world).collect(iov, n)?;
+        chan.put(&bytes);
+        self.sched.changed();
+        Ok(n as u32)
+    }
+
+    fn read_file(
+        &self,
+        file: &Mutex<RamFile>,
+        iov: &[Iovec],
+        off: u64,
+        wait: bool,
+    ) -> HostResult<u32> {
+        let (good, bad) = World::reach(iov);
+        let mut f = lock(file);
+        let from = usize::try_from(off).unwrap_or(usize::MAX).min(f.data.len());
+        let n = good.min(f.data.len() - from);
+        if n == 0 {
+            return if bad && from < f.data.len() { Err(Errno::EFAULT) } else { Ok(0) };
+        }
+        let n = if wait { n } else { n.min(f.cached.saturating_sub(from)) };
+        if n == 0 {
+            return Err(Errno::EAGAIN);
+        }
+        f.cached = f.cached.max(from + n);
+        lock(&self.world).scatter(iov, &f.data[from..from + n])
+    }
+
+    fn write_file(
+        &self,
+        file: &Mutex<RamFile>,
+        iov: &[Iovec],
+        off: u64,
+        wait: bool,
+    ) -> HostResult<u32> {
+        if !wait {
+            return Err(Errno::EAGAIN);
+        }
+        let (good, bad) = World::reach(iov);
+        if good == 0 && bad {
+            return Err(Errno::EFAULT);
+        }
+        let bytes = lock(&self.world).collect(iov, good)?;
+        let at = usize::try_from(off).map_err(|_| Errno::EFBIG)?;
+        let end = at.checked_add(good).filter(|e| *e <= 1 << 24).ok_or(Errno::EFBIG)?;
+        let mut f = lock(file);
+        if f.data.len() < end {
+            f.data.resize(end, 0);
+        }
+        f.data[at..end].copy_from_slice(&bytes);
+        f.cached = f.cached.max(end);
+        Ok(good as u32)
+    }
+
+    fn event(&self, open: &Open, iov: &[Iovec], wait: bool, write: bool) -> HostResult<u32> {
+        let Body::Event { count, .. } = &open.body else { return Err(Errno::EINVAL) };
+        if iov.iter().map(|v| v.len).sum::<u64>() < 8 {
+            return Err(Errno::EINVAL);
+        }
+        if write {
+            let b = lock(&self.world).collect(iov, 8)?;
+            open.signal(ringer_uapi::bytes::u64_at(&b, 0))?;
+            self.sched.changed();
+            return Ok(8);
+        }
+        let n = self.stream(wait, || Some(count.swap(0, Relaxed)).filter(|&n| n > 0))?;
+        lock(&self.world).scatter(iov, &n.to_ne_bytes())
+    }
+}
+
+impl Host for SimHost {
+    type Lock = Lock;
+    type Poller = SimPoller;
+    type File = SimFile;
+    type Ring = SimRing;
+    type Thread = SimThread;
+
+    fn ring_create(&self, spec: &RingSpec) -> HostResult<SimRing> {
+        let g = spec.geometry;
+        let pages = Arc::new(Pages {
+            id: spec.id,
+            geometry: g,
+            rings: Map::leaked(g.rings_len()),
+            sqes: Map::leaked(g.sqes_len()),
+            polled: AtomicBool::new(false),
+            readable: AtomicBool::new(false),
+            mapped: AtomicBool::new(false),
+            signals: AtomicU32::new(0),
+        });
+        Ok(SimRing { pages, sched: self.sched.clone() })
+    }
+
+    fn ring_install(&self, ring: &SimRing) -> HostResult<i32> {
+        let mut w = lock(&self.world);
+        w.rings.insert(ring.pages.id, ring.pages.clone());
+        w.install(Entry::Ring(ring.pages.id))
+    }
+
+    fn ring_of(&self, fd: i32) -> HostResult<RingId> {
+        match lock(&self.world).entry(fd)? {
+            Entry::Ring(id) => Ok(*id),
+            Entry::Open(_) => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    fn copy_in(&self, addr: u64, to: &mut [u8]) -> HostResult<()> {
+        to.copy_from_slice(lock(&self.world).read(addr, to.len())?);
+        Ok(())
+    }
+
+    fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()> {
+        lock(&self.world).write(addr, from)
+    }
+
+    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
+        let w = lock(&self.world);
+        let mut path = Vec::new();
+        for i in 0..4096 {
+            let b = w.read(addr.wrapping_add(i), 1)?[0];
+            path.push(b);
+            if b == 0 {
+                return Ok(path.into());
+            }
+        }
+        Err(Errno::ENAMETOOLONG)
+    }
+
+    fn check_pinnable(&self, addr: u64, len: u64) -> HostResult<()> {
+        lock(&self.world).read(addr, usize::try_from(len).map_err(|_| Errno::EFAULT)?).map(|_| ())
+    }
+
+    fn now(&self, clock: Clock) -> u64 {
+        self.sched.breathe();
+        match clock {
+            Clock::Monotonic | Clock::Boottime => self.sched.now(),
+            Clock::Realtime => self.sched.now() + 1_700_000_000_000_000_000,
+        }
+    }
+
+    fn tid(&self) -> u32 {
+        self.sched.tid()
+    }
+
+    fn identity(&self) -> Identity {
+        Identity(0)
+    }
+
+    fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()> {
+        self.sched.breathe();
+        if word.load(Relaxed) != expected {
+            return Err(Errno::EAGAIN);
+        }
+        if self.sched.tid() == 1 && self.sched.chance(self.options.eintr) {
+            return Err(Errno::EINTR);
+        }
+        self.sched.park(std::ptr::from_ref(word).addr(), timeout_ns)
+    }
+
+    fn yield_cpu(&self) {
+        self.sched.sleep(100_000);
+    }
+
+    fn unpark(&self, word: &AtomicU32, n: u32) {
+        self.sched.unpark(std::ptr::from_ref(word).addr(), n);
+        self.sched.breathe();
+    }
+
+    fn spawn(&self, kind: ThreadKind, body: Box<dyn FnOnce() + Send>) -> HostResult<SimThread> {
+        if Self::fails(&self.no_threads) {
+            return Err(Errno::EAGAIN);
+        }
+        let task = self.sched.spawn(format!("{kind:?}"), body)?;
+        Ok(SimThread { task, sched: self.sched.clone() })
+    }
+
+    fn poller(&self) -> HostResult<SimPoller> {
+        Ok(SimPoller::new(self.sched.clone(), self.world.clone()))
+    }
+
+    fn cpus(&self) -> u32 {
+        2
+    }
+
+    fn cpu_allowed(&self, cpu: u32) -> bool {
+        cpu < 2
+    }
+
+    fn nofile(&self) -> u64 {
+        lock(&self.world).nofile as u64
+    }
+
+    fn hold(&self, fd: i32) -> HostResult<SimFile> {
+        self.call("hold", fd);
+        let open = self.open(fd)?;
+        if Self::fails(&self.no_files) {
+            return Err(Errno::EMFILE);
+        }
+        Ok(self.held(open))
+    }
+
+    fn adopt(&self, fds: &[i32]) -> HostResult<Vec<SimFile>> {
+        self.call("adopt", fds.len() as i32);
+        let opens: Vec<_> = fds.iter().map(|&fd| self.open(fd)).collect::<Result<_, _>>()?;
+        if Self::fails(&self.no_files) {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(opens.into_iter().map(|o| self.held(o)).collect())
+    }
+
+    fn take(&self, fd: i32) -> HostResult<SimFile> {
+        self.call("take", fd);
+        let entry = lock(&self.world).fds.remove(&fd);
+        match entry {
+            Some(_) if Self::fails(&self.no_files) => Err(Errno::EMFILE),
+            Some(Entry::Open(o)) => Ok(self.held(o)),
+            Some(Entry::Ring(_)) | None => Err(Errno::EBADF),
+        }
+    }
+
+    fn release(&self, files: Vec<SimFile>) {
+        drop(files);
+        self.sched.changed();
+    }
+
+    fn borrow(&self, file: &SimFile) -> HostResult<i32> {
+        self.call("borrow", -1);
+        Ok(lock(&self.world).install_held(file.0.open.clone()))
+    }
+
+    fn give_back(&self, fd: i32) {
+        let gone = lock(&self.world).fds.remove(&fd);
+        drop(gone);
+        self.sched.changed();
+    }
+
+    fn install(&self, file: &SimFile, _cloexec: bool) -> HostResult<i32> {
+        lock(&self.world).install(Entry::Open(file.0.open.clone()))
+    }
+
+    fn may_hold_posix_locks(&self) -> bool {
+        self.options.posix_locks
+    }
+
+    fn kind(&self, fd: i32) -> HostResult<FileKind> {
+        self.call("kind", fd);
+        match lock(&self.world).entry(fd)? {
+            Entry::Open(o) => Ok(o.kind()),
+            Entry::Ring(_) => Ok(FileKind::Other),
+        }
+    }
+
+    fn status_flags(&self, fd: i32) -> HostResult<u32> {
+        self.call("status_flags", fd);
+        lock(&self.world).entry(fd).map(|_| 2)
+    }
+
+    fn readv(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
+        self.call("readv", fd);
+        let open = self.open(fd)?;
+        let wait = rwf & RWF_NOWAIT == 0;
+        match &open.body {
+            Body::Regular { file, pos } if off == u64::MAX => {
+                let n = self.read_file(file, iov, pos.load(Relaxed), wait)?;
+                pos.fetch_add(u64::from(n), Relaxed);
+                Ok(n)
+            }
+            Body::Regular { file, .. } => self.read_file(file, iov, off, wait),
+            _ if off != u64::MAX => Err(Errno::ESPIPE),
+            Body::Stream { .. } => self.take(&open, iov, wait, false),
+            Body::Event { .. } => self.event(&open, iov, wait, false),
+        }
+    }
+
+    fn writev(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
+        self.call("writev", fd);
+        let open = self.open(fd)?;
+        let wait = rwf & RWF_NOWAIT == 0;
+        match &open.body {
+            Body::Regular { file, pos } if off == u64::MAX => {
+                let n = self.write_file(file, iov, pos.load(Relaxed), wait)?;
+                pos.fetch_add(u64::from(n), Relaxed);
+                Ok(n)
+            }
+            Body::Regular { file, .. } => self.write_file(file, iov, off, wait),
+            _ if off != u64::MAX => Err(Errno::ESPIPE),
+            Body::Stream { .. } => self.put(&open, iov, wait),
+            Body::Event { .. } => self.event(&open, iov, wait, true),
+        }
+    }
+
+    fn fsync(&self, fd: i32, _datasync: bool) -> HostResult<()> {
+        self.call("fsync", fd);
+        match self.open(fd)?.kind() {
+            FileKind::Regular => Ok(()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn readahead(&self, fd: i32, _off: u64, _len: u64) {
+        self.call("readahead", fd);
+    }
+
+    fn poll_now(&self, fd: i32, events: u32) -> u32 {
+        self.call("poll", fd);
+        match self.open(fd) {
+            Ok(o) => o.mask() & (events | 0x18),
+            Err(_) => POLLNVAL,
+        }
+    }
+
+    fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
+        self.call("recv", fd);
+        let open = self.open(fd)?;
+        if open.kind() != FileKind::Socket {
+            return Err(Errno::ENOTSOCK);
+        }
+        self.take(&open, &[buf], flags & MSG_DONTWAIT == 0, flags & MSG_PEEK != 0)
+    }
+
+    fn send(&self, fd: i32, buf: Iovec, flags: u32, _to: Option<&SockAddr>) -> HostResult<u32> {
+        self.call("send", fd);
+        let open = self.open(fd)?;
+        if open.kind() != FileKind::Socket {
+            return Err(Errno::ENOTSOCK);
+        }
+        self.put(&open, &[buf], flags & MSG_DONTWAIT == 0)
+    }
+
+    fn recvmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn sendmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn listening(&self, fd: i32) -> HostResult<bool> {
+        match self.open(fd)?.kind() {
+            FileKind::Socket => Ok(false),
+            _ => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    fn accept(&self, _fd: i32, _addr: u64, _addrlen: u64, _flags: u32) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn connect(&self, _fd: i32, _to: &SockAddr) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn socket_error(&self, _fd: i32) -> HostResult<()> {
+        Ok(())
+    }
+
+    fn shutdown(&self, _fd: i32, _how: i32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn epoll_ctl(&self, _ep: i32, _op: i32, _fd: i32, _ev: Option<(u32, u64)>) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn openat2(&self, _dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
+        self.call("openat2", -1);
+        if how[2] & RESOLVE_CACHED != 0 && self.cold_names.load(Relaxed) {
+            return Err(Errno::EAGAIN);
+        }
+        let mut w = lock(&self.world);
+        let file = match w.names.get(path) {
+            Some(f) => f.clone(),
+            None if how[0] & O_CREAT != 0 => w.names.entry(path.to_vec()).or_default().clone(),
+            None => return Err(Errno::ENOENT),
+        };
+        if how[0] & O_TRUNC != 0 {
+            *lock(&file) = RamFile::default();
+        }
+        w.install(Entry::Open(Open::regular(file)))
+    }
+
+    fn close(&self, fd: i32) -> HostResult<()> {
+        self.call("close", fd);
+        let mut w = lock(&self.world);
+        w.open(fd)?;
+        let gone = w.fds.remove(&fd);
+        drop(w);
+        drop(gone);
+        self.sched.changed();
+        Ok(())
+    }
+
+    fn statx(&self, _dir: i32, _path: &[u8], _flags: u32, _mask: u32, _buf: u64) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn unlinkat(&self, _dirfd: i32, path: &[u8], _flags: u32) -> HostResult<()> {
+        self.call("unlinkat", -1);
+        lock(&self.world).names.remove(path).map(|_| ()).ok_or(Errno::ENOENT)
+    }
+
+    fn renameat2(&self, from: (i32, &[u8]), to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
+        self.call("renameat2", -1);
+        let mut w = lock(&self.world);
+        let file = w.names.remove(from.1).ok_or(Errno::ENOENT)?;
+        w.names.insert(to.1.to_vec(), file);
+        Ok(())
+    }
+
+    fn mkdirat(&self, _dirfd: i32, _path: &[u8], _mode: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn symlinkat(&self, _target: &[u8], _dirfd: i32, _path: &[u8]) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn linkat(&self, _from: (i32, &[u8]), _to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn check_eventfd(&self, fd: i32) -> HostResult<()> {
+        match self.open(fd)?.body {
+            Body::Event { .. } => Ok(()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn eventfd_signal(&self, file: &SimFile) {
+        // Only eventfds are registered (`check_eventfd`).
+        let _ = file.0.open.signal(1);
+        self.sched.changed();
+    }
+
+    fn counters(&self) -> Option<&Map> {
+        None
+    }
+}

@@ -1,0 +1,165 @@
+//! A poller with epoll's edge-triggered rules over files in RAM.
+//!
+//! An entry is reported when something happened at its file since it was last reported (or added, or
+//! modified) and a bit that was asked for holds now. An entry goes when its file does.
+
+use crate::object::{Open, POLLERR, POLLHUP};
+use crate::sched::{Sched, lock};
+use crate::world::World;
+use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
+use ringer_uapi::Errno;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Weak};
+
+#[derive(Debug)]
+struct Entry {
+    open: Weak<Open>,
+    events: u32,
+    token: u64,
+    seen: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Nested {
+    set: Weak<Set>,
+    token: u64,
+    seen: u64,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    entries: Mutex<BTreeMap<i32, Entry>>,
+    nested: Mutex<Vec<Nested>>,
+    woken: AtomicBool,
+}
+
+impl Set {
+    /// What is ready: reported at most once an edge if `take`.
+    fn ready(&self, max: usize, take: bool) -> Vec<PollEvent> {
+        let mut found = Vec::new();
+        lock(&self.entries).retain(|_, e| {
+            let Some(open) = e.open.upgrade() else { return false };
+            let (mask, edge) = (open.mask() & (e.events | POLLERR | POLLHUP), open.edge());
+            if mask != 0 && e.seen != Some(edge) && found.len() < max {
+                found.push(PollEvent { events: mask, token: e.token });
+                if take {
+                    e.seen = Some(edge);
+                }
+            }
+            true
+        });
+        found
+    }
+
+    /// Changes with everything that could make the set ready.
+    fn edge(&self) -> u64 {
+        let edges = |e: &Entry| e.open.upgrade().map_or(0, |o| o.edge().wrapping_add(1));
+        lock(&self.entries).values().map(edges).fold(1, u64::wrapping_add)
+    }
+
+    fn nested_ready(&self, found: &mut Vec<PollEvent>, max: usize) {
+        lock(&self.nested).retain_mut(|n| {
+            let Some(set) = n.set.upgrade() else { return false };
+            let edge = set.edge();
+            if edge != n.seen && found.len() < max && !set.ready(1, false).is_empty() {
+                n.seen = edge;
+                found.push(PollEvent { events: 1, token: n.token });
+            }
+            true
+        });
+    }
+}
+
+/// See the module's doc.
+#[derive(Debug)]
+pub struct SimPoller {
+    set: Arc<Set>,
+    sched: Arc<Sched>,
+    world: Arc<Mutex<World>>,
+}
+
+impl SimPoller {
+    pub(crate) fn new(sched: Arc<Sched>, world: Arc<Mutex<World>>) -> Self {
+        Self { set: Arc::default(), sched, world }
+    }
+
+    fn entry(&self, fd: i32, events: u32, token: u64) -> HostResult<Entry> {
+        let open = lock(&self.world).open(fd)?;
+        if open.kind() == ringer_engine::host::FileKind::Regular {
+            return Err(Errno::EPERM);
+        }
+        Ok(Entry { open: Arc::downgrade(&open), events, token, seen: None })
+    }
+}
+
+impl Poller for SimPoller {
+    fn add(&self, fd: i32, events: u32, token: u64) -> HostResult<()> {
+        lock(&self.world).calls.push(("epoll_add", fd));
+        let entry = self.entry(fd, events, token)?;
+        let mut entries = lock(&self.set.entries);
+        if entries.get(&fd).is_some_and(|e| e.open.strong_count() > 0) {
+            return Err(Errno::EEXIST);
+        }
+        entries.insert(fd, entry);
+        drop(entries);
+        self.sched.changed();
+        Ok(())
+    }
+
+    fn modify(&self, fd: i32, events: u32, token: u64) -> HostResult<()> {
+        lock(&self.world).calls.push(("epoll_mod", fd));
+        let entry = self.entry(fd, events, token)?;
+        let mut entries = lock(&self.set.entries);
+        *entries.get_mut(&fd).ok_or(Errno::ENOENT)? = entry;
+        drop(entries);
+        self.sched.changed();
+        Ok(())
+    }
+
+    fn remove(&self, fd: i32) {
+        lock(&self.world).calls.push(("epoll_del", fd));
+        lock(&self.set.entries).remove(&fd);
+    }
+
+    fn wait(
+        &self,
+        events: &mut [PollEvent],
+        timeout_ns: Option<u64>,
+        _mask: Option<SigMask>,
+    ) -> HostResult<usize> {
+        let until = timeout_ns.map(|ns| self.sched.now().saturating_add(ns));
+        let max = events.len();
+        let found = self.sched.wait_for(until, || {
+            let mut found = self.set.ready(max, true);
+            self.set.nested_ready(&mut found, max);
+            (self.set.woken.swap(false, Relaxed) || !found.is_empty()).then_some(found)
+        });
+        match found {
+            Ok(found) => {
+                for (to, from) in events.iter_mut().zip(&found) {
+                    *to = *from;
+                }
+                Ok(found.len())
+            }
+            Err(Errno::EAGAIN) => Ok(0),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn wake(&self) {
+        self.set.woken.store(true, Relaxed);
+        self.sched.changed();
+    }
+
+    fn nest(&self, inner: &Self, token: u64) -> HostResult<()> {
+        let set = Arc::downgrade(&inner.set);
+        lock(&self.set.nested).push(Nested { set, token, seen: 0 });
+        Ok(())
+    }
+
+    fn unnest(&self, inner: &Self) {
+        let gone = |n: &Nested| n.set.ptr_eq(&Arc::downgrade(&inner.set));
+        lock(&self.set.nested).retain(|n| !gone(n));
+    }
+}

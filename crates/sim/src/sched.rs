@@ -1,0 +1,510 @@
+//! One processor, a virtual clock, and a baton: which thread runs is the seed's choice.
+//!
+//! ```text
+//!  task 0: the application (the test)     tasks 1..: what `Host::spawn` started, real threads
+//!     |  holds the baton                     |  wait on their condition variables
+//!     '-- park, poller wait, blocking read, contended lock --> pass it on
+//!              nobody can run: the clock jumps to the next deadline
+//!              no deadline either: deadlock, told to the test as a panic that lists who waits
+//! ```
+//!
+//! A worker's body loops and parks, and a closure cannot be suspended: so tasks are threads, of which
+//! exactly the holder of the baton runs. With a seed the baton also goes on at every host call once in
+//! a while, and to anybody who can run; without, it stays until its holder waits, and goes to the
+//! lowest number. What it does not do: run two things at once; races within one call are a model
+//! checker's business.
+
+use crate::rng::Rng;
+use ringer_uapi::Errno;
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Clock jumps without the application running that count as a livelock.
+const JUMPS_MAX: u32 = 100_000;
+/// Turns of a contended lock's waiter without anybody else getting on.
+const SPINS_MAX: u32 = 64;
+/// What [`RelaxBaton`] waits for.
+const CONTENDED: Wait = Wait::Spin;
+
+/// A std lock whose poison says nothing here: the panic that made it is reported by itself.
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unwinds a task when the simulation is over.
+struct Over;
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Nothing: it can run.
+    Ready,
+    /// A lock that somebody holds.
+    Spin,
+    /// Any change of the world since this version, a time, an interrupt.
+    Change {
+        version: u64,
+        until: Option<u64>,
+    },
+    /// A wake-up of the futex word at this address, a time, an interrupt.
+    Park {
+        addr: usize,
+        until: Option<u64>,
+    },
+    /// That nobody else can run.
+    Idle,
+    Done,
+}
+
+impl Wait {
+    fn until(self) -> Option<u64> {
+        match self {
+            Self::Change { until, .. } | Self::Park { until, .. } => until,
+            Self::Ready | Self::Spin | Self::Idle | Self::Done => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Task {
+    name: String,
+    wait: Wait,
+    woken: bool,
+    interrupted: bool,
+    spins: u32,
+    turn: Arc<Condvar>,
+}
+
+type Action = Box<dyn FnOnce() + Send>;
+
+struct Inner {
+    tasks: Vec<Task>,
+    current: usize,
+    now: u64,
+    version: u64,
+    rng: Option<Rng>,
+    preempt: u32,
+    over: bool,
+    verdict: Option<String>,
+    jumps: u32,
+    agenda: BTreeMap<(u64, u64), Action>,
+    agenda_seq: u64,
+}
+
+/// See the module's doc.
+pub(crate) struct Sched {
+    inner: Mutex<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Sched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sched").finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<(Arc<Sched>, usize)>> = const { RefCell::new(None) };
+}
+
+/// The task that runs on this thread.
+fn me() -> usize {
+    CURRENT.with_borrow(|c| c.as_ref().map_or(0, |(_, id)| *id))
+}
+
+/// The lock under every mutex of the engine: contention passes the baton on.
+pub type Lock = spin::mutex::SpinMutex<(), RelaxBaton>;
+
+/// See [`Lock`].
+#[derive(Debug)]
+pub struct RelaxBaton;
+
+impl spin::RelaxStrategy for RelaxBaton {
+    fn relax() {
+        match CURRENT.with_borrow(Clone::clone) {
+            Some((sched, _)) => sched.pass(CONTENDED),
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+impl Sched {
+    /// A scheduler whose task 0 is the calling thread.
+    pub(crate) fn new(seed: Option<u64>, preempt: u32) -> Arc<Self> {
+        let inner = Inner {
+            tasks: Vec::new(),
+            current: 0,
+            now: 1_000_000_000,
+            version: 0,
+            rng: seed.map(Rng::new),
+            preempt,
+            over: false,
+            verdict: None,
+            jumps: 0,
+            agenda: BTreeMap::new(),
+            agenda_seq: 0,
+        };
+        let sched = Arc::new(Self { inner: Mutex::new(inner), threads: Mutex::default() });
+        lock(&sched.inner).tasks.push(Task::new("application"));
+        CURRENT.set(Some((sched.clone(), 0)));
+        sched
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        lock(&self.inner).now
+    }
+
+    /// The calling task's number, as a thread id.
+    pub(crate) fn tid(&self) -> u32 {
+        me() as u32 + 1
+    }
+
+    /// Something that somebody may wait for has changed.
+    pub(crate) fn changed(&self) {
+        lock(&self.inner).version += 1;
+    }
+
+    /// Does something when the clock reaches `ns` from now.
+    pub(crate) fn at(&self, ns: u64, action: Action) {
+        let mut inner = lock(&self.inner);
+        inner.agenda_seq += 1;
+        let key = (inner.now.saturating_add(ns), inner.agenda_seq);
+        inner.agenda.insert(key, action);
+    }
+
+    /// A seeded choice: true once in `n`; without a seed never.
+    pub(crate) fn chance(&self, n: u32) -> bool {
+        lock(&self.inner).rng.as_mut().is_some_and(|r| r.one_in(n))
+    }
+
+    /// A seeded number in 1..=n; without a seed `n`.
+    pub(crate) fn part(&self, n: usize) -> usize {
+        match &mut lock(&self.inner).rng {
+            Some(r) if n > 1 => 1 + r.below(n),
+            _ => n,
+        }
+    }
+
+    /// A place where another task may go on instead, if the seed wants it.
+    pub(crate) fn breathe(&self) {
+        let pass = {
+            let mut inner = lock(&self.inner);
+            let n = inner.preempt;
+            inner.rng.as_mut().is_some_and(|r| r.one_in(n))
+        };
+        if pass {
+            self.pass(Wait::Ready);
+        }
+    }
+
+    /// Waits until `look` finds something.
+    ///
+    /// # Errors
+    /// `EINTR`; `EAGAIN` when the clock passed `until` (a deadline that has passed never waits).
+    pub(crate) fn wait_for<T>(
+        &self,
+        until: Option<u64>,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<T, Errno> {
+        loop {
+            if let Some(found) = look() {
+                return Ok(found);
+            }
+            let wait = {
+                let mut inner = lock(&self.inner);
+                if core::mem::take(&mut inner.tasks[me()].interrupted) {
+                    return Err(Errno::EINTR);
+                }
+                if until.is_some_and(|t| t <= inner.now) {
+                    return Err(Errno::EAGAIN);
+                }
+                Wait::Change { version: inner.version, until }
+            };
+            self.pass(wait);
+        }
+    }
+
+    /// A futex wait on the word at `addr`, whose value the caller has compared.
+    pub(crate) fn park(&self, addr: usize, timeout: Option<u64>) -> Result<(), Errno> {
+        let until = {
+            let mut inner = lock(&self.inner);
+            let now = inner.now;
+            let task = &mut inner.tasks[me()];
+            task.woken = false;
+            if core::mem::take(&mut task.interrupted) {
+                return Err(Errno::EINTR);
+            }
+            timeout.map(|ns| now.saturating_add(ns))
+        };
+        self.pass(Wait::Park { addr, until });
+        let mut inner = lock(&self.inner);
+        let task = &mut inner.tasks[me()];
+        if task.woken {
+            Ok(())
+        } else if core::mem::take(&mut task.interrupted) {
+            Err(Errno::EINTR)
+        } else {
+            Err(Errno::ETIMEDOUT)
+        }
+    }
+
+    /// A futex wake.
+    pub(crate) fn unpark(&self, addr: usize, n: u32) {
+        let mut left = n;
+        for task in &mut lock(&self.inner).tasks {
+            if left > 0
+                && !task.woken
+                && matches!(task.wait, Wait::Park { addr: a, .. } if a == addr)
+            {
+                task.woken = true;
+                left -= 1;
+            }
+        }
+    }
+
+    /// Interrupts the wait a task is in, or its next one.
+    pub(crate) fn interrupt(&self, task: usize) {
+        lock(&self.inner).tasks[task].interrupted = true;
+    }
+
+    /// A signal handler of a task ran: the wait it is in is over; if it is in none, nothing happens.
+    pub(crate) fn signal(&self, task: usize) {
+        let mut inner = lock(&self.inner);
+        let task = &mut inner.tasks[task];
+        task.interrupted = matches!(task.wait, Wait::Change { .. } | Wait::Park { .. });
+    }
+
+    pub(crate) fn clear_interrupt(&self, task: usize) {
+        lock(&self.inner).tasks[task].interrupted = false;
+    }
+
+    /// Lets everybody else run until all of them wait; the clock stands still.
+    pub(crate) fn settle(&self) {
+        self.pass(Wait::Idle);
+    }
+
+    /// Sleeps.
+    pub(crate) fn sleep(&self, ns: u64) {
+        let until = self.now().saturating_add(ns);
+        // Nothing is looked for, so only the time ends it.
+        while self.wait_for(Some(until), || None::<()>) == Err(Errno::EINTR) {}
+    }
+
+    /// Starts a task; it runs when its turn comes.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: String,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> Result<usize, Errno> {
+        let id = {
+            let mut inner = lock(&self.inner);
+            inner.tasks.push(Task::new(&name));
+            inner.tasks.len() - 1
+        };
+        let sched = self.clone();
+        let thread = std::thread::Builder::new().name(name).spawn(move || sched.run(id, body));
+        lock(&self.threads).push(thread.map_err(|_| Errno::EAGAIN)?);
+        Ok(id)
+    }
+
+    fn run(self: Arc<Self>, id: usize, body: Box<dyn FnOnce() + Send>) {
+        CURRENT.set(Some((self.clone(), id)));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            self.await_turn(id);
+            body();
+        }));
+        if let Err(why) = ended
+            && !why.is::<Over>()
+        {
+            let mut inner = lock(&self.inner);
+            let name = inner.tasks[id].name.clone();
+            inner.verdict.get_or_insert_with(|| format!("{name} panicked: {}", text(&*why)));
+        }
+        CURRENT.set(None);
+        let mut inner = lock(&self.inner);
+        inner.tasks[id].wait = Wait::Done;
+        if !inner.over {
+            drop(self.choose(inner));
+        }
+    }
+
+    /// Whether a task has ended.
+    pub(crate) fn is_done(&self, task: usize) -> bool {
+        lock(&self.inner).tasks[task].wait == Wait::Done
+    }
+
+    /// Gives the baton away and comes back with it.
+    fn pass(&self, wait: Wait) {
+        let id = me();
+        let mut inner = lock(&self.inner);
+        if inner.over {
+            drop(inner);
+            leave(id);
+            return;
+        }
+        let spinning = wait == Wait::Spin;
+        inner.tasks[id].spins = if spinning { inner.tasks[id].spins + 1 } else { 0 };
+        if !spinning {
+            for t in &mut inner.tasks {
+                t.spins = 0;
+            }
+        }
+        inner.tasks[id].wait = wait;
+        drop(self.choose(inner));
+        self.await_turn(id);
+    }
+
+    /// Waits for the baton.
+    fn await_turn(&self, id: usize) {
+        let mut inner = lock(&self.inner);
+        let turn = inner.tasks[id].turn.clone();
+        while inner.current != id && !inner.over {
+            inner = turn.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        if inner.over && id != 0 {
+            drop(inner);
+            leave(id);
+            return;
+        }
+        inner.tasks[id].wait = Wait::Ready;
+        if id != 0 {
+            return;
+        }
+        inner.jumps = 0;
+        if let Some(why) = inner.verdict.take() {
+            inner.over = true;
+            drop(inner);
+            panic!("{why}");
+        }
+    }
+
+    /// Gives the baton to somebody who can run, moving the clock if nobody can.
+    fn choose<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        loop {
+            if inner.verdict.is_some() {
+                break inner.give(0);
+            }
+            let able = inner.able();
+            if !able.is_empty() {
+                let n = inner.rng.as_mut().map_or(0, |r| r.below(able.len()));
+                break inner.give(able[n]);
+            }
+            if inner.tasks[0].wait == Wait::Idle {
+                break inner.give(0);
+            }
+            let Some(next) = inner.next_time() else {
+                inner.verdict = Some(format!("deadlock: {}", inner.waits()));
+                continue;
+            };
+            inner.jumps += 1;
+            if inner.jumps > JUMPS_MAX {
+                inner.verdict = Some(format!("livelock: {}", inner.waits()));
+                continue;
+            }
+            inner.now = inner.now.max(next);
+            while let Some(entry) = inner.agenda.first_entry().filter(|e| e.key().0 <= next) {
+                let action = entry.remove();
+                drop(inner);
+                action();
+                inner = lock(&self.inner);
+                inner.version += 1;
+            }
+        }
+        inner
+    }
+
+    /// Ends every task but the calling one, and waits for them.
+    pub(crate) fn finish(&self) {
+        {
+            let mut inner = lock(&self.inner);
+            inner.over = true;
+            inner.agenda.clear();
+            for t in &inner.tasks {
+                t.turn.notify_all();
+            }
+        }
+        for t in core::mem::take(&mut *lock(&self.threads)) {
+            // A panic of a task was kept as the verdict.
+            let _ = t.join();
+        }
+        CURRENT.set(None);
+        let verdict = lock(&self.inner).verdict.take();
+        if let Some(why) = verdict
+            && !std::thread::panicking()
+        {
+            panic!("{why}");
+        }
+    }
+}
+
+impl Task {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            wait: Wait::Ready,
+            woken: false,
+            interrupted: false,
+            spins: 0,
+            turn: Arc::new(Condvar::new()),
+        }
+    }
+}
+
+impl Inner {
+    fn give(&mut self, id: usize) {
+        self.current = id;
+        self.tasks[id].turn.notify_all();
+    }
+
+    fn able(&self) -> Vec<usize> {
+        let ready = |t: &Task| match t.wait {
+            Wait::Ready => true,
+            Wait::Spin => t.spins < SPINS_MAX,
+            Wait::Change { version, until } => {
+                version != self.version || t.interrupted || until.is_some_and(|u| u <= self.now)
+            }
+            Wait::Park { until, .. } => {
+                t.woken || t.interrupted || until.is_some_and(|u| u <= self.now)
+            }
+            Wait::Idle | Wait::Done => false,
+        };
+        let of = |spin: bool| {
+            let tasks = self.tasks.iter().enumerate();
+            tasks.filter(move |(_, t)| ready(t) && (t.wait == Wait::Spin) == spin).map(|(i, _)| i)
+        };
+        let able: Vec<usize> = of(false).collect();
+        // Who waits for a lock goes on only when nobody else can, or the seed wants it.
+        if able.is_empty() { of(true).collect() } else { able }
+    }
+
+    fn next_time(&self) -> Option<u64> {
+        let tasks = self.tasks.iter().filter_map(|t| t.wait.until());
+        tasks.chain(self.agenda.keys().map(|k| k.0)).min()
+    }
+
+    fn waits(&self) -> String {
+        let all: Vec<String> =
+            self.tasks.iter().map(|t| format!("{} {:?}", t.name, t.wait)).collect();
+        format!("nobody can go on at {} ns: {}", self.now, all.join("; "))
+    }
+}
+
+/// The simulation is over: a task unwinds from wherever it waits.
+fn leave(id: usize) {
+    if id != 0 && !std::thread::panicking() {
+        resume_unwind(Box::new(Over));
+    }
+}
+
+fn text(why: &(dyn Any + Send)) -> String {
+    match (why.downcast_ref::<&str>(), why.downcast_ref::<String>()) {
+        (Some(s), _) => (*s).to_owned(),
+        (_, Some(s)) => s.clone(),
+        _ => "?".to_owned(),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the application has: memory at made-up addresses, descriptors, files.
+//!
+//! ```text
+//!  [BASE, BASE + SIZE)   readable and writable; everything else is EFAULT
+//!  fds 0..               the application's numbers
+//!  fds HELD..            numbers of files that the engine holds
+//! ```
+
+use crate::object::{Open, RamFile};
+use crate::ring::Pages;
+use ringer_engine::host::{Iovec, RingId};
+use ringer_uapi::Errno;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Where the application's memory begins.
+pub const BASE: u64 = 0x10_0000_0000;
+/// How much of it there is \[bytes\].
+pub const SIZE: usize = 1 << 20;
+/// The first number of a file that the engine holds.
+pub(crate) const HELD: i32 = 1 << 20;
+
+/// What a descriptor names.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    Open(Arc<Open>),
+    Ring(RingId),
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) memory: Vec<u8>,
+    pub(crate) brk: usize,
+    pub(crate) fds: BTreeMap<i32, Entry>,
+    pub(crate) names: BTreeMap<Vec<u8>, Arc<Mutex<RamFile>>>,
+    pub(crate) rings: BTreeMap<RingId, Arc<Pages>>,
+    pub(crate) calls: Vec<(&'static str, i32)>,
+    pub(crate) nofile: usize,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: vec![0; SIZE],
+            brk: 0,
+            fds: BTreeMap::new(),
+            names: BTreeMap::new(),
+            rings: BTreeMap::new(),
+            calls: Vec::new(),
+            nofile: 1024,
+        }
+    }
+
+    fn range(addr: u64, len: usize) -> Result<std::ops::Range<usize>, Errno> {
+        let start = addr.checked_sub(BASE).ok_or(Errno::EFAULT)? as usize;
+        let end = start.checked_add(len).ok_or(Errno::EFAULT)?;
+        if end > SIZE { Err(Errno::EFAULT) } else { Ok(start..end) }
+    }
+
+    pub(crate) fn read(&self, addr: u64, len: usize) -> Result<&[u8], Errno> {
+        self.memory.get(Self::range(addr, len)?).ok_or(Errno::EFAULT)
+    }
+
+    pub(crate) fn write(&mut self, addr: u64, from: &[u8]) -> Result<(), Errno> {
+        let to = self.memory.get_mut(Self::range(addr, from.len())?).ok_or(Errno::EFAULT)?;
+        to.copy_from_slice(from);
+        Ok(())
+    }
+
+    /// How many bytes of a vector can be touched before the first bad one, and whether there is one.
+    pub(crate) fn reach(iov: &[Iovec]) -> (usize, bool) {
+        let mut good = 0;
+        for v in iov {
+            let room = match v.base.checked_sub(BASE) {
+                Some(at) if at < SIZE as u64 => SIZE - at as usize,
+                _ => 0,
+            };
+            good += room.min(v.len as usize);
+            if room < v.len as usize {
+                return (good, true);
+            }
+        }
+        (good, false)
+    }
+
+    /// Spreads bytes over a vector that [`World::reach`] found good for them.
+    pub(crate) fn scatter(&mut self, iov: &[Iovec], mut from: &[u8]) -> Result<u32, Errno> {
+        let n = from.len() as u32;
+        for v in iov {
+            let (now, later) = from.split_at(from.len().min(v.len as usize));
+            self.write(v.base, now)?;
+            from = later;
+        }
+        Ok(n)
+    }
+
+    /// The first `n` bytes of a vector.
+    pub(crate) fn collect(&self, iov: &[Iovec], n: usize) -> Result<Vec<u8>, Errno> {
+        let mut all = Vec::with_capacity(n);
+        for v in iov {
+            let part = (n - all.len()).min(v.len as usize);
+            all.extend_from_slice(self.read(v.base, part)?);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn entry(&self, fd: i32) -> Result<&Entry, Errno> {
+        self.fds.get(&fd).ok_or(Errno::EBADF)
+    }
+
+    pub(crate) fn open(&self, fd: i32) -> Result<Arc<Open>, Errno> {
+        match self.entry(fd)? {
+            Entry::Open(o) => Ok(o.clone()),
+            Entry::Ring(_) => Err(Errno::EBADF),
+        }
+    }
+
+    /// Puts something at the lowest free number of the application.
+    pub(crate) fn install(&mut self, entry: Entry) -> Result<i32, Errno> {
+        let fd = (0..self.nofile as i32).find(|fd| !self.fds.contains_key(fd));
+        let fd = fd.ok_or(Errno::EMFILE)?;
+        self.fds.insert(fd, entry);
+        Ok(fd)
+    }
+
+    /// Puts a file at a number of the engine's.
+    pub(crate) fn install_held(&mut self, open: Arc<Open>) -> i32 {
+        let fd = (HELD..).find(|fd| !self.fds.contains_key(fd)).unwrap_or(i32::MAX);
+        self.fds.insert(fd, Entry::Open(open));
+        fd
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.fds.range(HELD..).count()
+    }
+}
