@@ -30,6 +30,8 @@ struct Care<H: Host> {
     ring: Weak<Ring<H>>,
     id: RingId,
     nested: bool,
+    /// The nested poller reported something that nobody has handled.
+    ready: bool,
     tick_ns: u64,
     epoch: u32,
 }
@@ -64,6 +66,7 @@ impl<H: Host> Engine<H> {
             ring: Arc::downgrade(ring),
             id: ring.id,
             nested: false,
+            ready: false,
             tick_ns: TICK_NS,
             // Not today's: the first look gives the caller a tick to wait by itself.
             epoch: st.lead_epoch.wrapping_sub(1),
@@ -111,7 +114,12 @@ fn react<H: Host>(engine: &Arc<Engine<H>>, poller: &Arc<H::Poller>) {
             Look::Events => true,
         });
         // An error (EINTR is impossible with everything blocked) only means to look again.
-        let _ = poller.wait(&mut events, pause, None);
+        let n = poller.wait(&mut events, pause, None).unwrap_or(0);
+        for ev in events.get(..n).unwrap_or(&[]) {
+            if let Some(c) = cares.iter_mut().find(|c| c.id.0 == ev.token) {
+                c.ready = true;
+            }
+        }
     }
 }
 
@@ -194,9 +202,12 @@ fn lead<H: Host>(
     }
     if ring.defers() {
         // Readiness and expiry become completions only when the owner asks.
-        if has_work(engine, st) {
+        if has_work(engine, st, care) {
             tell_owner(ring, st);
             engine.wake_waiters(ring, st, true);
+        } else if st.told {
+            // The owner may have begun to poll the ring's descriptor since.
+            st.due.signal();
         }
     } else {
         engine.poll_events(ring, st);
@@ -205,7 +216,7 @@ fn lead<H: Host>(
     }
     let now = engine.host().now(Clock::Monotonic);
     match st.timers.next() {
-        Some(t) if t <= now && ring.defers() => Look::Again(TICK_MAX_NS),
+        _ if st.told => Look::Again(TICK_MAX_NS),
         Some(t) => Look::Again(t.saturating_sub(now).max(1)),
         None if care.nested || st.polled == 0 => Look::Events,
         None => Look::Again(TICK_NS),
@@ -214,12 +225,14 @@ fn lead<H: Host>(
 
 /// Whether a DEFER_TASKRUN ring's owner would find something to do. Its poller is not read here:
 /// an edge taken from it would be lost to the owner; being woken by it is the sign.
-fn has_work<H: Host>(engine: &Arc<Engine<H>>, st: &State<H>) -> bool {
+fn has_work<H: Host>(engine: &Arc<Engine<H>>, st: &State<H>, care: &mut Care<H>) -> bool {
     let due = st.timers.next().is_some_and(|t| t <= engine.host().now(Clock::Monotonic));
-    due || !st.deferred.is_empty() || st.polled > 0
+    let ready = core::mem::take(&mut care.ready) || !care.nested;
+    due || !st.deferred.is_empty() || st.polled > 0 && ready
 }
 
 fn unnest<H: Host>(poller: &H::Poller, st: &State<H>, care: &mut Care<H>) {
+    care.ready = false;
     if core::mem::take(&mut care.nested)
         && let Some(inner) = &st.poller
     {

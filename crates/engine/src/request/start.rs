@@ -158,7 +158,10 @@ impl<H: Host> Engine<H> {
         file: H::File,
         slot: u32,
     ) -> Result<i32, Errno> {
-        let table = st.files.as_mut().ok_or(Errno::ENXIO)?;
+        // filetable.c: `io_file_bitmap_get` looks for a free slot before there must be a table.
+        let missing =
+            if slot == ringer_uapi::FILE_INDEX_ALLOC { Errno::ENFILE } else { Errno::ENXIO };
+        let table = st.files.as_mut().ok_or(missing)?;
         let (at, old) = table.install(slot, FileNode::new(file, 0))?;
         if let Some(node) = old {
             self.put_node(ring, st, node);
@@ -318,4 +321,8 @@ pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
         ring.sq().set_flags(ringer_uapi::flags::SqRing::TASKRUN);
     }
     st.due.signal();
+    // io_uring.c `io_req_local_work_add`: the first work to arrive signals the eventfd, too.
+    if !core::mem::replace(&mut st.told, true) {
+        ring.tell_eventfd(st);
+    }
 }

@@ -107,6 +107,20 @@ impl<H: Host> Ring<H> {
     }
 }
 
+impl<H: Host> Ring<H> {
+    /// Notes that the registered eventfd is to be signalled, unless it is muted or wants to hear of
+    /// workers only.
+    pub(crate) fn tell_eventfd(&self, st: &mut State<H>) {
+        let from_worker = core::mem::take(&mut st.cq.from_worker);
+        if let Some((file, async_only)) = &st.eventfd
+            && (!*async_only || from_worker)
+            && !self.cq().eventfd_disabled()
+        {
+            st.due.eventfd = Some(file.clone());
+        }
+    }
+}
+
 impl<H: Host> Engine<H> {
     /// Makes written completions visible and tells everybody who waits for them.
     pub(crate) fn commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
@@ -115,22 +129,13 @@ impl<H: Host> Engine<H> {
             ring.cq().publish_tail(st.cq.tail);
             st.cq.published = st.cq.tail;
             self.wake_waiters(ring, st, false);
-            self.tell_eventfd(ring, st, count);
+            if count > 0 {
+                ring.tell_eventfd(st);
+            }
             st.due.signal = true;
             // Counted timeouts that this reached complete now, and are themselves published in the
             // next round.
             self.fire_counted(ring, st);
-        }
-    }
-
-    fn tell_eventfd(&self, ring: &Ring<H>, st: &mut State<H>, count: u32) {
-        let from_worker = core::mem::take(&mut st.cq.from_worker);
-        if let Some((file, async_only)) = &st.eventfd
-            && count > 0
-            && (!*async_only || from_worker)
-            && !ring.cq().eventfd_disabled()
-        {
-            st.due.eventfd = Some(file.clone());
         }
     }
 

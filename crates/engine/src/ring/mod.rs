@@ -96,6 +96,10 @@ pub struct State<H: Host> {
     pub ready: VecDeque<Box<Req<H>>>,
     /// Requests held back by a drain, in order.
     pub drained: VecDeque<Box<Req<H>>>,
+    /// A drain was asked for, and not every request after it has started yet.
+    pub drain_active: bool,
+    /// A drain in the middle of a chain: what comes after the chain drains, too.
+    pub drain_next: bool,
     /// Registered files.
     pub files: Option<FileTable<H>>,
     /// Registered buffers.
@@ -104,6 +108,8 @@ pub struct State<H: Host> {
     pub eventfd: Option<(H::File, bool)>,
     /// Finished requests that wait for their owner (DEFER_TASKRUN).
     pub deferred: VecDeque<Deferred>,
+    /// The owner of a DEFER_TASKRUN ring was told that work waits, and has not come since.
+    pub told: bool,
     /// The thread that is in the poller's wait, 0 for none.
     pub leader: u32,
     /// Threads asleep on `wait_seq`.
@@ -147,10 +153,13 @@ impl<H: Host> State<H> {
             timers: Timers::default(),
             ready: VecDeque::new(),
             drained: VecDeque::new(),
+            drain_active: false,
+            drain_next: false,
             files: None,
             bufs: None,
             eventfd: None,
             deferred: VecDeque::new(),
+            told: false,
             leader: 0,
             sleepers: 0,
             want: u32::MAX,
@@ -165,6 +174,12 @@ impl<H: Host> State<H> {
             may_post: true,
             unmapped: false,
         }
+    }
+
+    /// Whether what is submitted now must queue behind a drain.
+    #[inline]
+    pub fn draining(&self) -> bool {
+        self.drain_active || self.drain_next
     }
 }
 
