@@ -87,7 +87,8 @@ impl<H: Host> Engine<H> {
         if !skip || failed {
             ring.post(st, Cqe::new(req.user_data, res, cflags));
         }
-        if matches!(req.cmd, Some(Cmd::Timeout(_))) {
+        // timeout.c counts those that fire; one that is removed or cancelled is a completion as any.
+        if matches!(req.cmd, Some(Cmd::Timeout(_))) && res != Err(Errno::ECANCELED) {
             st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
             self.wake_waiters(ring, st, true);
         }
@@ -145,12 +146,15 @@ impl<H: Host> Engine<H> {
     /// Fails a chain in which a submission error was found: nothing of it runs; its head first,
     /// each member its own error or `ECANCELED` (spec 3.6).
     pub(crate) fn fail_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, head: Req<H>) {
-        let quiet = chain_failed_quietly(&head);
+        // io_uring.c `io_submit_fail_init` fails the head, whoever was wrong, and `io_fail_links`
+        // then goes by the head's flag.
+        let quiet = head.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
         let mut at = Some(Box::new(head));
+        let mut is_head = true;
         while let Some(mut req) = at {
             at = req.next.take();
             let res = Err(req.failed.unwrap_or(Errno::ECANCELED));
-            if req.failed.is_some() || !quiet {
+            if core::mem::take(&mut is_head) || !quiet {
                 stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
                 ring.post(st, Cqe::new(req.user_data, res, 0));
             }
@@ -197,28 +201,20 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Starts drained requests whose turn has come.
-    fn release_drained(&self, st: &mut State<H>) {
+    /// Starts drained requests whose turn has come (io_uring.c `io_queue_deferred`): the first in
+    /// the queue and everything from the next drain on waits until nothing else is under way; what
+    /// stands between them goes with the first.
+    pub(crate) fn release_drained(&self, st: &mut State<H>) {
+        let mut must_wait = true;
         while let Some(front) = st.drained.front() {
-            let waits = front.flags.contains(SqeFlags::IO_DRAIN)
-                && (!st.reqs.is_empty() || !st.ready.is_empty());
-            if waits {
+            must_wait |= front.flags.contains(SqeFlags::IO_DRAIN);
+            if must_wait && (!st.reqs.is_empty() || !st.ready.is_empty()) {
                 return;
             }
+            must_wait = front.flags.contains(SqeFlags::IO_DRAIN);
             if let Some(req) = st.drained.pop_front() {
                 st.ready.push_back(req);
             }
         }
     }
-}
-
-fn chain_failed_quietly<H: Host>(head: &Req<H>) -> bool {
-    let mut at = Some(head);
-    while let Some(req) = at {
-        if req.failed.is_some() {
-            return req.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
-        }
-        at = req.next.as_deref();
-    }
-    false
 }

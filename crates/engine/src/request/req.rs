@@ -128,7 +128,11 @@ impl<H: Host> Req<H> {
     /// Whether a result counts as a failure for the chain (spec 3.6).
     pub fn fails(&self, res: Result<i32, Errno>) -> bool {
         let res = match res {
+            // An injected one (NOP) that is no errno.
+            Ok(n) if n < 0 => return true,
             Ok(n) => n,
+            // timeout.c `io_link_timeout_fn` does not mark it failed: CQE_SKIP hides its result.
+            Err(_) if matches!(&self.cmd, Some(Cmd::LinkTimeout(_))) => return false,
             Err(Errno::ETIME) => {
                 return !matches!(&self.cmd, Some(Cmd::Timeout(t)) if t.etime_is_success());
             }

@@ -43,7 +43,7 @@ impl Run {
     #[inline]
     pub(super) fn start<H: Host>(ring: &Ring<H>, st: &State<H>, sqe: &Sqe) -> Option<Self> {
         let ok = !ring.setup.contains(Setup::IOPOLL)
-            && st.drained.is_empty()
+            && !st.draining()
             && sqe.off <= i64::MAX as u64
             && mergeable(st, sqe);
         ok.then(|| {

@@ -20,6 +20,9 @@ use alloc::vec::Vec;
 use ringer_uapi::flags::{Setup, SqeFlags};
 use ringer_uapi::{Cqe, Errno, Sqe};
 
+/// `IORING_OP_LINK_TIMEOUT`: the opcode counts here, also of an entry that failed.
+const LINK_TIMEOUT: u8 = 15;
+
 /// Whether the batch goes on after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Batch {
@@ -111,7 +114,7 @@ impl<H: Host> Engine<H> {
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
             let direct = sqe.file_index != 0;
-            if st.drained.is_empty() && def.is_some_and(|d| d.inline_first()) && !direct {
+            if !st.draining() && def.is_some_and(|d| d.inline_first()) && !direct {
                 return self.submit_plain(ring, st, sqe);
             }
         }
@@ -214,7 +217,8 @@ impl<H: Host> Engine<H> {
     /// Links the members and starts the head, or fails them all.
     fn start_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut chain: Vec<Req<H>>) {
         let failed = chain.iter().any(|r| r.failed.is_some());
-        let drains = chain.iter().any(|r| r.flags.contains(SqeFlags::IO_DRAIN));
+        let drains = |r: &Req<H>| r.flags.contains(SqeFlags::IO_DRAIN);
+        let within = chain.iter().skip(1).any(drains);
         let mut next = None;
         while let Some(mut req) = chain.pop() {
             req.next = next.take();
@@ -224,21 +228,29 @@ impl<H: Host> Engine<H> {
         if failed {
             return self.fail_chain(ring, st, *head);
         }
-        if drains {
+        if within {
             head.flags |= SqeFlags::IO_DRAIN;
         }
         self.start_or_drain(ring, st, *head);
+        st.drain_next |= within;
     }
 
     #[inline]
-    fn start_or_drain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
-        let waits =
-            !st.drained.is_empty() || req.flags.contains(SqeFlags::IO_DRAIN) && !st.reqs.is_empty();
-        if waits {
-            st.drained.push_back(Box::new(req));
-            return;
+    fn start_or_drain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        if core::mem::take(&mut st.drain_next) {
+            req.flags |= SqeFlags::IO_DRAIN;
         }
-        self.start(ring, st, req);
+        let drains = req.flags.contains(SqeFlags::IO_DRAIN);
+        st.drain_active |= drains;
+        if st.drain_active {
+            // io_uring.c `io_drain_req`: from a drain on everything goes through the queue, until
+            // something without the flag gets through it at once.
+            st.drained.push_back(Box::new(req));
+            self.release_drained(st);
+            st.drain_active = drains || !st.drained.is_empty();
+        } else {
+            self.start(ring, st, req);
+        }
         if !st.ready.is_empty() {
             self.run_ready(ring, st);
         }
@@ -296,8 +308,7 @@ impl<H: Host> Engine<H> {
         before: Option<&Req<H>>,
     ) -> Result<Cmd, Errno> {
         let flags = self.refuse(ring, st, sqe)?;
-        let after_link =
-            before.is_some_and(|b| b.links() && !matches!(b.cmd, Some(Cmd::LinkTimeout(_))));
+        let after_link = before.is_some_and(|b| b.links() && b.opcode != LINK_TIMEOUT);
         Cmd::prep(&self.prep_cx(ring, st, flags, after_link), sqe)
     }
 
