@@ -13,7 +13,7 @@
 use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
 use crate::engine::Engine;
 use crate::host::{Host, HostFile};
-use crate::request::{Phase, Req};
+use crate::request::{Phase, Req, ReqFile};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use alloc::sync::Arc;
@@ -68,7 +68,7 @@ impl Op for PollAdd {
 #[derive(Debug)]
 pub struct PollRemove {
     target: u64,
-    events: Option<(u32, bool)>,
+    events: Option<u32>,
     user_data: Option<u64>,
 }
 
@@ -88,7 +88,7 @@ impl Op for PollRemove {
         }
         Ok(Self {
             target: sqe.addr,
-            events: new_events.then(|| (parse_events(sqe.op_flags), flags & ADD_MULTI != 0)),
+            events: new_events.then(|| parse_events(sqe.op_flags)),
             user_data: new_data.then_some(sqe.off),
         })
     }
@@ -127,6 +127,15 @@ impl<H: Host> Engine<H> {
         mut req: Req<H>,
         (events, ready): (u32, u32),
     ) {
+        let watched = matches!(&req.file, ReqFile::Node(n) if n.watch().is_some());
+        match self.watch_for(st, &mut req, events) {
+            // What has no poll is ready once.
+            Err(Errno::EPERM) => return self.complete(ring, st, req, Ok(ready as i32), 0),
+            Err(e) => return self.complete(ring, st, req, Err(e), 0),
+            // A watch that was just made reports the readiness itself.
+            Ok(_) if !watched => return self.arm(ring, st, req, events),
+            Ok(_) => {}
+        }
         if ring.cq_would_overflow(st) {
             return self.complete(ring, st, req, Ok(ready as i32), 0);
         }
@@ -153,8 +162,9 @@ impl<H: Host> Engine<H> {
         let Some((key, watch)) = self.find_poll(st, target) else {
             return self.complete(ring, st, req, Err(Errno::ENOENT), 0);
         };
-        let Some(mut poll) = st.reqs.remove(key) else { return };
+        // Completed while the target still counts as under way, so that no drain ends in between.
         self.complete(ring, st, req, Ok(0), 0);
+        let Some(mut poll) = st.reqs.remove(key) else { return };
         self.disarm(st, key, watch);
         if events.is_none() && user_data.is_none() {
             return self.complete(ring, st, poll, Err(Errno::ECANCELED), 0);
@@ -162,10 +172,10 @@ impl<H: Host> Engine<H> {
         if let Some(data) = user_data {
             poll.user_data = data;
         }
-        if let (Some((mask, multi)), Some(Cmd::PollAdd(p))) = (events, &mut poll.cmd) {
+        if let (Some(mask), Some(Cmd::PollAdd(p))) = (events, &mut poll.cmd) {
             // poll.c `io_poll_remove`: the low 16 bits are replaced.
+            // One-shot or multishot is not among them.
             p.events = p.events & !0xffff | mask & 0xffff;
-            p.multi |= multi;
         }
         poll.phase = Phase::Fresh;
         self.issue_poll_add(ring, st, poll);

@@ -168,6 +168,8 @@ impl Rw {
 
     fn refuse<H: Host>(&self, cx: &IssueCx<'_, H>) -> Result<(), Errno> {
         if let Some(e) = self.err {
+            // The file is looked up first: a bad descriptor is EBADF.
+            cx.host.kind(cx.fd)?;
             return Err(e);
         }
         if cx.iopoll {

@@ -71,8 +71,10 @@ impl<H: Host> Engine<H> {
             Ok(None) => self.punt(ring, st, req),
             Err(Errno::EPERM) if matches!(req.cmd, Some(Cmd::PollAdd(_))) => {
                 // fs/select.c DEFAULT_POLLMASK: what has no poll is always ready.
+                // poll.c `__io_arm_poll_handler`: nothing of interest and nothing to wait for.
                 let mask = (EPOLLIN | EPOLLOUT | 0x40 | 0x100) & events;
-                self.complete(ring, st, req, Ok(mask as i32), 0);
+                let res = if mask == 0 { Err(Errno::EINVAL) } else { Ok(mask as i32) };
+                self.complete(ring, st, req, res, 0);
             }
             Err(Errno::EPERM) => self.punt(ring, st, req),
             Err(e) => self.complete(ring, st, req, Err(e), 0),
@@ -99,7 +101,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// The watch for a request, found or made. `None`: the file has no number to watch.
-    fn watch_for(
+    pub(crate) fn watch_for(
         &self,
         st: &mut State<H>,
         req: &mut Req<H>,
