@@ -121,6 +121,11 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// Whether a ring was ever made.
+    pub(crate) fn had_rings(&self) -> bool {
+        self.generation.load(Relaxed) > 1
+    }
+
     /// The ring with this name.
     #[inline]
     pub(crate) fn ring(&self, id: RingId) -> Option<Arc<Ring<H>>> {

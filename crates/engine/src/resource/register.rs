@@ -63,13 +63,16 @@ impl<H: Host> Engine<H> {
     /// `EINVAL` unknown operation; `EBADF`, `EOPNOTSUPP` descriptor; `EEXIST` wrong thread on a
     /// SINGLE_ISSUER ring; else the operation's.
     pub fn register(&self, fd: i32, opcode: u32, arg: u64, nr: u32) -> Result<usize, Errno> {
-        if opcode & !USE_REGISTERED_RING >= REGISTER_COUNT || opcode & USE_REGISTERED_RING != 0 {
+        if opcode & !USE_REGISTERED_RING >= REGISTER_COUNT {
             return Err(Errno::EINVAL);
         }
         if fd == -1 {
             // register.c `io_uring_register_blind`: only SEND_MSG_RING and QUERY, which are not
             // carried out yet.
             return Err(Errno::EINVAL);
+        }
+        if opcode & USE_REGISTERED_RING != 0 {
+            return Err(self.registered_ring(fd));
         }
         let ring = self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)?;
         ring.active.fetch_add(1, AcqRel);
@@ -205,20 +208,24 @@ impl<H: Host> Engine<H> {
             return Err(Errno::EMFILE);
         }
         let mut wanted: Vec<(i32, u64)> = Vec::with_capacity(nr as usize);
+        let mut wrong = None;
         for i in 0..nr {
-            let tag = self.tag_at(tags, i)?;
-            let fd = if data == 0 { FILE_EMPTY } else { self.fd_at(data, i)? };
-            if fd == FILE_EMPTY && tag != 0 {
-                return Err(Errno::EINVAL);
+            match self.wanted_file(data, tags, i) {
+                Ok(w) => wanted.push(w),
+                Err(e) => {
+                    wrong = Some(e);
+                    break;
+                }
             }
-            if fd < FILE_EMPTY {
-                return Err(Errno::EBADF);
-            }
-            wanted.push((fd, tag));
         }
         let fds: Vec<i32> = wanted.iter().map(|w| w.0).filter(|&fd| fd != FILE_EMPTY).collect();
-        let mut files =
-            if fds.is_empty() { Vec::new() } else { self.host().adopt(&fds)? }.into_iter();
+        let files = if fds.is_empty() { Vec::new() } else { self.host().adopt(&fds)? };
+        if let Some(e) = wrong {
+            // The kernel goes entry by entry: a bad descriptor before this one was told instead.
+            self.host().release(files);
+            return Err(e);
+        }
+        let mut files = files.into_iter();
         let slots = wanted
             .iter()
             .map(|&(fd, tag)| match fd {
@@ -228,6 +235,16 @@ impl<H: Host> Engine<H> {
             .collect();
         st.files = Some(FileTable::new(slots));
         Ok(0)
+    }
+
+    /// Descriptor and tag of entry `i` of a registration.
+    fn wanted_file(&self, data: u64, tags: u64, i: u32) -> Result<(i32, u64), Errno> {
+        let tag = self.tag_at(tags, i)?;
+        let fd = if data == 0 { FILE_EMPTY } else { self.fd_at(data, i)? };
+        if fd == FILE_EMPTY && tag != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if fd < FILE_EMPTY { Err(Errno::EBADF) } else { Ok((fd, tag)) }
     }
 
     fn tag_at(&self, tags: u64, i: u32) -> Result<u64, Errno> {
@@ -395,8 +412,12 @@ impl<H: Host> Engine<H> {
         if resv != 0 {
             return Err(Errno::EINVAL);
         }
-        let table = st.files.as_mut().ok_or(Errno::EINVAL)?;
-        table.set_range(off, len)?;
+        match &mut st.files {
+            Some(table) => table.set_range(off, len)?,
+            // A ring without a table has one of no slots.
+            None if off + len == 0 => {}
+            None => return Err(Errno::EINVAL),
+        }
         Ok(0)
     }
 

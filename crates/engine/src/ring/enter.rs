@@ -6,7 +6,7 @@
 use super::wait::WaitArg;
 use super::{Ring, State};
 use crate::engine::Engine;
-use crate::host::{Clock, Host};
+use crate::host::{Clock, Host, SigMask};
 use crate::stats;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -18,6 +18,10 @@ use ringer_uapi::flags::{Enter, Setup};
 const SIGSET_SIZE: u64 = 8;
 /// `sizeof(struct io_uring_getevents_arg)` \[bytes\].
 const GETEVENTS_ARG_SIZE: u64 = 24;
+/// `sizeof(struct io_uring_reg_wait)` \[bytes\].
+const REG_WAIT_SIZE: u64 = 64;
+/// `IO_RINGFD_REG_MAX`.
+const REGISTERED_RINGS_MAX: i32 = 16;
 
 /// Counts a call in a ring, so that teardown waits for it.
 struct Active<'a, H: Host>(&'a Ring<H>);
@@ -54,8 +58,7 @@ impl<H: Host> Engine<H> {
     ) -> Result<usize, Errno> {
         let flags = Enter::from_bits(flags).ok_or(Errno::EINVAL)?;
         if flags.contains(Enter::REGISTERED_RING) {
-            // No ring can be registered yet: a thread without a table.
-            return Err(Errno::EINVAL);
+            return Err(self.registered_ring(fd));
         }
         let ring = self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)?;
         let _active = Active::new(&ring);
@@ -80,12 +83,12 @@ impl<H: Host> Engine<H> {
         if !flags.contains(Enter::GETEVENTS) {
             return Ok(submitted as usize);
         }
-        if ring.setup.contains(Setup::DEFER_TASKRUN) {
-            self.check_issuer(&ring)?;
-        }
-        let waited = self
-            .wait_arg(flags, argp, argsz)
-            .and_then(|arg| self.wait_cq(&ring, self.effective_min(&ring, min_complete), arg));
+        let waited = self.wait_arg(flags, argp, argsz).and_then(|arg| {
+            if ring.setup.contains(Setup::DEFER_TASKRUN) {
+                self.check_issuer(&ring)?;
+            }
+            self.wait_cq(&ring, self.effective_min(&ring, min_complete), arg)
+        });
         if submitted > 0 { Ok(submitted as usize) } else { waited.map(|()| 0) }
     }
 
@@ -136,11 +139,11 @@ impl<H: Host> Engine<H> {
 
     fn wait_arg(&self, flags: Enter, argp: u64, argsz: u64) -> Result<WaitArg, Errno> {
         if !flags.contains(Enter::EXT_ARG) {
-            return self.with_mask(WaitArg::default(), argp, argsz);
+            return Ok(WaitArg { mask_at: (argp, argsz), ..WaitArg::default() });
         }
         if flags.contains(Enter::EXT_ARG_REG) {
-            // No wait region can be registered yet.
-            return Err(Errno::EINVAL);
+            // io_get_ext_arg_reg; no wait region can be registered yet, so every offset is beyond it.
+            return Err(if argsz == REG_WAIT_SIZE { Errno::EFAULT } else { Errno::EINVAL });
         }
         if argsz != GETEVENTS_ARG_SIZE {
             return Err(Errno::EINVAL);
@@ -156,19 +159,28 @@ impl<H: Host> Engine<H> {
         if min_wait_usec != 0 {
             arg.min_wait = Some(u64::from(min_wait_usec) * 1000);
         }
-        self.with_mask(arg, sigmask, u64::from(sigmask_sz))
+        arg.mask_at = (sigmask, u64::from(sigmask_sz));
+        Ok(arg)
     }
 
-    fn with_mask(&self, mut arg: WaitArg, addr: u64, size: u64) -> Result<WaitArg, Errno> {
-        if addr != 0 {
-            if size != SIGSET_SIZE {
-                return Err(Errno::EINVAL);
-            }
-            let mut b = [0u8; 8];
-            self.host().copy_in(addr, &mut b)?;
-            arg.mask = Some(u64_at(&b, 0));
+    /// Reads a wait's signal mask (signal.c `set_user_sigmask`); only a wait that has to wait does.
+    pub(super) fn wait_mask(&self, (addr, size): (u64, u64)) -> Result<Option<SigMask>, Errno> {
+        if addr == 0 {
+            return Ok(None);
         }
-        Ok(arg)
+        if size != SIGSET_SIZE {
+            return Err(Errno::EINVAL);
+        }
+        let mut b = [0u8; 8];
+        self.host().copy_in(addr, &mut b)?;
+        Ok(Some(u64_at(&b, 0)))
+    }
+
+    /// What a ring given by its registered index comes to: none can be registered yet. The kernel
+    /// makes the table with the thread's first ring.
+    pub(crate) fn registered_ring(&self, index: i32) -> Errno {
+        let known = (0..REGISTERED_RINGS_MAX).contains(&index) && self.had_rings();
+        if known { Errno::EBADF } else { Errno::EINVAL }
     }
 
     /// A wait's timespec as a deadline on CLOCK_MONOTONIC \[ns\]. Negative times have passed.

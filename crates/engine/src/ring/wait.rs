@@ -41,8 +41,8 @@ pub(crate) struct WaitArg {
     pub(crate) deadline: Option<u64>,
     /// After this long \[ns\] one completion is enough.
     pub(crate) min_wait: Option<u64>,
-    /// In force during the wait.
-    pub(crate) mask: Option<SigMask>,
+    /// Address and size of the mask that is in force during the wait.
+    pub(crate) mask_at: (u64, u64),
 }
 
 /// How long a wait goes on, and for how many completions.
@@ -60,10 +60,8 @@ impl Span {
     }
 
     fn until(&self) -> Option<u64> {
-        match (self.deadline, self.min_deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        // io_uring.c `io_cqring_schedule_timeout`: until the minimum is over, nothing else is armed.
+        self.min_deadline.or(self.deadline)
     }
 
     /// Whether time ends the wait, with `ready` completions there.
@@ -97,7 +95,14 @@ impl<H: Host> Engine<H> {
         self.catch_up(ring, &mut st, min);
         let timeouts = st.cq_timeouts;
         let mut span = Span::new(self.host(), &arg, min.min(ring.geo.cq_entries));
+        // io_cqring_wait: a call that finds enough there never looks at its mask.
+        let waits = ring.cq_ready(&st) < span.want;
+        let mask = if waits { self.wait_mask(arg.mask_at) } else { Ok(None) };
         let result = loop {
+            let mask = match mask {
+                Ok(mask) => mask,
+                Err(e) => break Err(e),
+            };
             let ready = ring.cq_ready(&st);
             if ready >= span.want || st.cq_timeouts != timeouts || st.dying {
                 break Ok(());
@@ -106,7 +111,7 @@ impl<H: Host> Engine<H> {
                 break over;
             }
             let r;
-            (st, r) = self.wait_once(ring, st, span.want, span.until(), arg.mask);
+            (st, r) = self.wait_once(ring, st, span.want, span.until(), mask);
             if r == Err(Errno::EINTR) && ring.cq_ready(&st) < span.want {
                 break r;
             }
@@ -138,6 +143,7 @@ impl<H: Host> Engine<H> {
             self.run_deferred(ring, st);
             self.run_ready(ring, st);
         }
+        st.told = false;
         if ring.setup.contains(Setup::TASKRUN_FLAG) {
             ring.sq().clear_flags(SqRing::TASKRUN);
         }
