@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 pub mod bad;
 pub mod crowds;
+pub mod engine;
 pub mod identity;
 pub mod leaving;
 pub mod lifetime;
@@ -31,6 +32,7 @@ const PROGRAMS: &[Entry] = &[
     ("spine", spine::spine),
     ("hot-reads", spine::hot_reads),
     ("waits", waits::transcript),
+    ("engine", engine::transcript),
     ("random", random::transcript),
     ("setup", setup::transcript),
     ("threads", crowds::threads),
