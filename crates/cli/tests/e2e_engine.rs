@@ -4,7 +4,7 @@ mod support;
 
 support::claims! {
     "engine", "engine-6.18.txt";
-    what_comes_after_a_drain_waits_for_it: "drain" ["READ", "NOP", "POLL_ADD"];
+    what_comes_after_a_drain_waits_for_it: "drain" ["READ", "NOP"];
     a_broken_chain_posts_what_the_kernels_does: "broken-chains" ["NOP"];
     cqe_skip_hides_what_the_kernel_hides_of_a_link_timeout: "link-timeouts" ["LINK_TIMEOUT"];
     a_removed_timeout_counts_as_a_completion: "counted" ["TIMEOUT", "TIMEOUT_REMOVE"];
