@@ -48,6 +48,11 @@ const STREAM: usize = 4096;
 /// Memory that nobody has: `EFAULT`.
 pub const NOWHERE: u64 = 0x1000;
 
+/// (user_data, res) of completions, in order.
+pub fn pairs(cqes: &[ringer_uapi::Cqe]) -> Vec<(u64, i32)> {
+    cqes.iter().map(|c| (c.user_data, c.res)).collect()
+}
+
 /// The name of a ring, read back from its pages.
 pub type RingId = ringer_engine::host::RingId;
 

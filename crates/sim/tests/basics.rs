@@ -1,11 +1,6 @@
 //! The smallest claims: a request, its completion, and what the host was asked for it.
 
-use ringer_sim::{Client, Sim, sqe};
-
-/// (user_data, res) of completions.
-fn pairs(cqes: &[ringer_uapi::Cqe]) -> Vec<(u64, i32)> {
-    cqes.iter().map(|c| (c.user_data, c.res)).collect()
-}
+use ringer_sim::{Client, Sim, pairs, sqe};
 
 #[test]
 fn a_nop_completes_with_zero() {

@@ -1,0 +1,141 @@
+//! TIMEOUT by time and by count, its removal and what it does to waits (spec 3.5).
+
+use ringer_sim::{Client, Sim, pairs, sqe};
+use ringer_uapi::Sqe;
+
+const ECANCELED: i32 = -125;
+const ETIME: i32 = -62;
+const ENOENT: i32 = -2;
+const MS: u64 = 1_000_000;
+const MULTISHOT: u32 = 64;
+
+#[test]
+fn a_timeout_fires_at_its_time() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(7 * MS);
+    let start = sim.now();
+    assert_eq!(pairs(&ring.run([sqe::timeout(ts, 0, 1)], 1)), [(1, ETIME)]);
+    assert_eq!(sim.now() - start, 7 * MS);
+    assert_eq!(ring.in_flight(), 0);
+}
+
+#[test]
+fn a_timeout_fires_without_anybody_waiting() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(7 * MS);
+    ring.push([sqe::timeout(ts, 0, 1)]);
+    ring.submit();
+    sim.sleep(20 * MS);
+    assert_eq!(pairs(&ring.reap()), [(1, ETIME)]);
+}
+
+#[test]
+fn a_counted_timeout_ends_with_the_count() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(1000 * MS);
+    ring.push([sqe::timeout(ts, 2, 1)]);
+    ring.submit();
+    ring.push([sqe::nop(2)]);
+    ring.submit();
+    assert_eq!(pairs(&ring.reap()), [(2, 0)]);
+    ring.push([sqe::nop(3)]);
+    ring.submit();
+    assert_eq!(pairs(&ring.reap()), [(3, 0), (1, 0)]);
+    assert_eq!(ring.in_flight(), 0);
+}
+
+#[test]
+fn completions_before_it_in_its_batch_count() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(1000 * MS);
+    let got = ring.run([sqe::nop(1), sqe::nop(2), sqe::timeout(ts, 1, 3)], 3);
+    assert_eq!(pairs(&got), [(1, 0), (2, 0), (3, 0)]);
+}
+
+#[test]
+fn two_counted_timeouts_end_with_the_same_completion() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(1000 * MS);
+    ring.push([sqe::timeout(ts, 1, 1), sqe::timeout(ts, 1, 2)]);
+    ring.submit();
+    assert_eq!(pairs(&ring.run([sqe::nop(3)], 3)), [(3, 0), (1, 0), (2, 0)]);
+}
+
+#[test]
+fn a_timeouts_own_completion_does_not_count() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (soon, late) = (sim.timespec(MS), sim.timespec(1000 * MS));
+    ring.push([sqe::timeout(late, 1, 1), sqe::timeout(soon, 0, 2)]);
+    ring.submit();
+    sim.sleep(5 * MS);
+    assert_eq!(pairs(&ring.reap()), [(2, ETIME)]);
+    assert_eq!(pairs(&ring.run([sqe::nop(3)], 2)), [(3, 0), (1, 0)]);
+}
+
+#[test]
+fn a_wait_ends_with_any_timeout() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(MS);
+    ring.push([sqe::timeout(ts, 0, 1)]);
+    ring.submit();
+    assert_eq!(ring.enter(0, 5, 1), Ok(0));
+    assert_eq!(pairs(&ring.reap()), [(1, ETIME)]);
+}
+
+#[test]
+fn a_removed_timeout_is_cancelled_after_the_removal() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(1000 * MS);
+    ring.push([sqe::timeout(ts, 0, 1)]);
+    ring.submit();
+    let got = ring.run([sqe::timeout_remove(1, 2), sqe::timeout_remove(1, 3)], 3);
+    assert_eq!(got.len(), 3);
+    let mut sorted = pairs(&got);
+    sorted.sort_unstable();
+    assert_eq!(sorted, [(1, ECANCELED), (2, 0), (3, ENOENT)]);
+    assert_eq!(got.first().map(|c| c.user_data), Some(2));
+}
+
+#[test]
+fn an_updated_timeout_fires_at_its_new_time() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (late, soon) = (sim.timespec(1000 * MS), sim.timespec(2 * MS));
+    ring.push([sqe::timeout(late, 0, 1)]);
+    ring.submit();
+    let start = sim.now();
+    let update = Sqe { op_flags: 2, off: soon, ..sqe::timeout_remove(1, 2) };
+    assert_eq!(pairs(&ring.run([update], 2)), [(2, 0), (1, ETIME)]);
+    assert_eq!(sim.now() - start, 2 * MS);
+}
+
+#[test]
+fn a_multishot_timeout_repeats_as_often_as_it_says() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(MS);
+    let start = sim.now();
+    let got = ring.run([Sqe { op_flags: MULTISHOT, ..sqe::timeout(ts, 3, 1) }], 3);
+    let more: Vec<_> = got.iter().map(|c| (c.res, c.flags & 2 != 0)).collect();
+    assert_eq!(more, [(ETIME, true), (ETIME, true), (ETIME, false)]);
+    assert_eq!(sim.now() - start, 3 * MS);
+    assert_eq!(ring.in_flight(), 0);
+}
+
+#[test]
+fn an_absolute_time_that_has_passed_fires_at_once() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ts = sim.timespec(1);
+    let start = sim.now();
+    let got = ring.run([Sqe { op_flags: 1, ..sqe::timeout(ts, 0, 1) }], 1);
+    assert_eq!((pairs(&got), sim.now()), (vec![(1, ETIME)], start));
+}
