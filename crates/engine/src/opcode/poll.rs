@@ -12,7 +12,7 @@
 
 use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
 use crate::engine::Engine;
-use crate::host::{Host, HostFile};
+use crate::host::{FileKind, Host, HostFile};
 use crate::request::{Phase, Req, ReqFile};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -27,6 +27,8 @@ const POLLERR: u32 = 8;
 const POLLHUP: u32 = 0x10;
 const POLLNVAL: u32 = 0x20;
 const POLLRDHUP: u32 = 0x2000;
+/// fs/select.c: what a file without a poll operation always is: IN, OUT, RDNORM, WRNORM.
+pub(crate) const DEFAULT_POLLMASK: u32 = 1 | 4 | 0x40 | 0x100;
 
 /// `IORING_OP_POLL_ADD`.
 #[derive(Debug)]
@@ -104,7 +106,15 @@ impl<H: Host> Engine<H> {
         if let Err(e) = self.find_file(st, &mut req) {
             return self.complete(ring, st, req, Err(e), 0);
         }
-        let number = req.file.file().and_then(HostFile::number).unwrap_or(req.fd);
+        if let Some(FileKind::Regular | FileKind::Directory) = req.file.kind() {
+            // It may have no number here to poll by (the program holds POSIX locks), and needs none.
+            let ready = DEFAULT_POLLMASK & events;
+            let res = if ready == 0 { Err(Errno::EINVAL) } else { Ok(ready as i32) };
+            return self.complete(ring, st, req, res, 0);
+        }
+        let Some(number) = req.file.file().and_then(HostFile::number) else {
+            return self.complete(ring, st, req, Err(Errno::ENOMEM), 0);
+        };
         let ready = self.host().poll_now(number, events & 0xffff) & events;
         if ready & POLLNVAL != 0 {
             return self.complete(ring, st, req, Err(Errno::EBADF), 0);

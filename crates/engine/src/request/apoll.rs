@@ -23,6 +23,7 @@
 use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{Host, HostFile, PollEvent, Poller};
+use crate::opcode::poll::DEFAULT_POLLMASK;
 use crate::opcode::{Cmd, Outcome};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -68,11 +69,15 @@ impl<H: Host> Engine<H> {
                 self.park_in(ring, st, req, (watch, events));
                 self.need_care(ring, st);
             }
+            // No worker can wait for a mask.
+            Ok(None) if matches!(req.cmd, Some(Cmd::PollAdd(_))) => {
+                self.complete(ring, st, req, Err(Errno::ENOMEM), 0);
+            }
             Ok(None) => self.punt(ring, st, req),
             Err(Errno::EPERM) if matches!(req.cmd, Some(Cmd::PollAdd(_))) => {
                 // fs/select.c DEFAULT_POLLMASK: what has no poll is always ready.
                 // poll.c `__io_arm_poll_handler`: nothing of interest and nothing to wait for.
-                let mask = (EPOLLIN | EPOLLOUT | 0x40 | 0x100) & events;
+                let mask = DEFAULT_POLLMASK & events;
                 let res = if mask == 0 { Err(Errno::EINVAL) } else { Ok(mask as i32) };
                 self.complete(ring, st, req, res, 0);
             }

@@ -182,6 +182,15 @@ fn polls(t: &mut Transcript) -> Outcome {
         t.cqe(must("poll", ring.one(sqe::flagged(add(0, IN | OUT, multi, ud), FIXED)))?);
         t.cqe(must("poll", ring.one(add(file, libc::POLLPRI as u32, multi, ud)))?);
     }
+    t.part("also when its descriptor is closed and the program holds a POSIX lock");
+    let other = must("file", os::temp_file(b"y"))?;
+    must("lock", os::posix_lock(other, libc::F_WRLCK, 0, 1))?;
+    must("unregister", ring.register(reg::UNREGISTER_FILES, 0, 0))?;
+    must("register", ring.register_files(&[file]))?;
+    must("close", os::close(file))?;
+    for (events, ud) in [(IN | OUT, 6), (libc::POLLPRI as u32, 7)] {
+        t.cqe(must("poll", ring.one(sqe::flagged(add(0, events, 0, ud), FIXED)))?);
+    }
     t.part("a fixed buffer that is not there, on a descriptor that is not");
     t.cqe(must("read", ring.one(sqe::rw(op::READ_FIXED, 999, 64, 5, 0, 5)))?);
     quiet(t, &mut ring)
