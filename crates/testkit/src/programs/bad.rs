@@ -193,10 +193,16 @@ pub fn racing_writer(_: &str) -> Outcome {
     })
 }
 
+/// Reads of the writer's making that must complete before the race counts as run.
+const SEEN_MIN: u32 = 20;
+
 fn race(ring: &mut Ring, rounds: u32) -> Outcome {
     let mut taken = 0;
     let mut posted = 0;
-    for _ in 0..rounds {
+    // Until the writer was seen at work: entries whose opcode *and* user_data it replaced by a read's.
+    let (mut done, mut reads) = (0, 0);
+    while done < rounds || reads < SEEN_MIN {
+        done += 1;
         for _ in 0..4 {
             ring.push(sqe::nop(0));
         }
@@ -208,7 +214,8 @@ fn race(ring: &mut Ring, rounds: u32) -> Outcome {
             left -= n;
         }
         while posted < taken {
-            must("wait", ring.wait())?;
+            let cqe = must("wait", ring.wait())?;
+            reads += u32::from(cqe.user_data == 2 && cqe.res == 8);
             posted += 1;
         }
     }
