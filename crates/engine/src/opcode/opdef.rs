@@ -232,7 +232,11 @@ op_table! {
     };
     4 => ReadFixed(rw::Rw) = OpDef { name: "READ_FIXED", ..READ };
     5 => WriteFixed(rw::Rw) = OpDef { name: "WRITE_FIXED", ..WRITE };
-    6 => PollAdd(poll::PollAdd) = OpDef { name: "POLL_ADD", needs_file: true, ..OpDef::RING };
+    6 => PollAdd(poll::PollAdd) = OpDef {
+        name: "POLL_ADD", needs_file: true,
+        support: Support::Partial("a multishot reports what holds, not what woke it"),
+        ..OpDef::RING
+    };
     7 => PollRemove(poll::PollRemove) = OpDef { name: "POLL_REMOVE", ..OpDef::RING };
     11 => Timeout(timeout::Timeout) = OpDef { name: "TIMEOUT", ..OpDef::RING };
     12 => TimeoutRemove(timeout::TimeoutRemove)
