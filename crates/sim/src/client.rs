@@ -76,6 +76,11 @@ impl Client {
         self.engine.enter(self.fd, submit, min, flags, 0, 0).map(|n| n as u32)
     }
 
+    /// Entries that the engine has not taken yet.
+    pub fn queued(&self) -> u32 {
+        self.tail.wrapping_sub(self.sq_head())
+    }
+
     /// Submits what was queued and waits for `min` completions, through interrupts; returns what
     /// was submitted.
     pub fn submit_and_wait(&mut self, min: u32) -> u32 {

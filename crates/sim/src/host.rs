@@ -34,6 +34,8 @@ pub struct Options {
     pub eintr: u32,
     /// Held files have no number in the application's table: private workers do everything.
     pub numberless: bool,
+    /// Streams know no `RWF_NOWAIT`, as some devices.
+    pub no_nowait: bool,
     /// The program may hold POSIX locks.
     pub posix_locks: bool,
 }
@@ -322,7 +324,7 @@ impl Host for SimHost {
         if word.load(Relaxed) != expected {
             return Err(Errno::EAGAIN);
         }
-        if self.sched.tid() == 1 && self.sched.chance(self.options.eintr) {
+        if self.sched.signalled() {
             return Err(Errno::EINTR);
         }
         self.sched.park(std::ptr::from_ref(word).addr(), timeout_ns)
@@ -438,6 +440,7 @@ impl Host for SimHost {
             }
             Body::Regular { file, .. } => self.read_file(file, iov, off, wait),
             _ if off != u64::MAX => Err(Errno::ESPIPE),
+            _ if !wait && self.options.no_nowait => Err(Errno::EOPNOTSUPP),
             Body::Stream { .. } => self.take(&open, iov, wait, false),
             Body::Event { .. } => self.event(&open, iov, wait, false),
         }
@@ -455,6 +458,7 @@ impl Host for SimHost {
             }
             Body::Regular { file, .. } => self.write_file(file, iov, off, wait),
             _ if off != u64::MAX => Err(Errno::ESPIPE),
+            _ if !wait && self.options.no_nowait => Err(Errno::EOPNOTSUPP),
             Body::Stream { .. } => self.put(&open, iov, wait),
             Body::Event { .. } => self.event(&open, iov, wait, true),
         }

@@ -78,7 +78,7 @@ impl Sim {
             Some(seed) => Box::new(Seeded::new(seed)),
             None => Box::new(Plain),
         };
-        let sched = Sched::new(options.seed, options.preempt);
+        let sched = Sched::new(options.seed, options.preempt, options.eintr);
         let world = Arc::new(Mutex::new(World::new()));
         let host = SimHost {
             sched: sched.clone(),
@@ -93,8 +93,15 @@ impl Sim {
 
     /// Everything the seed can make unpleasant.
     pub fn nasty(seed: u64) -> Self {
-        let seed = Some(seed);
-        Self::new(Options { seed, preempt: 5, short_reads: 3, eintr: 9, ..Options::default() })
+        Self::new(Options {
+            seed: Some(seed),
+            preempt: 5,
+            short_reads: 3,
+            eintr: 9,
+            numberless: seed % 5 == 1,
+            no_nowait: seed % 7 == 2,
+            posix_locks: false,
+        })
     }
 
     // --- memory --------------------------------------------------------------------------------
@@ -293,20 +300,34 @@ impl Sim {
         self.sched.settle();
     }
 
+    /// How often the clock has jumped because nobody could run.
+    pub fn jumps(&self) -> u64 {
+        self.sched.jumps()
+    }
+
+    /// How many threads there are beside the application's first.
+    pub fn threads(&self) -> usize {
+        self.sched.threads()
+    }
+
+    /// Starts another thread of the application.
+    pub fn start<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&Arc<Engine<SimHost>>) -> T + Send + 'static,
+    ) -> Thread<T> {
+        let (result, engine) = (Arc::new(Mutex::new(None)), self.engine.clone());
+        let theirs = result.clone();
+        let run = Box::new(move || *lock(&theirs) = Some(body(&engine)));
+        let task = self.sched.spawn("thread".to_owned(), run).expect("a thread");
+        Thread { task, result, sched: self.sched.clone() }
+    }
+
     /// Runs `body` on another thread of the application, to its end.
     pub fn on_another_thread<T: Send + 'static>(
         &self,
         body: impl FnOnce(&Arc<Engine<SimHost>>) -> T + Send + 'static,
     ) -> T {
-        let (cell, engine) = (Arc::new(Mutex::new(None)), self.engine.clone());
-        let theirs = cell.clone();
-        let run = Box::new(move || *lock(&theirs) = Some(body(&engine)));
-        let task = self.sched.spawn("thread".to_owned(), run).expect("a thread");
-        while !self.sched.is_done(task) {
-            self.sched.sleep(1_000);
-        }
-        let result = lock(&cell).take();
-        result.expect("a thread that did not panic")
+        self.start(body).join()
     }
 
     // --- calls and the end ---------------------------------------------------------------------
@@ -354,6 +375,23 @@ impl Sim {
     /// The call's.
     pub fn register(&self, fd: i32, op: u32, arg: u64, nr: u32) -> Result<usize, Errno> {
         self.engine.register(fd, op, arg, nr)
+    }
+}
+
+/// A thread of the application.
+#[derive(Debug)]
+pub struct Thread<T> {
+    task: usize,
+    result: Arc<Mutex<Option<T>>>,
+    sched: Arc<Sched>,
+}
+
+impl<T> Thread<T> {
+    /// Waits for its end.
+    pub fn join(self) -> T {
+        self.sched.await_end(self.task);
+        let result = lock(&self.result).take();
+        result.expect("a thread that did not panic")
     }
 }
 

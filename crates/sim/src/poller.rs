@@ -130,6 +130,9 @@ impl Poller for SimPoller {
     ) -> HostResult<usize> {
         let until = timeout_ns.map(|ns| self.sched.now().saturating_add(ns));
         let max = events.len();
+        if timeout_ns != Some(0) && self.sched.signalled() {
+            return Err(Errno::EINTR);
+        }
         let found = self.sched.wait_for(until, || {
             let mut found = self.set.ready(max, true);
             self.set.nested_ready(&mut found, max);

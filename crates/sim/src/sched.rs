@@ -89,8 +89,11 @@ struct Inner {
     version: u64,
     rng: Option<Rng>,
     preempt: u32,
+    eintr: u32,
     over: bool,
     verdict: Option<String>,
+    /// Clock jumps in all, and since the application last ran.
+    jumped: u64,
     jumps: u32,
     agenda: BTreeMap<(u64, u64), Action>,
     agenda_seq: u64,
@@ -135,7 +138,7 @@ impl spin::RelaxStrategy for RelaxBaton {
 
 impl Sched {
     /// A scheduler whose task 0 is the calling thread.
-    pub(crate) fn new(seed: Option<u64>, preempt: u32) -> Arc<Self> {
+    pub(crate) fn new(seed: Option<u64>, preempt: u32, eintr: u32) -> Arc<Self> {
         let inner = Inner {
             tasks: Vec::new(),
             current: 0,
@@ -143,8 +146,10 @@ impl Sched {
             version: 0,
             rng: seed.map(Rng::new),
             preempt,
+            eintr,
             over: false,
             verdict: None,
+            jumped: 0,
             jumps: 0,
             agenda: BTreeMap::new(),
             agenda_seq: 0,
@@ -180,6 +185,13 @@ impl Sched {
     /// A seeded choice: true once in `n`; without a seed never.
     pub(crate) fn chance(&self, n: u32) -> bool {
         lock(&self.inner).rng.as_mut().is_some_and(|r| r.one_in(n))
+    }
+
+    /// Whether a signal ends a wait that the application is about to begin.
+    pub(crate) fn signalled(&self) -> bool {
+        let mut inner = lock(&self.inner);
+        let n = inner.eintr;
+        me() == 0 && inner.rng.as_mut().is_some_and(|r| r.one_in(n))
     }
 
     /// A seeded number in 1..=n; without a seed `n`.
@@ -328,6 +340,7 @@ impl Sched {
         CURRENT.set(None);
         let mut inner = lock(&self.inner);
         inner.tasks[id].wait = Wait::Done;
+        inner.version += 1;
         if !inner.over {
             drop(self.choose(inner));
         }
@@ -336,6 +349,21 @@ impl Sched {
     /// Whether a task has ended.
     pub(crate) fn is_done(&self, task: usize) -> bool {
         lock(&self.inner).tasks[task].wait == Wait::Done
+    }
+
+    pub(crate) fn jumps(&self) -> u64 {
+        lock(&self.inner).jumped
+    }
+
+    /// Tasks that have not ended, without the application's first.
+    pub(crate) fn threads(&self) -> usize {
+        lock(&self.inner).tasks.iter().skip(1).filter(|t| t.wait != Wait::Done).count()
+    }
+
+    /// Waits until a task has ended.
+    pub(crate) fn await_end(&self, task: usize) {
+        // Only the end is looked for: an interrupt is nothing to somebody who joins.
+        while self.wait_for(None, || self.is_done(task).then_some(())) == Err(Errno::EINTR) {}
     }
 
     /// Gives the baton away and comes back with it.
@@ -401,6 +429,7 @@ impl Sched {
                 inner.verdict = Some(format!("deadlock: {}", inner.waits()));
                 continue;
             };
+            inner.jumped += 1;
             inner.jumps += 1;
             if inner.jumps > JUMPS_MAX {
                 inner.verdict = Some(format!("livelock: {}", inner.waits()));

@@ -121,6 +121,11 @@ pub fn close_direct(slot: u32, ud: u64) -> Sqe {
     Sqe { file_index: slot + 1, ..entry(19, 0, 0, 0, 0, ud) }
 }
 
+/// READV or WRITEV (`opcode` 1 or 2) of the iovec array at `iovs`.
+pub fn vectored(opcode: u8, fd: i32, iovs: u64, n: u32, off: u64, ud: u64) -> Sqe {
+    entry(opcode, fd, iovs, n, off, ud)
+}
+
 /// The entry with more flags.
 pub fn with(flags: u8, sqe: Sqe) -> Sqe {
     Sqe { flags: sqe.flags | flags, ..sqe }

@@ -52,6 +52,9 @@ impl World {
     }
 
     fn range(addr: u64, len: usize) -> Result<std::ops::Range<usize>, Errno> {
+        if len == 0 {
+            return Ok(0..0);
+        }
         let start = addr.checked_sub(BASE).ok_or(Errno::EFAULT)? as usize;
         let end = start.checked_add(len).ok_or(Errno::EFAULT)?;
         if end > SIZE { Err(Errno::EFAULT) } else { Ok(start..end) }

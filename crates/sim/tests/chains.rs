@@ -92,11 +92,8 @@ fn a_linked_timeout_fires_before_its_request_ends() {
     let mut ring = Client::new(&sim, 8, 0);
     let ((r, _w), buf, ts) = (sim.pipe(), sim.alloc(8), sim.timespec(5 * MS));
     let start = sim.now();
-    let chain = [
-        with(LINK, sqe::read(r, buf, 8, 0, 1)),
-        with(LINK, sqe::link_timeout(ts, 2)),
-        sqe::nop(3),
-    ];
+    let chain =
+        [with(LINK, sqe::read(r, buf, 8, 0, 1)), with(LINK, sqe::link_timeout(ts, 2)), sqe::nop(3)];
     assert_eq!(pairs(&ring.run(chain, 3)), [(2, ETIME), (1, ECANCELED), (3, ECANCELED)]);
     assert_eq!(sim.now() - start, 5 * MS);
     assert_eq!((ring.in_flight(), sim.held()), (0, 0));
@@ -108,11 +105,8 @@ fn a_request_that_ends_first_cancels_its_timeout_and_the_chain_goes_on() {
     let mut ring = Client::new(&sim, 8, 0);
     let ((r, w), buf, ts) = (sim.pipe(), sim.alloc(4), sim.timespec(5 * MS));
     sim.feed_later(MS, w, b"data");
-    let chain = [
-        with(LINK, sqe::read(r, buf, 4, 0, 1)),
-        with(LINK, sqe::link_timeout(ts, 2)),
-        sqe::nop(3),
-    ];
+    let chain =
+        [with(LINK, sqe::read(r, buf, 4, 0, 1)), with(LINK, sqe::link_timeout(ts, 2)), sqe::nop(3)];
     assert_eq!(pairs(&ring.run(chain, 3)), [(1, 4), (2, ECANCELED), (3, 0)]);
     assert_eq!(ring.in_flight(), 0);
 }
@@ -133,11 +127,8 @@ fn a_linked_timeout_without_a_request_fails_the_chain() {
     let mut ring = Client::new(&sim, 8, 0);
     let ts = sim.timespec(MS);
     assert_eq!(pairs(&ring.run([sqe::link_timeout(ts, 1)], 1)), [(1, EINVAL)]);
-    let two = [
-        with(LINK, sqe::nop(1)),
-        with(LINK, sqe::link_timeout(ts, 2)),
-        sqe::link_timeout(ts, 3),
-    ];
+    let two =
+        [with(LINK, sqe::nop(1)), with(LINK, sqe::link_timeout(ts, 2)), sqe::link_timeout(ts, 3)];
     assert_eq!(pairs(&ring.run(two, 3)), [(1, ECANCELED), (2, ECANCELED), (3, EINVAL)]);
 }
 
@@ -145,7 +136,8 @@ fn a_linked_timeout_without_a_request_fails_the_chain() {
 fn skip_hides_success_and_never_failure() {
     let sim = Sim::default();
     let mut ring = Client::new(&sim, 8, 0);
-    let got = ring.run([with(SKIP, sqe::nop(1)), with(SKIP, sqe::nop_with(EIO, 2)), sqe::nop(3)], 2);
+    let got =
+        ring.run([with(SKIP, sqe::nop(1)), with(SKIP, sqe::nop_with(EIO, 2)), sqe::nop(3)], 2);
     assert_eq!(pairs(&got), [(2, EIO), (3, 0)]);
     ring.poke();
     assert_eq!(ring.ready(), 0);
@@ -225,7 +217,8 @@ fn a_drain_inside_a_chain_drains_the_chains_head() {
 fn a_drained_worker_request_holds_the_next_one() {
     let sim = Sim::default();
     let mut ring = Client::new(&sim, 8, 0);
-    let slow = [with(ASYNC, sqe::nop(1)), with(DRAIN | ASYNC, sqe::nop(2)), with(DRAIN, sqe::nop(3))];
+    let slow =
+        [with(ASYNC, sqe::nop(1)), with(DRAIN | ASYNC, sqe::nop(2)), with(DRAIN, sqe::nop(3))];
     assert_eq!(pairs(&ring.run(slow, 3)), [(1, 0), (2, 0), (3, 0)]);
 }
 

@@ -263,11 +263,8 @@ fn an_update_with_alloc_writes_the_slots_back() {
     register(&sim, &ring, &[fd, -1, -1]).expect("files");
     let array = sim.fds(&[fd, fd, 999]);
     assert_eq!(pairs(&ring.run([sqe::files_update(array, 3, FILE_INDEX_ALLOC, 1)], 1)), [(1, 2)]);
-    let back: Vec<i32> = sim
-        .read(array, 12)
-        .chunks_exact(4)
-        .map(|b| ringer_uapi::bytes::i32_at(b, 0))
-        .collect();
+    let back: Vec<i32> =
+        sim.read(array, 12).chunks_exact(4).map(|b| ringer_uapi::bytes::i32_at(b, 0)).collect();
     assert_eq!(back, [1, 2, 999]);
 }
 

@@ -7,7 +7,7 @@
 
 use ringer_sim::sqe::{ASYNC, DRAIN, FIXED, HARD, LINK, SKIP, with};
 use ringer_sim::{Client, Rng, Sim, sqe};
-use ringer_uapi::{Cqe, Sqe};
+use ringer_uapi::{Cqe, Errno, Sqe};
 use std::collections::HashMap;
 
 const ECANCELED: i32 = -125;
@@ -16,6 +16,10 @@ const ETIME: i32 = -62;
 const EIO: i32 = -5;
 const EINTR: i32 = -4;
 const EBADF: i32 = -9;
+/// A poll of a file that has no number to poll.
+const ENOMEM: i32 = -12;
+const SQPOLL: u32 = 2;
+const SQ_WAKEUP: u32 = 2;
 const MS: u64 = 1_000_000;
 const FILE: usize = 700;
 const SEEDS: u64 = 200;
@@ -148,7 +152,7 @@ fn check_result(e: &Entry, res: i32) -> bool {
         Owes::File(off, len) => res == FILE.saturating_sub(off).min(len) as i32 || res == EINTR,
         Owes::Bytes(max) => (0..=max).contains(&res) || res == EINTR,
         Owes::Sent(max) => (1..=max).contains(&res) || res == EINTR || res == EBADF,
-        Owes::Poll => res > 0,
+        Owes::Poll => res > 0 || res == ENOMEM,
         Owes::Timeout => res == ETIME || res == 0,
         Owes::Cancel => [0, -2, -114].contains(&res),
         Owes::LinkTimeout => [ETIME, -2, -114].contains(&res),
@@ -194,13 +198,26 @@ fn skip_before(chain: &[Entry], ud: u64) -> bool {
     chain.iter().any(|e| e.sqe.flags & SKIP != 0 && (e.sqe.user_data < ud || e.sqe.opcode == 99))
 }
 
-fn submit_all(ring: &mut Client, n: u32) {
-    let mut left = n;
-    while left > 0 {
-        match ring.enter(left, 0, 0) {
-            Ok(taken) => left -= taken,
-            Err(e) => panic!("submit: {e}"),
+/// Submits all that is queued, waking the submission thread if there is one.
+fn submit_all(sim: &Sim, ring: &Client) {
+    while ring.queued() > 0 {
+        ring.enter(ring.queued(), 0, SQ_WAKEUP).expect("submit");
+        if ring.params.flags & SQPOLL != 0 {
+            sim.sleep(MS / 4);
         }
+    }
+}
+
+/// The application does one of the things that applications do between two batches.
+fn linger(sim: &Sim, world: &mut World, ring: &Client) {
+    let ns = world.rng.below(4) as u64 * MS;
+    match world.rng.below(4) {
+        0 => sim.sleep(ns),
+        1 => sim.run_workers(),
+        _ => match ring.wait_ns(sim, 1 + world.rng.below(20) as u32, ns) {
+            Ok(_) | Err(Errno::ETIME | Errno::EINTR) => {}
+            Err(e) => panic!("wait: {e}"),
+        },
     }
 }
 
@@ -230,11 +247,11 @@ fn run(seed: u64, setup: u32) {
             ring.push(chain.iter().map(|e| e.sqe));
             chains.push(chain);
         }
-        submit_all(&mut ring, batch as u32);
+        submit_all(&sim, &ring);
         if world.rng.one_in(2) {
             cqes.extend(ring.reap());
         }
-        sim.sleep(world.rng.below(4) as u64 * MS);
+        linger(&sim, &mut world, &ring);
     }
     // Whatever still waits for a pipe sees its end.
     for (_, w) in world.pipes.clone() {
@@ -282,6 +299,11 @@ fn every_request_posts_exactly_what_it_owes_with_submit_all() {
 }
 
 #[test]
+fn every_request_posts_exactly_what_it_owes_to_a_submission_thread() {
+    over_seeds(SQPOLL);
+}
+
+#[test]
 fn closing_a_ring_in_the_middle_of_anything_leaves_nothing() {
     for seed in 0..SEEDS {
         let sim = Sim::nasty(seed);
@@ -295,9 +317,9 @@ fn closing_a_ring_in_the_middle_of_anything_leaves_nothing() {
             let chain = world.chain(&sim, next);
             next += chain.len() as u64;
             ring.push(chain.iter().map(|e| e.sqe));
-            submit_all(&mut ring, chain.len() as u32);
+            submit_all(&sim, &ring);
         }
-        sim.sleep(world.rng.below(3) as u64 * MS);
+        linger(&sim, &mut world, &ring);
         sim.close_ring(ring.fd);
         sim.sleep(20 * MS);
         assert_eq!(sim.held(), 0, "seed {seed}");

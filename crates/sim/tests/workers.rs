@@ -1,0 +1,126 @@
+//! Workers, the reactor and waiting callers: nobody is forgotten, in whatever order they run.
+
+use ringer_sim::sqe::{ASYNC, FIXED, with};
+use ringer_sim::{Client, Options, Sim, pairs, sqe};
+
+const ECANCELED: i32 = -125;
+const EXT_ARG: u32 = 8;
+const GETEVENTS: u32 = 1;
+const MS: u64 = 1_000_000;
+const SEEDS: u64 = 200;
+
+fn racy(seed: u64) -> Options {
+    Options { seed: Some(seed), preempt: 2, ..Options::default() }
+}
+
+#[test]
+fn a_waiter_is_woken_by_a_worker_in_any_order() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 8, 0);
+        for i in 0..4 {
+            ring.push([with(ASYNC, sqe::nop(2 * i)), with(ASYNC, sqe::nop(2 * i + 1))]);
+            ring.submit_and_wait(2);
+            assert_eq!(ring.wait(2).len(), 2, "seed {seed}");
+        }
+        assert_eq!(ring.in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_cancel_is_never_lost_between_an_attempt_and_the_wait_after_it() {
+    for no_nowait in [false, true] {
+        for seed in 0..SEEDS {
+            let sim = Sim::new(Options { no_nowait, ..racy(seed) });
+            let mut ring = Client::new(&sim, 8, 0);
+            let ((r, _w), buf) = (sim.pipe(), sim.alloc(8));
+            ring.push([with(ASYNC, sqe::read(r, buf, 4, 0, 1))]);
+            ring.submit();
+            if seed % 2 == 0 {
+                sim.sleep(1);
+            }
+            // Nothing ever comes: only the cancel can end it.
+            ring.push([sqe::cancel(1, 0, 2)]);
+            ring.submit();
+            let mut got = pairs(&ring.wait(2));
+            got.sort_unstable();
+            assert_eq!(got, [(1, ECANCELED), (2, 0)], "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_device_without_nowait_is_read_once_it_is_ready() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(Options { no_nowait: true, ..racy(seed) });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+        sim.feed_later(MS, w, b"data");
+        assert_eq!(pairs(&ring.run([sqe::read(r, buf, 4, 0, 1)], 1)), [(1, 4)], "seed {seed}");
+        assert_eq!((ring.in_flight(), sim.held()), (0, 0));
+    }
+}
+
+#[test]
+fn a_request_that_blocks_its_worker_holds_nobody_up() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(Options { numberless: true, ..racy(seed) });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.put(b"databuff"));
+        sim.register(ring.fd, 2, sim.fds(&[r, w]), 2).expect("files");
+        // One idle worker, and then two requests of which the first ends only after the second.
+        ring.run([with(FIXED, sqe::write(1, buf, 1, 0, 9))], 1);
+        sim.run_workers();
+        sim.eat(r, 1);
+        let both =
+            [with(FIXED, sqe::read(0, buf, 4, 0, 1)), with(FIXED, sqe::write(1, buf + 4, 4, 0, 2))];
+        let mut got = pairs(&ring.run(both, 2));
+        got.sort_unstable();
+        assert_eq!(got, [(1, 4), (2, 4)], "seed {seed}");
+        assert_eq!(sim.read(buf, 4), b"buff");
+    }
+}
+
+#[test]
+fn who_leaves_a_long_wait_leaves_the_ring_to_the_reactor() {
+    for seed in 0..50 {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+        ring.push([sqe::read(r, buf, 4, 0, 1)]);
+        ring.submit();
+        // Long enough for the reactor to stop looking.
+        let arg = sim.words(&[0, 0, sim.timespec(200 * MS)]);
+        let fd = ring.fd;
+        sim.start(move |e| e.enter(fd, 0, 1, GETEVENTS | EXT_ARG, arg, 24)).join().unwrap_err();
+        assert_eq!(ring.ready(), 0);
+        sim.feed(w, b"data");
+        sim.sleep(20 * MS);
+        assert_eq!(pairs(&ring.reap()), [(1, 4)], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_reactor_with_nothing_to_do_does_not_tick() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+    sim.feed_later(MS, w, b"data");
+    ring.run([sqe::read(r, buf, 4, 0, 1)], 1);
+    sim.sleep(100 * MS);
+    let before = sim.jumps();
+    sim.sleep(1000 * MS);
+    assert_eq!(sim.jumps() - before, 1, "only the sleeper's own time");
+}
+
+#[test]
+fn an_idle_worker_leaves_after_its_time() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    ring.run([with(ASYNC, sqe::nop(1))], 1);
+    sim.run_workers();
+    assert_eq!(sim.threads(), 1);
+    sim.sleep(6000 * MS);
+    assert_eq!(sim.threads(), 0);
+    assert_eq!(pairs(&ring.run([with(ASYNC, sqe::nop(2))], 1)), [(2, 0)]);
+}
