@@ -1,7 +1,7 @@
 //! Links, hard links, linked timeouts, CQE_SKIP and drain (spec 3.6).
 
 use ringer_sim::sqe::{ASYNC, DRAIN, HARD, LINK, SKIP, with};
-use ringer_sim::{Client, Sim, pairs, sqe};
+use ringer_sim::{Client, Options, Sim, pairs, sqe};
 
 const ECANCELED: i32 = -125;
 const ETIME: i32 = -62;
@@ -97,6 +97,20 @@ fn a_linked_timeout_fires_before_its_request_ends() {
     assert_eq!(pairs(&ring.run(chain, 3)), [(2, ETIME), (1, ECANCELED), (3, ECANCELED)]);
     assert_eq!(sim.now() - start, 5 * MS);
     assert_eq!((ring.in_flight(), sim.held()), (0, 0));
+}
+
+#[test]
+fn a_linked_timeout_follows_its_request_from_the_worker_to_the_wait() {
+    for seed in 0..100 {
+        let sim = Sim::new(Options { seed: Some(seed), preempt: 3, ..Options::default() });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, _w), buf, ts) = (sim.pipe(), sim.alloc(8), sim.timespec(seed % 4 * MS));
+        let read = with(LINK | ASYNC, sqe::read(r, buf, 8, 0, 1));
+        let got = pairs(&ring.run([read, sqe::link_timeout(ts, 2)], 2));
+        assert_eq!(got.len(), 2, "seed {seed}");
+        assert!(got.contains(&(1, ECANCELED)) && got.contains(&(2, ETIME)), "seed {seed}: {got:?}");
+        assert_eq!((ring.in_flight(), sim.held()), (0, 0), "seed {seed}");
+    }
 }
 
 #[test]

@@ -139,3 +139,44 @@ fn an_absolute_time_that_has_passed_fires_at_once() {
     let got = ring.run([Sqe { op_flags: 1, ..sqe::timeout(ts, 0, 1) }], 1);
     assert_eq!((pairs(&got), sim.now()), (vec![(1, ETIME)], start));
 }
+
+#[test]
+fn a_count_starts_after_the_timeouts_that_fired_before() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (soon, late) = (sim.timespec(MS), sim.timespec(1000 * MS));
+    assert_eq!(pairs(&ring.run([sqe::timeout(soon, 0, 1)], 1)), [(1, ETIME)]);
+    ring.push([sqe::timeout(late, 1, 2)]);
+    ring.submit();
+    ring.poke();
+    assert_eq!(ring.ready(), 0);
+    assert_eq!(pairs(&ring.run([sqe::nop(3)], 2)), [(3, 0), (2, 0)]);
+}
+
+#[test]
+fn a_removed_timeout_counts_for_the_others() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let late = sim.timespec(1000 * MS);
+    ring.push([sqe::timeout(late, 0, 1), sqe::timeout(late, 2, 2)]);
+    ring.submit();
+    let got = pairs(&ring.run([sqe::timeout_remove(1, 3)], 3));
+    assert_eq!(got, [(3, 0), (1, ECANCELED), (2, 0)]);
+}
+
+#[test]
+fn a_removed_timeout_does_not_end_a_wait() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let late = sim.timespec(1000 * MS);
+    ring.push([sqe::timeout(late, 0, 1)]);
+    ring.submit();
+    let arg = sim.words(&[0, 0, sim.timespec(80 * MS)]);
+    let (fd, start) = (ring.fd, sim.now());
+    let waiter = sim.start(move |e| e.enter(fd, 0, 5, 1 | 8, arg, 24));
+    sim.sleep(MS);
+    ring.push([sqe::timeout_remove(1, 2)]);
+    ring.submit();
+    assert_eq!(waiter.join(), Ok(0));
+    assert_eq!(sim.now() - start, 80 * MS);
+}
