@@ -26,6 +26,8 @@ use std::thread::JoinHandle;
 
 /// Clock jumps without the application running that count as a livelock.
 const JUMPS_MAX: u32 = 100_000;
+/// Turns of other tasks without the application running that count as a livelock, too.
+const TURNS_MAX: u32 = 200_000;
 /// Turns of a contended lock's waiter without anybody else getting on.
 const SPINS_MAX: u32 = 64;
 /// What [`RelaxBaton`] waits for.
@@ -95,6 +97,8 @@ struct Inner {
     /// Clock jumps in all, and since the application last ran.
     jumped: u64,
     jumps: u32,
+    /// Turns of others since the application last ran.
+    turns: u32,
     agenda: BTreeMap<(u64, u64), Action>,
     agenda_seq: u64,
 }
@@ -151,6 +155,7 @@ impl Sched {
             verdict: None,
             jumped: 0,
             jumps: 0,
+            turns: 0,
             agenda: BTreeMap::new(),
             agenda_seq: 0,
         };
@@ -404,6 +409,7 @@ impl Sched {
             return;
         }
         inner.jumps = 0;
+        inner.turns = 0;
         if let Some(why) = inner.verdict.take() {
             inner.over = true;
             drop(inner);
@@ -418,6 +424,11 @@ impl Sched {
                 break inner.give(0);
             }
             let able = inner.able();
+            inner.turns += 1;
+            if inner.turns > TURNS_MAX {
+                inner.verdict = Some(format!("livelock: {}", inner.waits()));
+                continue;
+            }
             if !able.is_empty() {
                 let n = inner.rng.as_mut().map_or(0, |r| r.below(able.len()));
                 break inner.give(able[n]);

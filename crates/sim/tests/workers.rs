@@ -82,6 +82,26 @@ fn a_request_that_blocks_its_worker_holds_nobody_up() {
 }
 
 #[test]
+fn a_receive_that_nobody_can_poll_for_blocks_and_does_not_spin() {
+    let sim = Sim::new(Options { numberless: true, ..Options::default() });
+    let mut ring = Client::new(&sim, 8, 0);
+    let ((a, b), buf) = (sim.socketpair(), sim.alloc(8));
+    sim.register(ring.fd, 2, sim.fds(&[a]), 1).expect("files");
+    ring.push([with(FIXED, sqe::recv(0, buf, 8, 1))]);
+    ring.submit();
+    sim.forget_calls();
+    sim.sleep(50 * MS);
+    assert_eq!(sim.count("recv"), 1);
+    sim.feed(b, b"data");
+    assert_eq!(pairs(&ring.wait(1)), [(1, 4)]);
+    // And a cancel interrupts it.
+    ring.push([with(FIXED, sqe::recv(0, buf, 8, 2))]);
+    ring.submit();
+    sim.run_workers();
+    assert_eq!(pairs(&ring.run([sqe::cancel(2, 0, 3)], 2)), [(3, -114), (2, -4)]);
+}
+
+#[test]
 fn who_leaves_a_long_wait_leaves_the_ring_to_the_reactor() {
     for seed in 0..50 {
         let sim = Sim::new(racy(seed));

@@ -6,11 +6,12 @@
 //!   not carried out yet), recv with `off` or `file_index`, send with `__pad3`
 //! - Result:  bytes; with `MSG_WAITALL` on a stream loops until all, end or error
 //! - Errors:  send(2), recv(2); SIGPIPE is never raised; `EAGAIN` only with `MSG_DONTWAIT`
-//! - Blocks:  never: what is not ready waits for readiness
+//! - Blocks:  never: what is not ready waits for readiness; a worker with a file that has no number to
+//!   poll blocks
 //! - Source:  6.18 io_uring/net.c `io_sendmsg_prep`, `io_send`, `io_recvmsg_prep`, `io_recv`
 
 use super::connect::copy_addr;
-use super::opdef::{IssueCx, Op, Outcome, PrepCx, access_ok};
+use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{Host, Iovec, SockAddr};
 use crate::policy::Policy;
 use alloc::boxed::Box;
@@ -53,16 +54,20 @@ impl Transfer {
 
     fn run(
         &mut self,
+        how: Issue,
         policy: &dyn Policy,
         mut attempt: impl FnMut(Iovec, u32) -> Result<u32, Errno>,
     ) -> Outcome {
         if core::mem::take(&mut self.poll_first) {
             return Outcome::Again;
         }
+        // A worker gets here only with a file that nobody can poll: it blocks, and a cancel
+        // interrupts it.
+        let nowait = if how == Issue::Worker { 0 } else { MSG_DONTWAIT };
         loop {
             let mut part = self.rest();
             part.len = u64::from(policy.share(part.len as u32));
-            match attempt(part, self.flags | MSG_DONTWAIT) {
+            match attempt(part, self.flags | nowait) {
                 Ok(n) => {
                     self.done += n;
                     let more = u64::from(self.done) < self.buf.len;
@@ -71,7 +76,7 @@ impl Transfer {
                     }
                 }
                 Err(Errno::EAGAIN) if self.flags & MSG_DONTWAIT == 0 => return Outcome::Again,
-                Err(Errno::EINTR) => {}
+                Err(Errno::EINTR) if how == Issue::Inline => {}
                 Err(_) if self.done > 0 => return Outcome::Done(Ok(self.done as i32), 0),
                 Err(e) => return Outcome::Done(Err(e), 0),
             }
@@ -114,7 +119,7 @@ impl Op for Send {
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         let to = self.to.as_deref();
         self.transfer
-            .run(cx.policy, |buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to))
+            .run(cx.how, cx.policy, |buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to))
     }
 }
 
@@ -144,6 +149,6 @@ impl Op for Recv {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        self.transfer.run(cx.policy, |buf, flags| cx.host.recv(cx.fd, buf, flags))
+        self.transfer.run(cx.how, cx.policy, |buf, flags| cx.host.recv(cx.fd, buf, flags))
     }
 }
