@@ -28,6 +28,8 @@ use ringer_uapi::flags::Setup;
 
 /// How long an idle worker stays \[ns\] (io-wq.c `WORKER_IDLE_TIMEOUT`).
 const IDLE_NS: u64 = 5_000_000_000;
+/// How often a private worker looks at a file that is not ready \[ns\].
+const PRIVATE_RETRY_NS: u64 = 1_000_000;
 /// Most workers for what may block for ever. The kernel's bound is RLIMIT_NPROC.
 const UNBOUNDED_MAX: u32 = 512;
 
@@ -211,6 +213,12 @@ impl<H: Host> Engine<H> {
                 if outcome == Outcome::Punt && may_block(ring, key) {
                     cx.how = Issue::Worker;
                     outcome = cmd.issue(&cx);
+                }
+                if class == Class::Private && outcome == Outcome::Again {
+                    // Not ready, and no number that the ring's poller could watch: look again later
+                    // instead of at once.
+                    let never = AtomicU32::new(0);
+                    let _ = self.host().park(&never, 0, Some(PRIVATE_RETRY_NS));
                 }
                 if class == Class::Private && file.is_some() {
                     self.host().give_back(fd);
