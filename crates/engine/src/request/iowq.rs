@@ -14,7 +14,7 @@
 use super::Phase;
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, Identity, ThreadKind};
-use crate::opcode::{Issue, IssueCx, Op as _, Outcome};
+use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use crate::sync::{Mutex, mutex};
@@ -201,31 +201,8 @@ impl<H: Host> Engine<H> {
         st.running += 1;
         drop(st);
 
-        let iopoll = ring.setup.contains(Setup::IOPOLL);
-        let outcome = match self.number_here(class, file.as_ref(), fd) {
-            Err(e) => Outcome::Done(Err(e), 0),
-            Ok(fd) => {
-                let kind = file.as_ref().map(HostFile::kind);
-                let how = if polls { Issue::Inline } else { Issue::Worker };
-                let policy = self.policy();
-                let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll, policy };
-                let mut outcome = cmd.issue(&cx);
-                if outcome == Outcome::Punt && may_block(ring, key) {
-                    cx.how = Issue::Worker;
-                    outcome = cmd.issue(&cx);
-                }
-                if class == Class::Private && outcome == Outcome::Again {
-                    // Not ready, and no number that the ring's poller could watch: look again later
-                    // instead of at once.
-                    let never = AtomicU32::new(0);
-                    let _ = self.host().park(&never, 0, Some(PRIVATE_RETRY_NS));
-                }
-                if class == Class::Private && file.is_some() {
-                    self.host().give_back(fd);
-                }
-                outcome
-            }
-        };
+        let how = if polls { Issue::Inline } else { Issue::Worker };
+        let outcome = self.attempt(ring, key, &mut cmd, (class, file.as_ref(), fd, how));
         // Once its completion can be seen, nothing here keeps the file open: peers see the close.
         drop(file);
         let direct = match outcome {
@@ -263,6 +240,38 @@ impl<H: Host> Engine<H> {
         self.commit(ring, &mut st);
         st.may_post = true;
         self.unlock(ring, st);
+    }
+
+    /// Issues a command on this worker: what does not block first, if there is such a way.
+    fn attempt(
+        &self,
+        ring: &Ring<H>,
+        key: Key,
+        cmd: &mut Cmd,
+        (class, file, fd, how): (Class, Option<&H::File>, i32, Issue),
+    ) -> Outcome {
+        let fd = match self.number_here(class, file, fd) {
+            Ok(fd) => fd,
+            Err(e) => return Outcome::Done(Err(e), 0),
+        };
+        let iopoll = ring.setup.contains(Setup::IOPOLL);
+        let (kind, policy) = (file.map(HostFile::kind), self.policy());
+        let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll, policy };
+        let mut outcome = cmd.issue(&cx);
+        if outcome == Outcome::Punt && may_block(ring, key) {
+            cx.how = Issue::Worker;
+            outcome = cmd.issue(&cx);
+        }
+        if class == Class::Private && outcome == Outcome::Again {
+            // Not ready, and no number that the ring's poller could watch: look again later instead
+            // of at once.
+            let never = AtomicU32::new(0);
+            let _ = self.host().park(&never, 0, Some(PRIVATE_RETRY_NS));
+        }
+        if class == Class::Private && file.is_some() {
+            self.host().give_back(fd);
+        }
+        outcome
     }
 
     /// The request's file as a number of this thread's table.
