@@ -135,7 +135,8 @@ enum Look {
 /// Looks after one ring once.
 fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>) -> Look {
     let Some(ring) = care.ring.upgrade() else { return Look::Gone };
-    let mut st = ring.state.lock();
+    // Who holds the lock looks after the ring just now; waiting for it would only take its time.
+    let Some(mut st) = ring.state.try_lock() else { return Look::Again(TICK_NS) };
     let look = look_locked(engine, poller, &ring, &mut st, care);
     engine.unlock(&ring, st);
     look
