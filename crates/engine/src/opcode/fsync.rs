@@ -18,7 +18,6 @@ const DATASYNC: u32 = 1;
 #[derive(Debug)]
 pub struct Fsync {
     datasync: bool,
-    off: u64,
 }
 
 impl Op for Fsync {
@@ -29,11 +28,10 @@ impl Op for Fsync {
         if op_flags & !DATASYNC != 0 || (off as i64) < 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { datasync: op_flags & DATASYNC != 0, off })
+        Ok(Self { datasync: op_flags & DATASYNC != 0 })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        debug_assert!((self.off as i64) >= 0);
         cx.host.fsync(cx.fd, self.datasync).into()
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::host::{Host, Iovec};
 use crate::policy::Policy;
 use crate::resource::rsrc::BufTable;
-use ringer_uapi::flags::{Setup, SqeFlags};
+use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, OP_COUNT, Sqe};
 
 /// How far an opcode is carried out.
@@ -123,14 +123,10 @@ impl From<Result<(), Errno>> for Outcome {
 pub struct PrepCx<'a, H: Host> {
     /// For copying what the SQE points to.
     pub host: &'a H,
-    /// The ring's setup flags.
-    pub setup: Setup,
     /// The registered buffers.
     pub bufs: Option<&'a BufTable>,
     /// The SQE flags, known bits only.
     pub flags: SqeFlags,
-    /// Slots in the file table, `None` without one.
-    pub file_slots: Option<u32>,
     /// Whether the entry before this one is linked to it and may carry a linked timeout.
     pub after_link: bool,
 }

@@ -149,9 +149,7 @@ impl<H: Host> Engine<H> {
         if ring.cq_would_overflow(st) {
             return self.complete(ring, st, req, Ok(ready as i32), 0);
         }
-        req.shots += 1;
-        let more = ringer_uapi::flags::CqeFlags::MORE.bits();
-        ring.post(st, ringer_uapi::Cqe::new(req.user_data, Ok(ready as i32), more));
+        ring.post_more(st, req.user_data, Ok(ready as i32), 0);
         self.arm(ring, st, req, events);
     }
 

@@ -20,8 +20,8 @@ use crate::ring::{Ring, State};
 use crate::slab::Key;
 use alloc::sync::Arc;
 use ringer_uapi::bytes::i64_at;
-use ringer_uapi::flags::{CqeFlags, SqeFlags};
-use ringer_uapi::{Cqe, Errno, Sqe};
+use ringer_uapi::flags::SqeFlags;
+use ringer_uapi::{Errno, Sqe};
 
 const ABS: u32 = 1;
 const UPDATE: u32 = 2;
@@ -280,8 +280,7 @@ impl<H: Host> Engine<H> {
         if !st.may_post || ring.cq_would_overflow(st) {
             return self.complete(ring, st, req, Err(Errno::ETIME), 0);
         }
-        let more = CqeFlags::MORE.bits();
-        ring.post(st, Cqe::new(req.user_data, Err(Errno::ETIME), more));
+        ring.post_more(st, req.user_data, Err(Errno::ETIME), 0);
         st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
         self.wake_waiters(ring, st, true);
         let deadline = when.deadline(self.host());

@@ -226,16 +226,14 @@ impl<H: Host> Engine<H> {
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
-        mut req: Req<H>,
+        req: Req<H>,
         mask: u32,
         (watch, want): (Key, u32),
     ) {
         if !st.may_post || ring.cq_would_overflow(st) {
             return self.complete(ring, st, req, Ok(mask as i32), 0);
         }
-        req.shots += 1;
-        let more = ringer_uapi::flags::CqeFlags::MORE.bits();
-        ring.post(st, ringer_uapi::Cqe::new(req.user_data, Ok(mask as i32), more));
+        ring.post_more(st, req.user_data, Ok(mask as i32), 0);
         self.park_in(ring, st, req, (watch, want));
     }
 }

@@ -92,7 +92,7 @@ impl<H: Host> Engine<H> {
             st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
             self.wake_waiters(ring, st, true);
         }
-        self.end_linked_timeout(ring, st, &mut req, skip);
+        self.end_linked_timeout(ring, st, &mut req);
         let next = req.next.take();
         let breaks = failed && !req.flags.contains(SqeFlags::IO_HARDLINK);
         self.put_refs(ring, st, req);
@@ -107,13 +107,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// A linked timeout whose request is done is cancelled, after the request's CQE.
-    fn end_linked_timeout(
-        &self,
-        ring: &Arc<Ring<H>>,
-        st: &mut State<H>,
-        req: &mut Req<H>,
-        quiet: bool,
-    ) {
+    fn end_linked_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: &mut Req<H>) {
         let lt = match core::mem::replace(&mut req.linked, Linked::None) {
             Linked::None => return,
             Linked::Unarmed(lt) => *lt,
@@ -125,7 +119,6 @@ impl<H: Host> Engine<H> {
                 lt
             }
         };
-        let _ = quiet;
         if !lt.flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
             ring.post(st, Cqe::new(lt.user_data, Err(Errno::ECANCELED), 0));
         }

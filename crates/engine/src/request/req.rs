@@ -109,8 +109,6 @@ pub struct Req<H: Host> {
     pub head: Option<Key>,
     /// It was cancelled while a worker tried it: it must not start to wait.
     pub cancelled: bool,
-    /// Completions of this request so far (multishot).
-    pub shots: u32,
 }
 
 impl<H: Host> Req<H> {

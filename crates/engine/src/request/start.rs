@@ -13,7 +13,7 @@ use crate::ring::{Ring, State};
 use crate::slab::Key;
 use alloc::sync::Arc;
 use ringer_uapi::Errno;
-use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
+use ringer_uapi::flags::{Setup, SqeFlags};
 
 /// A multishot request that completes this often in a row lets others run
 /// (6.18 io_uring/net.c `MULTISHOT_MAX_RETRY`).
@@ -110,7 +110,7 @@ impl<H: Host> Engine<H> {
         for _ in 0..MULTISHOT_RETRY_MAX {
             match outcome {
                 Outcome::More(res, flags) => {
-                    if !self.post_shot(ring, st, &mut req, res, flags) {
+                    if !ring.post_more(st, req.user_data, Ok(res), flags) {
                         return;
                     }
                     outcome = self.issue_inline(ring, st, &mut req);
@@ -133,21 +133,6 @@ impl<H: Host> Engine<H> {
         }
         let events = req.def().poll;
         self.arm(ring, st, req, events);
-    }
-
-    /// Posts one completion of a multishot request. False: the request is over (the backlog took
-    /// it, which ends a multishot).
-    fn post_shot(
-        &self,
-        ring: &Arc<Ring<H>>,
-        st: &mut State<H>,
-        req: &mut Req<H>,
-        res: i32,
-        flags: u32,
-    ) -> bool {
-        let more = flags | CqeFlags::MORE.bits();
-        req.shots += 1;
-        ring.post(st, ringer_uapi::Cqe::new(req.user_data, Ok(res), more))
     }
 
     /// Puts a direct descriptor into the table. Result: 0, or the slot for ALLOC.
@@ -231,11 +216,10 @@ impl<H: Host> Engine<H> {
             self.host().readahead(n, off, len);
         }
         let key = self.park(ring, st, req, Phase::Queued);
-        if let Err(e) = self.iowq().queue(self, ring, key, class)
+        if self.iowq().queue(self, ring, key, class).is_err()
             && let Some(req) = st.reqs.remove(key)
         {
             // io-wq.c `io_wq_enqueue`: no worker could be made, the work is cancelled.
-            let _ = e;
             self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
         }
     }

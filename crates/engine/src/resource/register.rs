@@ -101,9 +101,7 @@ impl<H: Host> Engine<H> {
         opcode: u32,
         (arg, nr): (u64, u32),
     ) -> Result<u32, Errno> {
-        if ring.setup.contains(Setup::SINGLE_ISSUER) {
-            self.check_issuer(ring)?;
-        }
+        self.check_issuer(ring)?;
         st.may_post = true;
         let done = match opcode {
             op::BUFFERS => need(arg).and_then(|()| self.register_buffers(st, arg, nr, 0)),
@@ -309,12 +307,7 @@ impl<H: Host> Engine<H> {
         if offset.checked_add(nr).is_none_or(|end| end > len) {
             return Err(Errno::EINVAL);
         }
-        for i in 0..nr {
-            if let Err(e) = self.update_slot(ring, st, offset + i, (data, tags, i)) {
-                return if i > 0 { Ok(i) } else { Err(e) };
-            }
-        }
-        Ok(nr)
+        each(nr, |i| self.update_slot(ring, st, offset + i, (data, tags, i)))
     }
 
     fn update_slot(
@@ -362,12 +355,7 @@ impl<H: Host> Engine<H> {
         if st.files.is_none() {
             return Err(Errno::ENXIO);
         }
-        for i in 0..nr {
-            if let Err(e) = self.alloc_slot(ring, st, data, i) {
-                return if i > 0 { Ok(i) } else { Err(e) };
-            }
-        }
-        Ok(nr)
+        each(nr, |i| self.alloc_slot(ring, st, data, i))
     }
 
     fn alloc_slot(
@@ -474,12 +462,7 @@ impl<H: Host> Engine<H> {
         if end as usize > len {
             return Err(Errno::EINVAL);
         }
-        for i in 0..u.nr {
-            if let Err(e) = self.update_buffer(ring, st, u, i) {
-                return if i > 0 { Ok(i) } else { Err(e) };
-            }
-        }
-        Ok(u.nr)
+        each(u.nr, |i| self.update_buffer(ring, st, u, i))
     }
 
     fn update_buffer(
@@ -555,6 +538,17 @@ impl<H: Host> Engine<H> {
         self.host().copy_out(arg, &b)?;
         Ok(0)
     }
+}
+
+/// Runs an update entry by entry: how many were processed, or the error of the first
+/// (rsrc.c: `return done ? done : err`).
+fn each(nr: u32, mut one: impl FnMut(u32) -> Result<(), Errno>) -> Result<u32, Errno> {
+    for i in 0..nr {
+        if let Err(e) = one(i) {
+            return if i > 0 { Ok(i) } else { Err(e) };
+        }
+    }
+    Ok(nr)
 }
 
 /// An argument that must be there.

@@ -17,8 +17,8 @@ use crate::sync::MutexGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Release;
-use ringer_uapi::Cqe;
-use ringer_uapi::flags::SqRing;
+use ringer_uapi::flags::{CqeFlags, SqRing};
+use ringer_uapi::{Cqe, Errno};
 
 /// What the holder of a ring's lock owes to others once it has let go.
 #[derive(Debug)]
@@ -88,6 +88,18 @@ impl<H: Host> Ring<H> {
         self.cq().write(st.cq.tail, &cqe);
         st.cq.tail = st.cq.tail.wrapping_add(1);
         true
+    }
+
+    /// Writes one completion of a request that goes on. False: the backlog took it, which ends a
+    /// multishot.
+    pub fn post_more(
+        &self,
+        st: &mut State<H>,
+        user_data: u64,
+        res: Result<i32, Errno>,
+        cflags: u32,
+    ) -> bool {
+        self.post(st, Cqe::new(user_data, res, cflags | CqeFlags::MORE.bits()))
     }
 
     /// Moves what fits from the backlog into the ring (only `enter` with GETEVENTS does).

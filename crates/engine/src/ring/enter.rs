@@ -70,7 +70,7 @@ impl<H: Host> Engine<H> {
             sqpoll.enter(self, &ring, flags)?;
             to_submit
         } else if to_submit > 0 {
-            self.claim_issuer(&ring)?;
+            self.check_issuer(&ring)?;
             let want = flags.contains(Enter::GETEVENTS).then_some(min_complete);
             let (n, done) = self.submit_locked(&ring, to_submit, want);
             if n != to_submit || done {
@@ -123,15 +123,8 @@ impl<H: Host> Engine<H> {
         self.commit(ring, st);
     }
 
-    /// SINGLE_ISSUER: the first submitter, or the one who enabled the ring, owns it.
-    pub(crate) fn claim_issuer(&self, ring: &Ring<H>) -> Result<(), Errno> {
-        if !ring.setup.contains(Setup::SINGLE_ISSUER) {
-            return Ok(());
-        }
-        self.check_issuer(ring)
-    }
-
-    /// Whether the calling thread owns the ring.
+    /// Whether the calling thread may submit: the owner of a SINGLE_ISSUER ring, anybody on another
+    /// (`issuer` stays 0 there).
     pub(crate) fn check_issuer(&self, ring: &Ring<H>) -> Result<(), Errno> {
         let owner = ring.issuer.load(Relaxed);
         if owner == 0 || owner == self.host().tid() { Ok(()) } else { Err(Errno::EEXIST) }

@@ -163,7 +163,7 @@ impl<H: Host> Engine<H> {
     ) -> Batch {
         let prepared = self
             .refuse(ring, st, sqe)
-            .and_then(|flags| T::prep(&self.prep_cx(ring, st, flags, false), sqe));
+            .and_then(|flags| T::prep(&self.prep_cx(st, flags, false), sqe));
         let mut op = match prepared {
             Ok(op) => op,
             Err(e) => {
@@ -295,7 +295,6 @@ impl<H: Host> Engine<H> {
             phase: Phase::Fresh,
             head: None,
             cancelled: false,
-            shots: 0,
         }
     }
 
@@ -309,20 +308,13 @@ impl<H: Host> Engine<H> {
     ) -> Result<Cmd, Errno> {
         let flags = self.refuse(ring, st, sqe)?;
         let after_link = before.is_some_and(|b| b.links() && b.opcode != LINK_TIMEOUT);
-        Cmd::prep(&self.prep_cx(ring, st, flags, after_link), sqe)
+        Cmd::prep(&self.prep_cx(st, flags, after_link), sqe)
     }
 
     #[inline(always)]
-    fn prep_cx<'a>(
-        &'a self,
-        ring: &Ring<H>,
-        st: &'a State<H>,
-        flags: SqeFlags,
-        after_link: bool,
-    ) -> PrepCx<'a, H> {
-        let file_slots = st.files.as_ref().map(|t| t.len());
+    fn prep_cx<'a>(&'a self, st: &'a State<H>, flags: SqeFlags, after_link: bool) -> PrepCx<'a, H> {
         let bufs = st.bufs.as_ref();
-        PrepCx { host: self.host(), setup: ring.setup, bufs, flags, file_slots, after_link }
+        PrepCx { host: self.host(), bufs, flags, after_link }
     }
 
     /// The checks that come before any opcode's own (6.18 io_uring.c `io_init_req`).
