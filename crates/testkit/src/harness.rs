@@ -12,10 +12,12 @@
 use crate::block::Profile;
 use crate::os;
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
@@ -48,36 +50,30 @@ pub fn binaries(beside: &str) -> &'static Path {
 
 /// A scratch folder, gone when dropped.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct Scratch(TempDir);
 
 impl Scratch {
-    /// A new folder in `TMPDIR` that only we can enter.
+    /// A new folder in `TMPDIR` that others may look into: some programs change their user.
     ///
     /// # Panics
     /// When it cannot be made.
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("ringer-test-{}-{n}", os::pid()));
-        std::fs::create_dir(&dir).expect("a scratch folder");
-        Self(dir)
+        let dir = tempfile::Builder::new()
+            .prefix("ringer-test-")
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir();
+        Self(dir.expect("a scratch folder"))
     }
 
     /// A path in it.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 }
 
 impl Default for Scratch {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
