@@ -1,10 +1,11 @@
 //! `cargo xtask`: chores of the project.
 //!
-//! `bench` measures ringer beside the kernel's io_uring and plain system calls. What it does not do:
-//! run tests (`cargo test --workspace`, `.ci/run`).
+//! `bench` measures ringer beside the kernel's io_uring and plain system calls; `fidelity` runs the
+//! fidelity matrix. What it does not do: run tests (`cargo test --workspace`, `.ci/run`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod bench;
+mod fidelity;
 mod tables;
 
 use anyhow::Result;
@@ -33,6 +34,21 @@ enum Task {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// Run the fidelity matrix on the kernel and on ringer; write docs/fidelity.md.
+    Fidelity {
+        /// Only say whether the page is current.
+        #[arg(long)]
+        check: bool,
+        /// Record what this kernel answers to the errno-order tables instead.
+        #[arg(long)]
+        record: bool,
+        /// Only claims whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// The ringer binary (default: built here, in release).
+        #[arg(long)]
+        ringer: Option<PathBuf>,
+    },
     /// Write SUPPORT.md from the op table.
     Tables {
         /// Only say whether it is current.
@@ -46,6 +62,10 @@ fn main() -> Result<()> {
         Task::Bench { rounds, millis, only, ringer, json } => {
             bench::run(&bench::Plan { rounds, millis, only, ringer, json })
         }
+        Task::Fidelity { check, record, only, ringer } => fidelity::run(
+            std::path::Path::new("."),
+            &fidelity::Plan { check, record, only, ringer },
+        ),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }
 }
