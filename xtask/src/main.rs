@@ -49,7 +49,7 @@ enum Task {
         #[arg(long)]
         ringer: Option<PathBuf>,
     },
-    /// Write SUPPORT.md from the op table.
+    /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
     Tables {
         /// Only say whether it is current.
         #[arg(long)]

@@ -8,6 +8,7 @@ use crate::policy::{Plain, Policy};
 use crate::request::iowq::Iowq;
 use crate::request::reactor::Reactor;
 use crate::ring::Ring;
+use crate::stats;
 use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -88,6 +89,16 @@ impl<H: Host> Engine<H> {
 
     pub(crate) fn reactor(&self) -> &Reactor<H> {
         &self.reactor
+    }
+
+    /// Counts what was asked for and is not carried out. Never on the way of what works.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn note_refused(&self, which: impl FnOnce(&mut dyn FnMut(usize))) {
+        let counters = self.host.counters();
+        if counters.is_some() {
+            which(&mut |counter| stats::add(counters, stats::REFUSED + counter, 1));
+        }
     }
 
     /// Reserves a name for a new ring.

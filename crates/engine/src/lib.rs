@@ -26,6 +26,7 @@ pub mod resource;
 pub mod ring;
 pub mod slab;
 pub mod stats;
+pub mod support;
 pub mod sync;
 
 pub use engine::Engine;

@@ -2,13 +2,15 @@
 //!
 //! The map is a file, so that a killed process keeps its counts. Words: 0 magic, 1 pid, 2 rings
 //! made, 3 enter calls, 4 native io_uring calls seen, 5 setup flags (or-ed), then requests and
-//! failed requests by opcode.
+//! failed requests by opcode, then refusals in the order of `support::refusal::names`.
 
+use crate::opcode::OPDEFS;
+use crate::support::refusal::COUNTERS;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_ring::Map;
 
 /// Value of word 0: "ringer" and the layout's version.
-pub const MAGIC: u64 = 0x7269_6e67_6572_0001;
+pub const MAGIC: u64 = 0x7269_6e67_6572_0002;
 /// Word of the rings made.
 pub const RINGS: usize = 2;
 /// Word of the enter calls.
@@ -17,12 +19,19 @@ pub const ENTERS: usize = 3;
 pub const NATIVE: usize = 4;
 /// Word of the setup flags seen.
 pub const SETUP_FLAGS: usize = 5;
-/// First word of the requests by opcode (64 words).
+/// First word of the requests by opcode (64 words, the last for every opcode without a row).
 pub const REQUESTS: usize = 8;
 /// First word of the requests that completed with an error, by opcode (64 words).
 pub const FAILED: usize = 72;
+/// First word of the refusals (what is not carried out, and was asked for).
+pub const REFUSED: usize = 136;
 /// Size of the whole \[bytes\].
-pub const LEN: usize = 136 * 8;
+pub const LEN: usize = (REFUSED + COUNTERS) * 8;
+
+/// The names that [`REQUESTS`] and [`FAILED`] are counted under.
+pub fn opcode_names() -> impl Iterator<Item = &'static str> {
+    OPDEFS.iter().map(|def| def.name).chain(core::iter::once("unknown"))
+}
 
 /// Adds `n` to a word, if counters are kept.
 #[inline]

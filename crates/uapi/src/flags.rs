@@ -22,7 +22,7 @@ bitflags! {
         const CQE_SKIP_SUCCESS = 1 << 6;
     }
 
-    /// `IORING_SETUP_*`. Bits 0..=18 exist in 6.18.
+    /// `IORING_SETUP_*`. Bits 0..=18 exist in 6.18, the last two in newer kernels.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 
     pub struct Setup: u32 {
@@ -45,6 +45,8 @@ bitflags! {
         const NO_SQARRAY = 1 << 16;
         const HYBRID_IOPOLL = 1 << 17;
         const CQE_MIXED = 1 << 18;
+        const SQE_MIXED = 1 << 19;
+        const SQ_REWIND = 1 << 20;
     }
 
     /// `IORING_ENTER_*`. 6.18 knows eight.
@@ -92,6 +94,13 @@ bitflags! {
         const NEED_WAKEUP = 1 << 0;
         const CQ_OVERFLOW = 1 << 1;
         const TASKRUN = 1 << 2;
+    }
+
+    /// Bits of the CQ ring's flags word, written by the program.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+
+    pub struct CqRing: u32 {
+        const EVENTFD_DISABLED = 1 << 0;
     }
 
     /// `IORING_CQE_F_*`.

@@ -14,6 +14,7 @@ use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx};
 use super::openclose::direct_slot;
 use super::rw::is_nonblocking;
 use crate::host::Host;
+use crate::support::opflags::ACCEPT_ACCEPTED;
 use ringer_uapi::{Errno, Sqe};
 
 const SOCK_CLOEXEC: u32 = 0o2_000_000;
@@ -35,7 +36,7 @@ pub struct Accept {
 
 impl Op for Accept {
     fn prep<H: Host>(_cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
-        if sqe.len != 0 || sqe.buf_index != 0 || sqe.ioprio & !(DONTWAIT | POLL_FIRST) != 0 {
+        if sqe.len != 0 || sqe.buf_index != 0 || sqe.ioprio & !ACCEPT_ACCEPTED != 0 {
             return Err(Errno::EINVAL);
         }
         let slot = direct_slot(sqe.file_index);

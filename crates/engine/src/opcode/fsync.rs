@@ -10,6 +10,7 @@
 
 use super::opdef::{IssueCx, Op, Outcome, PrepCx};
 use crate::host::Host;
+use crate::support::opflags::FSYNC_ACCEPTED;
 use ringer_uapi::{Errno, Sqe};
 
 const DATASYNC: u32 = 1;
@@ -25,7 +26,7 @@ impl Op for Fsync {
         let Sqe { addr: 0, buf_index: 0, file_index: 0, off, op_flags, .. } = *sqe else {
             return Err(Errno::EINVAL);
         };
-        if op_flags & !DATASYNC != 0 || (off as i64) < 0 {
+        if op_flags & !FSYNC_ACCEPTED != 0 || (off as i64) < 0 {
             return Err(Errno::EINVAL);
         }
         Ok(Self { datasync: op_flags & DATASYNC != 0 })

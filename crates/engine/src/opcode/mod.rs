@@ -16,4 +16,5 @@ pub mod shutdown;
 pub mod statx;
 pub mod timeout;
 
-pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, Support, opdef};
+pub use crate::support::Support;
+pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opdef};

@@ -8,10 +8,10 @@
 
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx};
 use crate::host::Host;
+use crate::support::opflags::NOP_ACCEPTED;
 use ringer_uapi::{Errno, Sqe};
 
 const INJECT_RESULT: u32 = 1;
-const TW: u32 = 16;
 
 /// See the module's doc.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Nop {
 impl Op for Nop {
     #[inline(always)]
     fn prep<H: Host>(_cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
-        if sqe.op_flags & !(INJECT_RESULT | TW) != 0 {
+        if sqe.op_flags & !NOP_ACCEPTED != 0 {
             return Err(Errno::EINVAL);
         }
         let inject = sqe.op_flags & INJECT_RESULT != 0;

@@ -1,8 +1,8 @@
 //! The op table: one row an opcode, in ABI order.
 //!
-//! A row is facts plus the typed state that `prep` makes and `issue` runs. From the rows come the
-//! probe, the support table, the names in stats and trace, and the dispatch below. Adding an
-//! opcode is one file and one row (CONTRIBUTING.md).
+//! A row is facts plus the typed state that `prep` makes and `issue` runs; a row without a state is
+//! of an opcode that is refused. From the rows come the probe, the support table, the names in stats
+//! and trace, and the dispatch below. Adding an opcode is one file and one row (CONTRIBUTING.md).
 //!
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
@@ -13,25 +13,17 @@ use super::{
 use crate::host::{Host, Iovec};
 use crate::policy::Policy;
 use crate::resource::rsrc::BufTable;
+use crate::support::{Kernel, Row, Support};
 use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, OP_COUNT, Sqe};
-
-/// How far an opcode is carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Support {
-    /// Everything that 6.18 does.
-    Full,
-    /// With a gap, named here.
-    Partial(&'static str),
-    /// Not at all: the probe says unsupported and a request gets `EINVAL`.
-    None,
-}
 
 /// The facts of one opcode (the kernel's `io_issue_def` and `io_cold_def`).
 #[derive(Clone, Copy, Debug)]
 pub struct OpDef {
     /// Name without `IORING_OP_`.
     pub name: &'static str,
+    /// The kernel that it came with.
+    pub since: Kernel,
     /// `fd` names a file (or a slot).
     pub needs_file: bool,
     /// A request that cannot run now waits for this (`EPOLL*` bits); 0 for none.
@@ -54,6 +46,7 @@ impl OpDef {
     /// A row to start from.
     pub const BASE: Self = Self {
         name: "",
+        since: (5, 1),
         needs_file: false,
         poll: 0,
         ioprio: false,
@@ -66,10 +59,19 @@ impl OpDef {
     /// Whether an ordinary request is first tried on the submitter, without state of its ring.
     #[inline]
     pub const fn inline_first(&self) -> bool {
-        !self.ring_op && !self.force_async && !matches!(self.support, Support::None)
+        !self.ring_op && !self.force_async && self.support.is_there()
     }
 
-    const ABSENT: Self = Self { name: "?", support: Support::None, ..Self::BASE };
+    /// A row of an opcode that is not carried out: a request gets the errno, the probe says so.
+    const fn refused(name: &'static str, since: Kernel, e: Errno, why: &'static str) -> Self {
+        Self { name, since, support: Support::Refused(e, why), ..Self::BASE }
+    }
+
+    /// One that is to come with an issue: `EINVAL`, as a kernel before the opcode.
+    const fn later(name: &'static str, since: Kernel, why: &'static str) -> Self {
+        Self::refused(name, since, Errno::EINVAL, why)
+    }
+
     const FILE: Self = Self { needs_file: true, ..Self::BASE };
     const WORKER: Self = Self { force_async: true, ..Self::BASE };
     const RING: Self = Self { ring_op: true, ..Self::BASE };
@@ -176,34 +178,31 @@ impl Op for Cmd {
 }
 
 macro_rules! op_table {
-    ($($n:literal => $v:ident($t:ty) = $def:expr;)+) => {
-        /// The state of a request: one variant a row.
+    ($($n:literal $(=> $v:ident($t:ty))? = $def:expr;)+) => {
+        /// The state of a request: one variant a row that is carried out.
         #[derive(Debug)]
         #[allow(missing_docs, reason = "the names are the opcodes'")]
-        pub enum Cmd { $($v($t),)+ }
+        pub enum Cmd { $($($v($t),)?)+ }
 
-        /// The rows by opcode.
-        pub static OPDEFS: [OpDef; OP_COUNT] = {
-            let mut t = [OpDef::ABSENT; OP_COUNT];
-            $(t[$n] = $def;)+
-            t
-        };
+        const DEFS: [OpDef; OP_COUNT] = [$($def),+];
+        /// Numbers as written, and the state's name if there is one.
+        const WRITTEN: [(usize, &str); OP_COUNT] = [$(($n, stringify!($($v)?))),+];
 
         impl Cmd {
             /// Runs the row's `prep`.
             ///
             /// # Errors
-            /// A submission error; `EINVAL` for an opcode without a row.
+            /// A submission error; the row's for an opcode that is refused.
             pub fn prep_row<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
                 match sqe.opcode {
-                    $($n => <$t as Op>::prep(cx, sqe).map(Self::$v),)+
-                    _ => Err(Errno::EINVAL),
+                    $($($n => <$t as Op>::prep(cx, sqe).map(Self::$v),)?)+
+                    other => Err(refusal(other)),
                 }
             }
 
             /// Runs the row's `issue`.
             pub fn issue_row<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-                match self { $(Self::$v(x) => Op::issue(x, cx),)+ }
+                match self { $($(Self::$v(x) => Op::issue(x, cx),)?)+ }
             }
         }
     };
@@ -214,6 +213,11 @@ const POLLOUT: u32 = 4;
 const READ: OpDef = OpDef { poll: POLLIN, ioprio: true, iopoll: true, ..OpDef::FILE };
 const WRITE: OpDef = OpDef { poll: POLLOUT, ioprio: true, iopoll: true, ..OpDef::FILE };
 const NO_SELECT: Support = Support::Partial("no IOSQE_BUFFER_SELECT yet");
+
+/// Why a row is refused: the issue that brings it.
+const OPS: &str = "not carried out yet (issue 5)";
+const RINGS: &str = "not carried out yet (issue 4)";
+const NEWER: &str = "newer than 6.18, which refuses it too";
 
 op_table! {
     0 => Nop(nop::Nop) = OpDef {
@@ -234,39 +238,119 @@ op_table! {
         ..OpDef::RING
     };
     7 => PollRemove(poll::PollRemove) = OpDef { name: "POLL_REMOVE", ..OpDef::RING };
-    11 => Timeout(timeout::Timeout) = OpDef { name: "TIMEOUT", ..OpDef::RING };
+    8 = OpDef::later("SYNC_FILE_RANGE", (5, 2), OPS);
+    9 = OpDef::later("SENDMSG", (5, 3), OPS);
+    10 = OpDef::later("RECVMSG", (5, 3), OPS);
+    11 => Timeout(timeout::Timeout) = OpDef { name: "TIMEOUT", since: (5, 4), ..OpDef::RING };
     12 => TimeoutRemove(timeout::TimeoutRemove)
-        = OpDef { name: "TIMEOUT_REMOVE", ..OpDef::RING };
+        = OpDef { name: "TIMEOUT_REMOVE", since: (5, 5), ..OpDef::RING };
     13 => Accept(accept::Accept) = OpDef {
-        name: "ACCEPT", poll: POLLIN, ioprio: true,
+        name: "ACCEPT", since: (5, 5), poll: POLLIN, ioprio: true,
         support: Support::Partial("no multishot yet"), ..OpDef::FILE
     };
-    14 => AsyncCancel(async_cancel::AsyncCancel) = OpDef { name: "ASYNC_CANCEL", ..OpDef::RING };
-    15 => LinkTimeout(timeout::LinkTimeout) = OpDef { name: "LINK_TIMEOUT", ..OpDef::RING };
-    16 => Connect(connect::Connect) = OpDef { name: "CONNECT", poll: POLLOUT, ..OpDef::FILE };
-    18 => Openat(openclose::Open) = OpDef { name: "OPENAT", ..OpDef::BASE };
-    19 => Close(openclose::Close) = OpDef { name: "CLOSE", ..OpDef::RING };
+    14 => AsyncCancel(async_cancel::AsyncCancel)
+        = OpDef { name: "ASYNC_CANCEL", since: (5, 5), ..OpDef::RING };
+    15 => LinkTimeout(timeout::LinkTimeout)
+        = OpDef { name: "LINK_TIMEOUT", since: (5, 5), ..OpDef::RING };
+    16 => Connect(connect::Connect)
+        = OpDef { name: "CONNECT", since: (5, 5), poll: POLLOUT, ..OpDef::FILE };
+    17 = OpDef::later("FALLOCATE", (5, 6), OPS);
+    18 => Openat(openclose::Open) = OpDef { name: "OPENAT", since: (5, 6), ..OpDef::BASE };
+    19 => Close(openclose::Close) = OpDef { name: "CLOSE", since: (5, 6), ..OpDef::RING };
     20 => FilesUpdate(files_update::FilesUpdate)
-        = OpDef { name: "FILES_UPDATE", iopoll: true, ..OpDef::RING };
-    21 => Statx(statx::Statx) = OpDef { name: "STATX", ..OpDef::WORKER };
-    22 => Read(rw::Rw) = OpDef { name: "READ", support: NO_SELECT, ..READ };
-    23 => Write(rw::Rw) = OpDef { name: "WRITE", ..WRITE };
+        = OpDef { name: "FILES_UPDATE", since: (5, 6), iopoll: true, ..OpDef::RING };
+    21 => Statx(statx::Statx) = OpDef { name: "STATX", since: (5, 6), ..OpDef::WORKER };
+    22 => Read(rw::Rw) = OpDef { name: "READ", since: (5, 6), support: NO_SELECT, ..READ };
+    23 => Write(rw::Rw) = OpDef { name: "WRITE", since: (5, 6), ..WRITE };
+    24 = OpDef::later("FADVISE", (5, 6), OPS);
+    25 = OpDef::later("MADVISE", (5, 6), OPS);
     26 => Send(sendrecv::Send) = OpDef {
-        name: "SEND", poll: POLLOUT, ioprio: true,
+        name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true,
         support: Support::Partial("no buffer select, bundle or vectorised send yet"), ..OpDef::FILE
     };
     27 => Recv(sendrecv::Recv) = OpDef {
-        name: "RECV", poll: POLLIN, ioprio: true,
+        name: "RECV", since: (5, 6), poll: POLLIN, ioprio: true,
         support: Support::Partial("no buffer select or multishot yet"), ..OpDef::FILE
     };
-    28 => Openat2(openclose::Open) = OpDef { name: "OPENAT2", ..OpDef::BASE };
-    29 => EpollCtl(epoll::EpollCtl) = OpDef { name: "EPOLL_CTL", ..OpDef::BASE };
-    34 => Shutdown(shutdown::Shutdown) = OpDef { name: "SHUTDOWN", force_async: true, ..OpDef::FILE };
-    35 => Renameat(fs::Rename) = OpDef { name: "RENAMEAT", ..OpDef::WORKER };
-    36 => Unlinkat(fs::Unlink) = OpDef { name: "UNLINKAT", ..OpDef::WORKER };
-    37 => Mkdirat(fs::Mkdir) = OpDef { name: "MKDIRAT", ..OpDef::WORKER };
-    38 => Symlinkat(fs::Symlink) = OpDef { name: "SYMLINKAT", ..OpDef::WORKER };
-    39 => Linkat(fs::Link) = OpDef { name: "LINKAT", ..OpDef::WORKER };
+    28 => Openat2(openclose::Open) = OpDef { name: "OPENAT2", since: (5, 6), ..OpDef::BASE };
+    29 => EpollCtl(epoll::EpollCtl) = OpDef { name: "EPOLL_CTL", since: (5, 6), ..OpDef::BASE };
+    30 = OpDef::later("SPLICE", (5, 7), OPS);
+    31 = OpDef::later("PROVIDE_BUFFERS", (5, 7), OPS);
+    32 = OpDef::later("REMOVE_BUFFERS", (5, 7), OPS);
+    33 = OpDef::later("TEE", (5, 8), OPS);
+    34 => Shutdown(shutdown::Shutdown)
+        = OpDef { name: "SHUTDOWN", since: (5, 11), force_async: true, ..OpDef::FILE };
+    35 => Renameat(fs::Rename) = OpDef { name: "RENAMEAT", since: (5, 11), ..OpDef::WORKER };
+    36 => Unlinkat(fs::Unlink) = OpDef { name: "UNLINKAT", since: (5, 11), ..OpDef::WORKER };
+    37 => Mkdirat(fs::Mkdir) = OpDef { name: "MKDIRAT", since: (5, 15), ..OpDef::WORKER };
+    38 => Symlinkat(fs::Symlink) = OpDef { name: "SYMLINKAT", since: (5, 15), ..OpDef::WORKER };
+    39 => Linkat(fs::Link) = OpDef { name: "LINKAT", since: (5, 15), ..OpDef::WORKER };
+    40 = OpDef::later("MSG_RING", (5, 18), RINGS);
+    41 = OpDef::later("FSETXATTR", (5, 19), OPS);
+    42 = OpDef::later("SETXATTR", (5, 19), OPS);
+    43 = OpDef::later("FGETXATTR", (5, 19), OPS);
+    44 = OpDef::later("GETXATTR", (5, 19), OPS);
+    45 = OpDef::later("SOCKET", (5, 19), OPS);
+    46 = OpDef::later("URING_CMD", (5, 19), OPS);
+    47 = OpDef::later("SEND_ZC", (6, 0), OPS);
+    48 = OpDef::later("SENDMSG_ZC", (6, 1), OPS);
+    49 = OpDef::later("READ_MULTISHOT", (6, 7), OPS);
+    50 = OpDef::later("WAITID", (6, 7), OPS);
+    51 = OpDef::later("FUTEX_WAIT", (6, 7), OPS);
+    52 = OpDef::later("FUTEX_WAKE", (6, 7), OPS);
+    53 = OpDef::later("FUTEX_WAITV", (6, 7), OPS);
+    54 = OpDef::later("FIXED_FD_INSTALL", (6, 8), OPS);
+    55 = OpDef::later("FTRUNCATE", (6, 9), OPS);
+    56 = OpDef::later("BIND", (6, 11), OPS);
+    57 = OpDef::later("LISTEN", (6, 11), OPS);
+    58 = OpDef::later("RECV_ZC", (6, 15), "needs a network card with header split");
+    59 = OpDef::later("EPOLL_WAIT", (6, 15), OPS);
+    60 = OpDef::later("READV_FIXED", (6, 15), OPS);
+    61 = OpDef::later("WRITEV_FIXED", (6, 15), OPS);
+    62 = OpDef::later("PIPE", (6, 16), OPS);
+}
+
+/// The rows by opcode.
+pub static OPDEFS: [OpDef; OP_COUNT] = DEFS;
+
+/// What later kernels have; 6.18 answers as for any unknown opcode.
+const NEWER_ONES: [(&str, Kernel); 2] = [("NOP128", (6, 19)), ("URING_CMD128", (6, 19))];
+
+/// The rows as the support tables have them, newer ones at the end.
+pub const OPCODES: [Row; OP_COUNT + NEWER_ONES.len()] = {
+    let none = Row { name: "", value: 0, since: (0, 0), support: Support::Full };
+    let mut rows = [none; OP_COUNT + NEWER_ONES.len()];
+    let mut i = 0;
+    while i < rows.len() {
+        let (name, since, support) = if i < OP_COUNT {
+            (DEFS[i].name, DEFS[i].since, DEFS[i].support)
+        } else {
+            let (name, since) = NEWER_ONES[i - OP_COUNT];
+            (name, since, Support::Refused(Errno::EINVAL, NEWER))
+        };
+        rows[i] = Row { name, value: i as u64, since, support };
+        i += 1;
+    }
+    rows
+};
+
+// No holes, in order, and what has a state is what is not refused.
+const _: () = {
+    let mut i = 0;
+    while i < OP_COUNT {
+        assert!(WRITTEN[i].0 == i);
+        assert!(WRITTEN[i].1.is_empty() != DEFS[i].support.is_there());
+        i += 1;
+    }
+};
+
+/// What a request of an opcode without a state gets.
+#[cold]
+fn refusal(opcode: u8) -> Errno {
+    match opdef(opcode).map(|def| def.support) {
+        Some(Support::Refused(e, _)) => e,
+        _ => Errno::EINVAL,
+    }
 }
 
 /// The row of an opcode; `None` above the last one of 6.18.

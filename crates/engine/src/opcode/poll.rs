@@ -16,6 +16,7 @@ use crate::host::{FileKind, Host, HostFile};
 use crate::request::{Phase, Req, ReqFile};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
+use crate::support::opflags::{POLL_ADD_ACCEPTED, POLL_REMOVE_ACCEPTED};
 use alloc::sync::Arc;
 use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, Sqe};
@@ -51,7 +52,8 @@ fn parse_events(mask: u32) -> u32 {
 
 impl Op for PollAdd {
     fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
-        if sqe.buf_index != 0 || sqe.off != 0 || sqe.addr != 0 || sqe.len & !ADD_MULTI != 0 {
+        if sqe.buf_index != 0 || sqe.off != 0 || sqe.addr != 0 || sqe.len & !POLL_ADD_ACCEPTED != 0
+        {
             return Err(Errno::EINVAL);
         }
         let multi = sqe.len & ADD_MULTI != 0;
@@ -80,7 +82,7 @@ impl Op for PollRemove {
             return Err(Errno::EINVAL);
         }
         let flags = sqe.len;
-        if flags & !(UPDATE_EVENTS | UPDATE_USER_DATA | ADD_MULTI) != 0 || flags == ADD_MULTI {
+        if flags & !POLL_REMOVE_ACCEPTED != 0 || flags == ADD_MULTI {
             return Err(Errno::EINVAL);
         }
         let new_data = flags & UPDATE_USER_DATA != 0;

@@ -14,6 +14,7 @@
 
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{FileKind, Host, Iovec};
+use crate::support::opflags::RWF_ACCEPTED;
 use alloc::vec::Vec;
 use ringer_uapi::bytes::u64_at;
 use ringer_uapi::{Errno, Sqe};
@@ -319,9 +320,9 @@ fn kind_of<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {
     cx.host.kind(cx.fd).unwrap_or(FileKind::Other)
 }
 
-/// `RWF_SUPPORTED` of 6.18: HIPRI, DSYNC, SYNC, NOWAIT, APPEND, NOAPPEND, ATOMIC, DONTCACHE, NOSIGNAL.
+/// `RWF_SUPPORTED` of 6.18.
 fn known_rwf(rwf: u32) -> bool {
-    rwf & !0x1ff == 0
+    rwf & !RWF_ACCEPTED == 0
 }
 
 /// Whether reading this descriptor in a worker could wait for something that only readiness tells

@@ -14,6 +14,7 @@ use super::connect::copy_addr;
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{Host, Iovec, SockAddr};
 use crate::policy::Policy;
+use crate::support::opflags::RECVSEND_ACCEPTED;
 use alloc::boxed::Box;
 use ringer_uapi::{Errno, Sqe};
 
@@ -33,7 +34,7 @@ struct Transfer {
 
 impl Transfer {
     fn prep(sqe: &Sqe) -> Result<Self, Errno> {
-        if sqe.ioprio & !POLL_FIRST != 0 {
+        if sqe.ioprio & !RECVSEND_ACCEPTED != 0 {
             return Err(Errno::EINVAL);
         }
         if (sqe.len as i32) < 0 {

@@ -18,6 +18,7 @@ use crate::host::{Clock, Host};
 use crate::request::{Linked, Phase, Req};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
+use crate::support::opflags::{TIMEOUT_ACCEPTED, TIMEOUT_UPDATES};
 use alloc::sync::Arc;
 use ringer_uapi::bytes::i64_at;
 use ringer_uapi::flags::SqeFlags;
@@ -108,7 +109,7 @@ fn prep_common<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe, linked: bool) -> Result<W
         return Err(Errno::EINVAL);
     }
     let flags = sqe.op_flags;
-    if flags & !(ABS | CLOCK_MASK | ETIME_SUCCESS | MULTISHOT) != 0
+    if flags & !TIMEOUT_ACCEPTED != 0
         || flags & CLOCK_MASK == CLOCK_MASK
         || flags & (MULTISHOT | ABS) == MULTISHOT | ABS
     {
@@ -177,14 +178,13 @@ impl Op for TimeoutRemove {
             return Err(Errno::EINVAL);
         }
         let flags = sqe.op_flags;
-        let known = UPDATE | LINK_TIMEOUT_UPDATE;
-        if flags & known == 0 {
+        if flags & TIMEOUT_UPDATES == 0 {
             if flags != 0 {
                 return Err(Errno::EINVAL);
             }
             return Ok(Self { target: sqe.addr, update: None, linked: false });
         }
-        if flags & CLOCK_MASK != 0 || flags & !(known | ABS) != 0 {
+        if flags & CLOCK_MASK != 0 || flags & !(TIMEOUT_UPDATES | ABS) != 0 {
             return Err(Errno::EINVAL);
         }
         let ns = copy_timespec(cx.host, sqe.off)?;

@@ -15,6 +15,7 @@ use ringer_uapi::Errno;
 
 /// `IORING_ASYNC_CANCEL_*`.
 pub mod flags {
+    use crate::support::opflags::ASYNC_CANCEL_ACCEPTED;
     use ringer_uapi::Errno;
 
     /// Cancel all that match.
@@ -35,7 +36,7 @@ pub mod flags {
     /// # Errors
     /// `EINVAL`.
     pub fn check(f: u32) -> Result<(), Errno> {
-        if f & !(ALL | FD | ANY | FD_FIXED | USERDATA | OP) != 0 {
+        if f & !ASYNC_CANCEL_ACCEPTED != 0 {
             return Err(Errno::EINVAL);
         }
         if f & ANY != 0 && f & (FD | OP) != 0 {

@@ -1,4 +1,5 @@
 //! What a ring holds for its requests: registered files and buffers, and the register calls.
 pub mod filetable;
+pub mod regdef;
 pub mod register;
 pub mod rsrc;

@@ -1,14 +1,17 @@
 //! `io_uring_register(2)`: one function an operation.
 //!
 //! Order of checks: 6.18 io_uring/register.c `__io_uring_register` and what it calls in rsrc.c,
-//! filetable.c, eventfd.c. What is not carried out answers `EINVAL`, as a kernel before it.
+//! filetable.c, eventfd.c. Which operations there are, and what is refused: `regdef`.
 
 use super::filetable::{FileNode, FileTable};
+use super::regdef::Call;
 use super::rsrc::BufTable;
 use crate::engine::Engine;
 use crate::host::{Host, Iovec};
-use crate::opcode::{OPDEFS, Support};
+use crate::opcode::OPDEFS;
 use crate::ring::{Ring, State};
+use crate::support::opflags::RSRC_SPARSE;
+use crate::support::refusal;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -18,42 +21,21 @@ use ringer_uapi::{
     Errno, FILE_EMPTY, FILE_SKIP, FIXED_FILES_MAX, OP_COUNT, REG_BUFFERS_MAX, REGISTER_COUNT,
 };
 
-const RSRC_SPARSE: u32 = 1;
 const USE_REGISTERED_RING: u32 = 1 << 31;
 
-/// `IORING_REGISTER_*`.
-mod op {
-    pub(super) const BUFFERS: u32 = 0;
-    pub(super) const UNREGISTER_BUFFERS: u32 = 1;
-    pub(super) const FILES: u32 = 2;
-    pub(super) const UNREGISTER_FILES: u32 = 3;
-    pub(super) const EVENTFD: u32 = 4;
-    pub(super) const UNREGISTER_EVENTFD: u32 = 5;
-    pub(super) const FILES_UPDATE: u32 = 6;
-    pub(super) const EVENTFD_ASYNC: u32 = 7;
-    pub(super) const PROBE: u32 = 8;
-    pub(super) const ENABLE_RINGS: u32 = 12;
-    pub(super) const FILES2: u32 = 13;
-    pub(super) const FILES_UPDATE2: u32 = 14;
-    pub(super) const BUFFERS2: u32 = 15;
-    pub(super) const BUFFERS_UPDATE: u32 = 16;
-    pub(super) const IOWQ_MAX_WORKERS: u32 = 19;
-    pub(super) const FILE_ALLOC_RANGE: u32 = 25;
-}
-
 /// `struct io_uring_rsrc_register`.
-struct RsrcRegister {
-    nr: u32,
-    data: u64,
-    tags: u64,
+pub(super) struct RsrcRegister {
+    pub(super) nr: u32,
+    pub(super) data: u64,
+    pub(super) tags: u64,
 }
 
 /// `struct io_uring_rsrc_update2`.
-struct RsrcUpdate {
-    offset: u32,
-    nr: u32,
-    data: u64,
-    tags: u64,
+pub(super) struct RsrcUpdate {
+    pub(super) offset: u32,
+    pub(super) nr: u32,
+    pub(super) data: u64,
+    pub(super) tags: u64,
 }
 
 impl<H: Host> Engine<H> {
@@ -64,11 +46,13 @@ impl<H: Host> Engine<H> {
     /// SINGLE_ISSUER ring; else the operation's.
     pub fn register(&self, fd: i32, opcode: u32, arg: u64, nr: u32) -> Result<usize, Errno> {
         if opcode & !USE_REGISTERED_RING >= REGISTER_COUNT {
+            self.note_refused(|count| refusal::of_register(opcode, count));
             return Err(Errno::EINVAL);
         }
         if fd == -1 {
             // register.c `io_uring_register_blind`: only SEND_MSG_RING and QUERY, which are not
             // carried out yet.
+            self.note_refused(|count| refusal::of_register(opcode, count));
             return Err(Errno::EINVAL);
         }
         if opcode & USE_REGISTERED_RING != 0 {
@@ -103,41 +87,12 @@ impl<H: Host> Engine<H> {
     ) -> Result<u32, Errno> {
         self.check_issuer(ring)?;
         st.may_post = true;
-        let done = match opcode {
-            op::BUFFERS => need(arg).and_then(|()| self.register_buffers(st, arg, nr, 0)),
-            op::UNREGISTER_BUFFERS => none(arg, nr).and_then(|()| self.drop_buffers(ring, st)),
-            op::FILES => need(arg).and_then(|()| self.register_files(st, arg, nr, 0)),
-            op::UNREGISTER_FILES => none(arg, nr).and_then(|()| self.unregister_files(ring, st)),
-            op::EVENTFD => self.register_eventfd(st, arg, nr, false),
-            op::EVENTFD_ASYNC => self.register_eventfd(st, arg, nr, true),
-            op::UNREGISTER_EVENTFD => {
-                none(arg, nr).and_then(|()| st.eventfd.take().map(|_| 0).ok_or(Errno::ENXIO))
-            }
-            op::FILES_UPDATE => self.register_files_update(ring, st, arg, nr),
-            op::PROBE => self.register_probe(arg, nr),
-            op::ENABLE_RINGS => none(arg, nr).and_then(|()| self.enable(ring)),
-            op::FILES2 => self
-                .rsrc_register(arg, nr)
-                .and_then(|r| self.register_files(st, r.data, r.nr, r.tags)),
-            op::FILES_UPDATE2 => self.rsrc_update(arg, nr).and_then(|u| {
-                u.offset.checked_add(u.nr).ok_or(Errno::EOVERFLOW)?;
-                self.files_update(ring, st, (u.offset, u.nr), u.data, u.tags)
-            }),
-            op::BUFFERS2 => self
-                .rsrc_register(arg, nr)
-                .and_then(|r| self.register_buffers(st, r.data, r.nr, r.tags)),
-            op::BUFFERS_UPDATE => {
-                self.rsrc_update(arg, nr).and_then(|u| self.buffers_update(ring, st, &u))
-            }
-            op::IOWQ_MAX_WORKERS => self.iowq_max_workers(arg, nr),
-            op::FILE_ALLOC_RANGE => self.file_alloc_range(st, arg, nr),
-            _ => Err(Errno::EINVAL),
-        };
+        let done = self.run_register(&mut Call { ring, st, arg, nr }, opcode);
         self.commit(ring, st);
         done
     }
 
-    fn enable(&self, ring: &Ring<H>) -> Result<u32, Errno> {
+    pub(super) fn enable(&self, ring: &Ring<H>) -> Result<u32, Errno> {
         if !ring.disabled.load(Acquire) {
             return Err(Errno::EBADFD);
         }
@@ -153,7 +108,7 @@ impl<H: Host> Engine<H> {
 
     // --- files ---------------------------------------------------------------------------------
 
-    fn rsrc_register(&self, arg: u64, size: u32) -> Result<RsrcRegister, Errno> {
+    pub(super) fn rsrc_register(&self, arg: u64, size: u32) -> Result<RsrcRegister, Errno> {
         if size != 32 {
             return Err(Errno::EINVAL);
         }
@@ -170,7 +125,7 @@ impl<H: Host> Engine<H> {
         Ok(RsrcRegister { nr, data, tags })
     }
 
-    fn rsrc_update(&self, arg: u64, size: u32) -> Result<RsrcUpdate, Errno> {
+    pub(super) fn rsrc_update(&self, arg: u64, size: u32) -> Result<RsrcUpdate, Errno> {
         if size != 32 {
             return Err(Errno::EINVAL);
         }
@@ -189,7 +144,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// rsrc.c `io_sqe_files_register`. `data` 0 is a sparse table.
-    fn register_files(
+    pub(super) fn register_files(
         &self,
         st: &mut State<H>,
         data: u64,
@@ -260,7 +215,11 @@ impl<H: Host> Engine<H> {
         Ok(i32_at(&b, 0))
     }
 
-    fn unregister_files(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) -> Result<u32, Errno> {
+    pub(super) fn unregister_files(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+    ) -> Result<u32, Errno> {
         let table = st.files.take().ok_or(Errno::ENXIO)?;
         self.drop_files(ring, st, table);
         Ok(0)
@@ -273,7 +232,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    fn register_files_update(
+    pub(super) fn register_files_update(
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
@@ -389,7 +348,12 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
-    fn file_alloc_range(&self, st: &mut State<H>, arg: u64, nr: u32) -> Result<u32, Errno> {
+    pub(super) fn file_alloc_range(
+        &self,
+        st: &mut State<H>,
+        arg: u64,
+        nr: u32,
+    ) -> Result<u32, Errno> {
         if arg == 0 || nr != 0 {
             return Err(Errno::EINVAL);
         }
@@ -420,7 +384,7 @@ impl<H: Host> Engine<H> {
         Ok(Iovec { base: u64_at(&b, 0), len: u64_at(&b, 8) })
     }
 
-    fn register_buffers(
+    pub(super) fn register_buffers(
         &self,
         st: &mut State<H>,
         data: u64,
@@ -443,7 +407,11 @@ impl<H: Host> Engine<H> {
         Ok(0)
     }
 
-    fn drop_buffers(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) -> Result<u32, Errno> {
+    pub(super) fn drop_buffers(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+    ) -> Result<u32, Errno> {
         let table = st.bufs.take().ok_or(Errno::ENXIO)?;
         for node in table.into_nodes() {
             self.put_buf(ring, st, node);
@@ -451,7 +419,7 @@ impl<H: Host> Engine<H> {
         Ok(0)
     }
 
-    fn buffers_update(
+    pub(super) fn buffers_update(
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
@@ -483,7 +451,7 @@ impl<H: Host> Engine<H> {
 
     // --- the rest ------------------------------------------------------------------------------
 
-    fn register_eventfd(
+    pub(super) fn register_eventfd(
         &self,
         st: &mut State<H>,
         arg: u64,
@@ -503,7 +471,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// register.c `io_probe`.
-    fn register_probe(&self, arg: u64, nr: u32) -> Result<u32, Errno> {
+    pub(super) fn register_probe(&self, arg: u64, nr: u32) -> Result<u32, Errno> {
         if arg == 0 || nr > 256 {
             return Err(Errno::EINVAL);
         }
@@ -515,7 +483,7 @@ impl<H: Host> Engine<H> {
         let n = (nr as usize).min(OP_COUNT);
         put_u32(&mut b, 0, (OP_COUNT as u32 - 1) | (n as u32) << 8);
         for (i, def) in OPDEFS.iter().enumerate().take(n) {
-            let supported = u32::from(def.support != Support::None);
+            let supported = u32::from(def.support.is_there());
             put_u32(&mut b, 16 + 8 * i, i as u32 | supported << 16);
         }
         self.host().copy_out(arg, &b)?;
@@ -523,7 +491,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// register.c `io_register_iowq_max_workers`: a query; limits are the engine's own.
-    fn iowq_max_workers(&self, arg: u64, nr: u32) -> Result<u32, Errno> {
+    pub(super) fn iowq_max_workers(&self, arg: u64, nr: u32) -> Result<u32, Errno> {
         if arg == 0 || nr != 2 {
             return Err(Errno::EINVAL);
         }
@@ -549,14 +517,4 @@ fn each(nr: u32, mut one: impl FnMut(u32) -> Result<(), Errno>) -> Result<u32, E
         }
     }
     Ok(nr)
-}
-
-/// An argument that must be there.
-fn need(arg: u64) -> Result<(), Errno> {
-    if arg == 0 { Err(Errno::EFAULT) } else { Ok(()) }
-}
-
-/// An operation that takes no argument.
-fn none(arg: u64, nr: u32) -> Result<(), Errno> {
-    if arg != 0 || nr != 0 { Err(Errno::EINVAL) } else { Ok(()) }
 }

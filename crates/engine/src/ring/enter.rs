@@ -8,6 +8,8 @@ use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, SigMask};
 use crate::stats;
+use crate::support::rings::ENTER_ACCEPTED;
+use crate::support::{Place, refusal};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use ringer_uapi::Errno;
@@ -56,7 +58,11 @@ impl<H: Host> Engine<H> {
         argp: u64,
         argsz: u64,
     ) -> Result<usize, Errno> {
-        let flags = Enter::from_bits(flags).ok_or(Errno::EINVAL)?;
+        if flags & !ENTER_ACCEPTED != 0 {
+            self.note_refused(|count| refusal::of_flags(Place::Enter, flags, count));
+            return Err(Errno::EINVAL);
+        }
+        let flags = Enter::from_bits_truncate(flags);
         if flags.contains(Enter::REGISTERED_RING) {
             return Err(self.registered_ring(fd));
         }

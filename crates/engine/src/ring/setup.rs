@@ -7,27 +7,19 @@ use super::{Ring, SqPoll, State};
 use crate::engine::Engine;
 use crate::host::{Host, RingSpec};
 use crate::stats;
+use crate::support::rings::{FEATURES_REPORTED, SETUP_ACCEPTED};
+use crate::support::{Place, refusal};
 use crate::sync::mutex;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use ringer_ring::Geometry;
-use ringer_uapi::flags::{Features, Setup};
+use ringer_uapi::flags::Setup;
 use ringer_uapi::{CQ_ENTRIES_MAX, Errno, Params, SQ_ENTRIES_MAX};
-
-/// What is not carried out yet and refused as a kernel before it would.
-const REFUSED: Setup = Setup::REGISTERED_FD_ONLY.union(Setup::CQE_MIXED);
-
-/// What is reported: 6.18's set without what is refused (registered rings, bundles, attributes).
-const FEATURES: Features = Features::all()
-    .difference(Features::REG_REG_RING)
-    .difference(Features::RECVSEND_BUNDLE)
-    .difference(Features::RW_ATTR);
 
 fn check_flags(f: Setup) -> Result<(), Errno> {
     let has = |x| f.contains(x);
     let taskrun = Setup::COOP_TASKRUN | Setup::TASKRUN_FLAG | Setup::DEFER_TASKRUN;
-    let wrong = f.intersects(REFUSED)
-        || has(Setup::SQPOLL) && f.intersects(taskrun)
+    let wrong = has(Setup::SQPOLL) && f.intersects(taskrun)
         || has(Setup::TASKRUN_FLAG) && !f.intersects(Setup::COOP_TASKRUN | Setup::DEFER_TASKRUN)
         || has(Setup::HYBRID_IOPOLL) && !has(Setup::IOPOLL)
         || has(Setup::DEFER_TASKRUN) && !has(Setup::SINGLE_ISSUER);
@@ -64,7 +56,11 @@ impl<H: Host> Engine<H> {
         if p.resv != [0; 3] {
             return Err(Errno::EINVAL);
         }
-        let flags = Setup::from_bits(p.flags).ok_or(Errno::EINVAL)?;
+        if p.flags & !SETUP_ACCEPTED != 0 {
+            self.note_refused(|count| refusal::of_flags(Place::Setup, p.flags, count));
+            return Err(Errno::EINVAL);
+        }
+        let flags = Setup::from_bits_truncate(p.flags);
         check_flags(flags)?;
         let (sq, cq) = sizes(entries, &p, flags)?;
         let user_memory =
@@ -118,7 +114,7 @@ impl<H: Host> Engine<H> {
         }
         p.sq_entries = geo.sq_entries;
         p.cq_entries = geo.cq_entries;
-        p.features = FEATURES.bits();
+        p.features = FEATURES_REPORTED;
         p.sq_off = geo.sq_offsets();
         p.cq_off = geo.cq_offsets();
         if let Some((rings, sqes)) = spec.user_memory {

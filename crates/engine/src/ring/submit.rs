@@ -14,6 +14,8 @@ use crate::host::Host;
 use crate::opcode::{Cmd, Op, Outcome, PrepCx, opdef};
 use crate::request::{Linked, Phase, Req, ReqFile};
 use crate::stats;
+use crate::support::refusal;
+use crate::support::rings::SQE_ACCEPTED;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -167,6 +169,7 @@ impl<H: Host> Engine<H> {
         let mut op = match prepared {
             Ok(op) => op,
             Err(e) => {
+                self.note_refused(|count| refusal::of_sqe(sqe, e, count));
                 self.post_plain(ring, st, sqe, Err(e), 0);
                 return Batch::Stop;
             }
@@ -267,9 +270,13 @@ impl<H: Host> Engine<H> {
     ) -> Req<H> {
         let (cmd, failed) = match self.checked_prep(ring, st, sqe, before) {
             Ok(cmd) => (Some(cmd), None),
-            Err(e) => (None, Some(e)),
+            Err(e) => {
+                self.note_refused(|count| refusal::of_sqe(sqe, e, count));
+                (None, Some(e))
+            }
         };
-        let op = (sqe.opcode & 63) as usize;
+        // What has no row counts as one opcode beyond the last.
+        let op = sqe.opcode.min(63) as usize;
         stats::add(self.host().counters(), stats::REQUESTS + op, 1);
         self.request(st, sqe, cmd, failed)
     }
@@ -321,7 +328,10 @@ impl<H: Host> Engine<H> {
     #[inline(always)]
     fn refuse(&self, ring: &Ring<H>, st: &mut State<H>, sqe: &Sqe) -> Result<SqeFlags, Errno> {
         let def = opdef(sqe.opcode).ok_or(Errno::EINVAL)?;
-        let flags = SqeFlags::from_bits(sqe.flags).ok_or(Errno::EINVAL)?;
+        if sqe.flags & !SQE_ACCEPTED != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let flags = SqeFlags::from_bits_truncate(sqe.flags);
         if sqe.flags != 0 {
             check_flags(st, flags, def.buffer_select)?;
         }

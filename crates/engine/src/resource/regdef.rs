@@ -1,0 +1,154 @@
+//! The table of register operations: one row each, in ABI order, and how it is done.
+//!
+//! A row is number, name, kernel, support and what runs it; a row without the latter is refused
+//! with its errno. The dispatch below and the support tables come from the rows. What it does not
+//! do: look at descriptor or thread, which `register` did before.
+
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::ring::{Ring, State};
+use crate::support::Support::{self, Full, Partial, Refused};
+use crate::support::{Row, refusal};
+use alloc::sync::Arc;
+use ringer_uapi::{Errno, REGISTER_COUNT};
+
+/// A call on a ring that is locked and may be registered with.
+pub(super) struct Call<'a, H: Host> {
+    pub(super) ring: &'a Arc<Ring<H>>,
+    pub(super) st: &'a mut State<H>,
+    pub(super) arg: u64,
+    pub(super) nr: u32,
+}
+
+macro_rules! register_table {
+    ($($n:literal $name:ident $since:tt $support:expr $(=> |$e:ident, $c:ident| $run:expr)?;)+) => {
+        /// The rows; those from [`REGISTER_COUNT`] on are of newer kernels.
+        pub const REGISTER: [Row; COUNT] = [$(Row {
+            name: stringify!($name), value: $n, since: $since, support: $support,
+        }),+];
+
+        const COUNT: usize = [$($n),+].len();
+        /// The bodies as written, empty where there is none.
+        const WRITTEN: [&str; COUNT] = [$(stringify!($($run)?)),+];
+
+        impl<H: Host> Engine<H> {
+            /// Runs the row's body.
+            ///
+            /// # Errors
+            /// The operation's; the row's for one that is refused.
+            pub(super) fn run_register(
+                &self,
+                call: &mut Call<'_, H>,
+                opcode: u32,
+            ) -> Result<u32, Errno> {
+                match opcode {
+                    $($($n => {
+                        let ($e, $c) = (self, call);
+                        $run
+                    })?)+
+                    other => Err(self.refuse_register(other)),
+                }
+            }
+        }
+    };
+}
+
+const NOT_PINNED: Support = Partial(
+    "memory is not pinned: a buffer that is unmapped gives EFAULT; RLIMIT_MEMLOCK holds for each, \
+     not for the sum",
+);
+const AS_BUFFERS: Support = Partial("as REGISTER_BUFFERS");
+const RINGS: Support = Refused(Errno::EINVAL, "not carried out yet (issue 4)");
+const BUFFERS: Support = Refused(Errno::EINVAL, "no provided buffers yet (issue 5)");
+const HARDWARE: Support = Refused(Errno::EINVAL, "needs a network card with header split");
+const NEWER: Support = Refused(Errno::EINVAL, "newer than 6.18, which refuses it too");
+
+register_table! {
+    0 REGISTER_BUFFERS (5, 1) NOT_PINNED
+        => |e, c| need(c.arg).and_then(|()| e.register_buffers(c.st, c.arg, c.nr, 0));
+    1 UNREGISTER_BUFFERS (5, 1) Full
+        => |e, c| none(c).and_then(|()| e.drop_buffers(c.ring, c.st));
+    2 REGISTER_FILES (5, 1) Full
+        => |e, c| need(c.arg).and_then(|()| e.register_files(c.st, c.arg, c.nr, 0));
+    3 UNREGISTER_FILES (5, 1) Full
+        => |e, c| none(c).and_then(|()| e.unregister_files(c.ring, c.st));
+    4 REGISTER_EVENTFD (5, 2) Full => |e, c| e.register_eventfd(c.st, c.arg, c.nr, false);
+    5 UNREGISTER_EVENTFD (5, 2) Full
+        => |_e, c| none(c).and_then(|()| c.st.eventfd.take().map(|_| 0).ok_or(Errno::ENXIO));
+    6 REGISTER_FILES_UPDATE (5, 5) Full
+        => |e, c| e.register_files_update(c.ring, c.st, c.arg, c.nr);
+    7 REGISTER_EVENTFD_ASYNC (5, 6) Full => |e, c| e.register_eventfd(c.st, c.arg, c.nr, true);
+    8 REGISTER_PROBE (5, 6) Full => |e, c| e.register_probe(c.arg, c.nr);
+    9 REGISTER_PERSONALITY (5, 6) RINGS;
+    10 UNREGISTER_PERSONALITY (5, 6) RINGS;
+    11 REGISTER_RESTRICTIONS (5, 10) RINGS;
+    12 REGISTER_ENABLE_RINGS (5, 10) Full => |e, c| none(c).and_then(|()| e.enable(c.ring));
+    13 REGISTER_FILES2 (5, 13) Full
+        => |e, c| e.rsrc_register(c.arg, c.nr)
+            .and_then(|r| e.register_files(c.st, r.data, r.nr, r.tags));
+    14 REGISTER_FILES_UPDATE2 (5, 13) Full
+        => |e, c| e.rsrc_update(c.arg, c.nr).and_then(|u| {
+            u.offset.checked_add(u.nr).ok_or(Errno::EOVERFLOW)?;
+            e.files_update(c.ring, c.st, (u.offset, u.nr), u.data, u.tags)
+        });
+    15 REGISTER_BUFFERS2 (5, 13) AS_BUFFERS
+        => |e, c| e.rsrc_register(c.arg, c.nr)
+            .and_then(|r| e.register_buffers(c.st, r.data, r.nr, r.tags));
+    16 REGISTER_BUFFERS_UPDATE (5, 13) AS_BUFFERS
+        => |e, c| e.rsrc_update(c.arg, c.nr).and_then(|u| e.buffers_update(c.ring, c.st, &u));
+    17 REGISTER_IOWQ_AFF (5, 14) RINGS;
+    18 UNREGISTER_IOWQ_AFF (5, 14) RINGS;
+    19 REGISTER_IOWQ_MAX_WORKERS (5, 15) Partial("only reports; values are not taken")
+        => |e, c| e.iowq_max_workers(c.arg, c.nr);
+    20 REGISTER_RING_FDS (5, 18) RINGS;
+    21 UNREGISTER_RING_FDS (5, 18) RINGS;
+    22 REGISTER_PBUF_RING (5, 19) BUFFERS;
+    23 UNREGISTER_PBUF_RING (5, 19) BUFFERS;
+    24 REGISTER_SYNC_CANCEL (6, 0) RINGS;
+    25 REGISTER_FILE_ALLOC_RANGE (6, 0) Full => |e, c| e.file_alloc_range(c.st, c.arg, c.nr);
+    26 REGISTER_PBUF_STATUS (6, 8) BUFFERS;
+    27 REGISTER_NAPI (6, 9) RINGS;
+    28 UNREGISTER_NAPI (6, 9) RINGS;
+    29 REGISTER_CLOCK (6, 12) RINGS;
+    30 REGISTER_CLONE_BUFFERS (6, 12) RINGS;
+    31 REGISTER_SEND_MSG_RING (6, 13) RINGS;
+    32 REGISTER_ZCRX_IFQ (6, 15) HARDWARE;
+    33 REGISTER_RESIZE_RINGS (6, 13) RINGS;
+    34 REGISTER_MEM_REGION (6, 13) RINGS;
+    35 REGISTER_QUERY (6, 18) RINGS;
+    36 REGISTER_ZCRX_CTRL (6, 19) NEWER;
+    37 REGISTER_BPF_FILTER (7, 0) NEWER;
+}
+
+// No holes, in order; what has a body is what is not refused, and newer ones are refused.
+const _: () = {
+    let mut i = 0;
+    while i < COUNT {
+        assert!(REGISTER[i].value == i as u64);
+        assert!(WRITTEN[i].is_empty() != REGISTER[i].support.is_there());
+        assert!(i < REGISTER_COUNT as usize || WRITTEN[i].is_empty());
+        i += 1;
+    }
+};
+
+impl<H: Host> Engine<H> {
+    /// What an operation without a body answers.
+    #[cold]
+    fn refuse_register(&self, opcode: u32) -> Errno {
+        self.note_refused(|count| refusal::of_register(opcode, count));
+        match REGISTER.get(opcode as usize).map(|row| row.support) {
+            Some(Refused(e, _)) => e,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+/// An argument that must be there.
+fn need(arg: u64) -> Result<(), Errno> {
+    if arg == 0 { Err(Errno::EFAULT) } else { Ok(()) }
+}
+
+/// An operation that takes no argument.
+fn none<H: Host>(c: &Call<'_, H>) -> Result<(), Errno> {
+    if c.arg != 0 || c.nr != 0 { Err(Errno::EINVAL) } else { Ok(()) }
+}

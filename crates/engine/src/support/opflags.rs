@@ -1,0 +1,165 @@
+//! The rows of flags that single opcodes and register operations have, and the masks of those that
+//! an opcode takes.
+//!
+//! What it does not do: say how flags go together, which each `prep` does.
+
+use super::Support::{Full, Partial, Refused};
+use super::row::{Kernel, Row, Support, accepted};
+use ringer_uapi::Errno;
+
+const OPS: &str = "not carried out yet (issue 5)";
+const RINGS: &str = "not carried out yet (issue 4)";
+const NEWER: &str = "newer than 6.18, which refuses it too";
+const CLOCK: &str = "converted when armed: a clock that is set later does not move it";
+const HOST: &str = "as the host's kernel has it";
+
+/// Opcodes whose `rw_flags` are `RWF_*`.
+pub const READS_AND_WRITES: &[u8] = &[1, 2, 4, 5, 22, 23, 49, 60, 61];
+/// Opcodes whose `ioprio` is `IORING_RECVSEND_*`.
+pub const SENDS_AND_RECEIVES: &[u8] = &[9, 10, 26, 27, 47, 48, 58];
+
+const fn row(name: &'static str, value: u64, since: Kernel, support: Support) -> Row {
+    Row { name, value, since, support }
+}
+
+const fn later(name: &'static str, value: u64, since: Kernel) -> Row {
+    row(name, value, since, Refused(Errno::EINVAL, OPS))
+}
+
+/// `IORING_NOP_*`.
+pub const NOP: &[Row] = &[
+    row("NOP_INJECT_RESULT", 1, (6, 5), Full),
+    later("NOP_FILE", 2, (6, 11)),
+    later("NOP_FIXED_FILE", 4, (6, 11)),
+    later("NOP_FIXED_BUFFER", 8, (6, 11)),
+    row("NOP_TW", 16, (6, 16), Full),
+    later("NOP_CQE32", 32, (6, 18)),
+];
+
+/// `RWF_*` of preadv2(2). What the host's kernel does not know it refuses with `EOPNOTSUPP`.
+pub const RWF: &[Row] = &[
+    row("RWF_HIPRI", 1, (5, 1), Partial("on IOPOLL rings; not passed to the host")),
+    row("RWF_DSYNC", 2, (5, 1), Full),
+    row("RWF_SYNC", 4, (5, 1), Full),
+    row("RWF_NOWAIT", 8, (5, 1), Full),
+    row("RWF_APPEND", 16, (5, 1), Full),
+    row("RWF_NOAPPEND", 32, (6, 9), Partial(HOST)),
+    row("RWF_ATOMIC", 64, (6, 11), Partial(HOST)),
+    row("RWF_DONTCACHE", 128, (6, 14), Partial(HOST)),
+    row("RWF_NOSIGNAL", 256, (6, 18), Partial(HOST)),
+];
+
+/// `IORING_RW_ATTR_FLAG_*`.
+pub const RW_ATTR: &[Row] = &[row(
+    "RW_ATTR_FLAG_PI",
+    1,
+    (6, 14),
+    Refused(Errno::EINVAL, "files that a program can open take no PI attributes"),
+)];
+
+/// `IORING_FSYNC_*`.
+pub const FSYNC: &[Row] = &[row("FSYNC_DATASYNC", 1, (5, 1), Full)];
+
+/// `IORING_POLL_ADD_*`.
+pub const POLL_ADD: &[Row] = &[
+    row(
+        "POLL_ADD_MULTI",
+        1,
+        (5, 13),
+        Partial("reports what holds, not what woke it; never fires for its own ring"),
+    ),
+    row("POLL_ADD_LEVEL", 8, (5, 18), Refused(Errno::EINVAL, "6.18 refuses it too")),
+];
+
+/// `IORING_POLL_UPDATE_*`.
+pub const POLL_REMOVE: &[Row] =
+    &[row("POLL_UPDATE_EVENTS", 2, (5, 13), Full), row("POLL_UPDATE_USER_DATA", 4, (5, 13), Full)];
+
+/// `IORING_TIMEOUT_*` of TIMEOUT and LINK_TIMEOUT.
+pub const TIMEOUT: &[Row] = &[
+    row("TIMEOUT_ABS", 1, (5, 5), Full),
+    row("TIMEOUT_BOOTTIME", 4, (5, 15), Partial(CLOCK)),
+    row("TIMEOUT_REALTIME", 8, (5, 15), Partial(CLOCK)),
+    row("TIMEOUT_ETIME_SUCCESS", 32, (5, 16), Full),
+    row("TIMEOUT_MULTISHOT", 64, (6, 4), Full),
+    row("TIMEOUT_IMMEDIATE_ARG", 128, (7, 1), Refused(Errno::EINVAL, NEWER)),
+];
+
+/// `IORING_TIMEOUT_*` and `IORING_LINK_TIMEOUT_*` of TIMEOUT_REMOVE.
+pub const TIMEOUT_REMOVE: &[Row] =
+    &[row("TIMEOUT_UPDATE", 2, (5, 11), Full), row("LINK_TIMEOUT_UPDATE", 16, (5, 15), Full)];
+
+/// `IORING_ACCEPT_*`.
+pub const ACCEPT: &[Row] = &[
+    later("ACCEPT_MULTISHOT", 1, (5, 19)),
+    row("ACCEPT_DONTWAIT", 2, (6, 10), Full),
+    row("ACCEPT_POLL_FIRST", 4, (6, 10), Full),
+];
+
+/// `IORING_ASYNC_CANCEL_*`.
+pub const ASYNC_CANCEL: &[Row] = &[
+    row("ASYNC_CANCEL_ALL", 1, (5, 19), Full),
+    row("ASYNC_CANCEL_FD", 2, (5, 19), Full),
+    row("ASYNC_CANCEL_ANY", 4, (5, 19), Full),
+    row("ASYNC_CANCEL_FD_FIXED", 8, (6, 0), Full),
+    row("ASYNC_CANCEL_USERDATA", 16, (6, 6), Full),
+    row("ASYNC_CANCEL_OP", 32, (6, 6), Full),
+];
+
+/// `IORING_RECVSEND_*` and what shares their field.
+pub const RECVSEND: &[Row] = &[
+    row("RECVSEND_POLL_FIRST", 1, (5, 19), Full),
+    later("RECV_MULTISHOT", 2, (6, 0)),
+    later("RECVSEND_FIXED_BUF", 4, (6, 0)),
+    later("SEND_ZC_REPORT_USAGE", 8, (6, 2)),
+    later("RECVSEND_BUNDLE", 16, (6, 10)),
+    later("SEND_VECTORIZED", 32, (6, 17)),
+];
+
+/// `SPLICE_F_*` of io_uring's own.
+pub const SPLICE: &[Row] = &[later("SPLICE_F_FD_IN_FIXED", 1 << 31, (5, 7))];
+
+/// `IORING_MSG_RING_*`.
+pub const MSG_RING: &[Row] =
+    &[later("MSG_RING_CQE_SKIP", 1, (6, 0)), later("MSG_RING_FLAGS_PASS", 2, (6, 3))];
+
+/// Flags of opcodes that are not carried out.
+pub const OTHERS: &[Row] =
+    &[later("URING_CMD_FIXED", 1, (5, 19)), later("FIXED_FD_NO_CLOEXEC", 1, (6, 8))];
+
+/// What stands in the structures of registrations.
+pub const RESOURCES: &[Row] = &[
+    row("REGISTER_FILES_SKIP", 0xffff_fffe, (5, 12), Full),
+    row("RSRC_REGISTER_SPARSE", 1, (5, 19), Full),
+    row("FILE_INDEX_ALLOC", 0xffff_ffff, (5, 19), Full),
+    row("PBUF_RING_MMAP", 1, (6, 4), Refused(Errno::EINVAL, OPS)),
+    row("PBUF_RING_INC", 2, (6, 12), Refused(Errno::EINVAL, OPS)),
+    row("REGISTER_SRC_REGISTERED", 1, (6, 12), Refused(Errno::EINVAL, RINGS)),
+    row("REGISTER_DST_REPLACE", 2, (6, 13), Refused(Errno::EINVAL, RINGS)),
+    row("MEM_REGION_TYPE_USER", 1, (6, 13), Refused(Errno::EINVAL, RINGS)),
+    row("MEM_REGION_REG_WAIT_ARG", 1, (6, 13), Refused(Errno::EINVAL, RINGS)),
+    row("REG_WAIT_TS", 1, (6, 13), Refused(Errno::EINVAL, RINGS)),
+];
+
+/// What NOP takes.
+pub const NOP_ACCEPTED: u32 = accepted(NOP);
+/// What FSYNC takes.
+pub const FSYNC_ACCEPTED: u32 = accepted(FSYNC);
+/// What reads and writes know.
+pub const RWF_ACCEPTED: u32 = accepted(RWF);
+/// What POLL_ADD takes.
+pub const POLL_ADD_ACCEPTED: u32 = accepted(POLL_ADD);
+/// What POLL_REMOVE takes: its own and POLL_ADD's.
+pub const POLL_REMOVE_ACCEPTED: u32 = accepted(POLL_REMOVE) | POLL_ADD_ACCEPTED;
+/// What TIMEOUT and LINK_TIMEOUT take.
+pub const TIMEOUT_ACCEPTED: u32 = accepted(TIMEOUT);
+/// What makes a TIMEOUT_REMOVE an update.
+pub const TIMEOUT_UPDATES: u32 = accepted(TIMEOUT_REMOVE);
+/// What ACCEPT takes.
+pub const ACCEPT_ACCEPTED: u16 = accepted(ACCEPT) as u16;
+/// What ASYNC_CANCEL takes.
+pub const ASYNC_CANCEL_ACCEPTED: u32 = accepted(ASYNC_CANCEL);
+/// What SEND and RECV take.
+pub const RECVSEND_ACCEPTED: u16 = accepted(RECVSEND) as u16;
+/// The flags of a `struct io_uring_rsrc_register`.
+pub const RSRC_SPARSE: u32 = 1;
