@@ -17,8 +17,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ringer_engine::opcode::opdef::OPDEFS;
 use ringer_engine::stats as layout;
+use ringer_engine::support::refusal;
 use serde_json::{Value, json};
 
 use crate::cli::StatsArgs;
@@ -33,6 +33,8 @@ pub(crate) struct Counts {
     pub(crate) requests: ByOpcode,
     /// Those that ended with an error.
     pub(crate) failed: ByOpcode,
+    /// What was asked for and is not carried out, by the name of its row.
+    pub(crate) refused: ByOpcode,
     /// Rings made.
     pub(crate) rings: u64,
     /// Calls of io_uring_enter.
@@ -48,9 +50,11 @@ impl Counts {
     }
 
     fn add(&mut self, other: &Self) {
-        for (mine, theirs) in
-            [(&mut self.requests, &other.requests), (&mut self.failed, &other.failed)]
-        {
+        for (mine, theirs) in [
+            (&mut self.requests, &other.requests),
+            (&mut self.failed, &other.failed),
+            (&mut self.refused, &other.refused),
+        ] {
             for (name, n) in theirs {
                 *mine.entry(name.clone()).or_default() += n;
             }
@@ -69,6 +73,7 @@ impl Counts {
         Self {
             requests: by_opcode("requests"),
             failed: by_opcode("errors"),
+            refused: by_opcode("refused"),
             rings: number("rings"),
             enters: number("enters"),
             native: number("native_calls"),
@@ -82,12 +87,17 @@ impl Counts {
             return None;
         }
         let by_opcode = |base: usize| {
-            let rows = OPDEFS.iter().zip(words.get(base..).unwrap_or(&[]));
-            rows.filter(|(_, n)| **n > 0).map(|(def, n)| (def.name.to_owned(), *n)).collect()
+            let rows = layout::opcode_names().zip(words.get(base..).unwrap_or(&[]));
+            rows.filter(|(_, n)| **n > 0).map(|(name, n)| (name.to_owned(), *n)).collect()
         };
+        let refused = refusal::names().zip(words.get(layout::REFUSED..).unwrap_or(&[]));
         Some(Self {
             requests: by_opcode(layout::REQUESTS),
             failed: by_opcode(layout::FAILED),
+            refused: refused
+                .filter(|(_, n)| **n > 0)
+                .map(|(name, n)| (name.key().to_string(), *n))
+                .collect(),
             rings: word(layout::RINGS)?,
             enters: word(layout::ENTERS)?,
             native: word(layout::NATIVE)?,
@@ -98,6 +108,7 @@ impl Counts {
         json!({
             "requests": self.requests,
             "errors": self.failed,
+            "refused": self.refused,
             "rings": self.rings,
             "enters": self.enters,
             "native_calls": self.native,
@@ -117,7 +128,14 @@ impl fmt::Display for Counts {
                 None => f.write_str(", ")?,
             }
         }
-        write!(f, "{} native io_uring calls", self.native)
+        write!(f, "{} native io_uring calls", self.native)?;
+        for (i, (key, count)) in self.refused.iter().enumerate() {
+            let start = if i == 0 { "; refused:" } else { "," };
+            let row = refusal::names().find(|name| name.key().to_string() == *key);
+            let name = row.map_or_else(|| key.clone(), |name| name.to_string());
+            write!(f, "{start} {count} {name}")?;
+        }
+        Ok(())
     }
 }
 
@@ -322,6 +340,18 @@ mod tests {
         assert_eq!((killed.exe.as_str(), killed.state), ("/killed", State::Killed));
         assert_eq!(killed.counts.requests["READV"], 5);
         assert_eq!(sum(&all).total(), 8);
+    }
+
+    #[test]
+    fn what_was_refused_is_named_with_its_errno() {
+        let (_keep, path) = file(
+            "{\"event\":\"exit\",\"pid\":7,\"exe\":\"/a\",\"requests\":{\"SENDMSG\":12},\
+              \"errors\":{\"SENDMSG\":12},\"refused\":{\"SENDMSG\":12,\"unknown in Opcodes\":1}}\n",
+        );
+        let [process] = &read(&path).unwrap()[..] else { panic!("one process") };
+        let want = "12 SENDMSG (12 failed), 0 native io_uring calls; \
+                    refused: 12 SENDMSG (EINVAL), 1 unknown in Opcodes";
+        assert_eq!(process.counts.to_string(), want);
     }
 
     #[test]

@@ -17,8 +17,8 @@ use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
-use ringer_engine::opcode::opdef::OPDEFS;
 use ringer_engine::stats as layout;
+use ringer_engine::support::refusal;
 use ringer_ring::Map;
 use ringer_sys::generation;
 use ringer_sys::host::LinuxHost;
@@ -26,6 +26,8 @@ use ringer_sys::raw::{self, general as g};
 
 /// Longest path that is accepted \[bytes\].
 const PATH_MAX: usize = 4096;
+/// Longest line: a path, and a name and a number for every counter \[bytes\].
+const TEXT_MAX: usize = 24 * 1024;
 /// Names tried for the counters file of a process id that is there already (an exec).
 const NAMES: u32 = 16;
 
@@ -177,7 +179,7 @@ struct Line {
 
 /// Bytes that were written so far.
 struct Text {
-    bytes: [u8; 16 * 1024],
+    bytes: [u8; TEXT_MAX],
     len: usize,
 }
 
@@ -192,10 +194,7 @@ unsafe impl Sync for TheLine {}
 
 static THE_LINE: TheLine = TheLine {
     taken: AtomicBool::new(false),
-    line: UnsafeCell::new(Line {
-        text: Text { bytes: [0; 16 * 1024], len: 0 },
-        exe: [0; PATH_MAX],
-    }),
+    line: UnsafeCell::new(Line { text: Text { bytes: [0; TEXT_MAX], len: 0 }, exe: [0; PATH_MAX] }),
 };
 
 impl Line {
@@ -253,12 +252,23 @@ impl Line {
         for (name, base) in [("requests", layout::REQUESTS), ("errors", layout::FAILED)] {
             write!(self, ",\"{name}\":{{")?;
             let mut comma = "";
-            for (i, def) in OPDEFS.iter().enumerate().filter(|(i, _)| word(base + i) != 0) {
-                write!(self, "{comma}\"{}\":{}", def.name, word(base + i))?;
+            for (i, name) in layout::opcode_names().enumerate().filter(|(i, _)| word(base + i) != 0)
+            {
+                write!(self, "{comma}\"{name}\":{}", word(base + i))?;
                 comma = ",";
             }
             self.write_str("}")?;
         }
+        self.write_str(",\"refused\":{")?;
+        let mut comma = "";
+        for (i, name) in refusal::names().enumerate() {
+            let n = word(layout::REFUSED + i);
+            if n != 0 {
+                write!(self, "{comma}\"{}\":{n}", name.key())?;
+                comma = ",";
+            }
+        }
+        self.write_str("}")?;
         self.write_str("}\n")
     }
 

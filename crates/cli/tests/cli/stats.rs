@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use ringer_testkit::harness;
 use serde_json::Value;
 
 use crate::support::{Ended, RINGER, end, ringer};
@@ -82,4 +83,42 @@ fn a_killed_program_keeps_what_was_counted() {
 #[test]
 fn a_missing_file_is_an_error_with_a_name() {
     end(&mut ringer(["stats", "/nonexistent/file"])).refused(1, &["/nonexistent/file"]);
+}
+
+#[test]
+fn what_was_asked_for_and_refused_is_counted_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stats = folder.path().join("s");
+    let program = harness::binaries(RINGER).join("prog");
+    let mut run = ringer(["run", "--native", "never", "--stats"]);
+    let Ended { code, err, .. } = end(run.arg(&stats).arg("--").arg(program).arg("wishes"));
+    assert!(code == 0 && err.is_empty(), "{err}");
+    let report = report(&stats);
+    let want = serde_json::json!({
+        "SPLICE": 12,
+        "RECV_MULTISHOT": 3,
+        "IOSQE_BUFFER_SELECT": 2,
+        "SETUP_CQE_MIXED": 1,
+        "REGISTER_CLOCK": 1,
+        "unknown in Opcodes": 1,
+        "unknown in Setup flags": 1,
+        "unknown in Register operations": 1,
+    });
+    assert_eq!(report["total"]["refused"], want, "{report:#}");
+    assert_eq!(report["total"]["requests"]["unknown"], 1, "{report:#}");
+    assert_eq!(report["total"]["requests"]["NOP"], 1, "{report:#}");
+    let Ended { out, .. } = end(ringer(["stats"]).arg(&stats));
+    assert!(out.contains("refused: 2 IOSQE_BUFFER_SELECT (EOPNOTSUPP), "), "{out}");
+    assert!(out.contains(", 12 SPLICE (EINVAL)"), "{out}");
+}
+
+#[test]
+fn a_program_without_wishes_has_none_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [stats, from, to] = ["s", "from", "to"].map(|name| folder.path().join(name));
+    fs::write(&from, [7; 5]).expect("a file");
+    end(&mut ringer(program(&stats, &from, &to)));
+    assert_eq!(report(&stats)["total"]["refused"], serde_json::json!({}));
+    let Ended { out, .. } = end(ringer(["stats"]).arg(&stats));
+    assert!(!out.contains("refused"), "{out}");
 }

@@ -20,6 +20,7 @@ pub mod rough;
 pub mod setup;
 pub mod spine;
 pub mod waits;
+pub mod wishes;
 
 /// What a program ends with: `Err` is the reason it failed.
 pub type Outcome = Result<(), String>;
@@ -68,6 +69,7 @@ const PROGRAMS: &[Entry] = &[
     ("bad-racing-writer", bad::racing_writer),
     ("bad-numbers", bad::numbers),
     ("bad-exhaustion", bad::exhaustion),
+    ("wishes", wishes::wishes),
 ];
 
 /// Fails with what was seen when a claim does not hold.

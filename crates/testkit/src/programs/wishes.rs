@@ -1,0 +1,41 @@
+//! A program that asks for things in numbers that a test knows, and takes any answer.
+
+use super::{Outcome, must};
+use crate::ring::{Ring, setup_call};
+use crate::sqe::{self, op};
+use ringer_uapi::{Params, Sqe};
+
+/// What no kernel has.
+const NO_OPCODE: u8 = 200;
+const SPLICE: u8 = 30;
+const BUFFER_SELECT: u8 = 1 << 5;
+const RECV_MULTISHOT: u16 = 2;
+const CQE_MIXED: u32 = 1 << 18;
+const NO_SETUP_FLAG: u32 = 1 << 30;
+const REGISTER_CLOCK: u32 = 29;
+const NO_REGISTER: u32 = 99;
+
+/// Asks twelve times for SPLICE, three for a multishot receive, twice for a buffer select, once for
+/// everything else; between them a NOP that any io_uring carries out.
+///
+/// # Errors
+/// A call that has no errno to give failed.
+pub fn wishes(_: &str) -> Outcome {
+    for flags in [CQE_MIXED, NO_SETUP_FLAG] {
+        let _ = setup_call(4, &mut Params { flags, ..Params::default() });
+    }
+    let mut ring = must("setup", Ring::new(32, 0))?;
+    let mshot = Sqe { ioprio: RECV_MULTISHOT, ..sqe::of_fd(op::RECV, -1, 2) };
+    let select = sqe::flagged(sqe::read(-1, 0, 0, 0, 3), BUFFER_SELECT);
+    for (times, wish) in
+        [(12, sqe::of_fd(SPLICE, -1, 1)), (3, mshot), (2, select), (1, sqe::of(NO_OPCODE, 4))]
+    {
+        for _ in 0..times {
+            must("a wish", ring.one(wish))?;
+        }
+    }
+    must("a NOP", ring.one(sqe::nop(5)))?;
+    let _ = ring.register(REGISTER_CLOCK, 0, 0);
+    let _ = ring.register(NO_REGISTER, 0, 0);
+    Ok(())
+}
