@@ -60,7 +60,9 @@ Each line is PASS, WARN or FAIL with its cause and what to do. Exit status 1 if 
 
 Examples:
   ringer doctor
-  ringer doctor --json /usr/bin/fio";
+  ringer doctor --json /usr/bin/fio
+  ringer doctor --support              every opcode, register operation and flag
+  ringer doctor --support timeout";
 
 /// `ringer run`.
 #[derive(Debug, Args)]
@@ -97,6 +99,9 @@ pub(crate) struct DoctorArgs {
     /// A program to look at as well
     #[arg(value_name = "PROG")]
     pub(crate) program: Option<OsString>,
+    /// Say instead what ringer carries out: all of it, or what has WORD in its name
+    #[arg(long, value_name = "WORD", num_args = 0..=1, default_missing_value = "", conflicts_with = "program")]
+    pub(crate) support: Option<String>,
     /// Print one JSON object instead of lines
     #[arg(long)]
     pub(crate) json: bool,

@@ -101,3 +101,47 @@ fn a_missing_program_is_a_failed_line() {
     assert_eq!(code, 1);
     assert_eq!(check(&report, "program")["status"], "FAIL");
 }
+
+fn support(args: &[&str]) -> Value {
+    let (code, tables) = report(ringer(["doctor", "--json", "--support"]).args(args));
+    assert_eq!(code, 0);
+    tables
+}
+
+#[test]
+fn support_as_json_has_every_row_of_the_engine() {
+    let tables = support(&[]);
+    let rows = tables["tables"].as_array().expect("tables").iter();
+    let rows: Vec<&Value> = rows.flat_map(|t| t["rows"].as_array().expect("rows")).collect();
+    assert_eq!(rows.len(), ringer_engine::support::ROWS);
+    for row in rows {
+        let mut keys: Vec<_> = row.as_object().expect("an object").keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["errno", "name", "note", "since", "support", "value"]);
+        assert_eq!(row["errno"].is_string(), row["support"] == "refused", "{row}");
+        assert_eq!(row["note"].is_null(), row["support"] == "full", "{row}");
+    }
+}
+
+#[test]
+fn support_finds_a_row_by_the_headers_name() {
+    let tables = support(&["IORING_SETUP_SQPOLL"]);
+    let [table] = &tables["tables"].as_array().expect("tables")[..] else { panic!("{tables:#}") };
+    assert_eq!(table["title"], "Setup flags");
+    assert_eq!(table["rows"].as_array().map(Vec::len), Some(1), "{tables:#}");
+}
+
+#[test]
+fn support_in_words_is_a_line_a_row_without_escapes() {
+    let ended = end(ringer(["doctor", "--support", "splice"]).env("TERM", "xterm"));
+    assert!(ended.code == 0 && ended.err.is_empty(), "{ended:?}");
+    assert!(!ended.out.contains('\x1b'), "{ended:?}");
+    let line = ended.out.lines().find(|l| l.contains(" SPLICE ")).expect("a row");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..3], ["30", "SPLICE", "5.7"], "{line}");
+}
+
+#[test]
+fn support_of_what_is_not_there_says_so() {
+    end(&mut ringer(["doctor", "--support", "surely-not"])).refused(1, &["surely-not"]);
+}
