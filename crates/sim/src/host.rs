@@ -344,6 +344,8 @@ impl Host for SimHost {
             return Err(Errno::EAGAIN);
         }
         let task = self.sched.spawn(format!("{kind:?}"), body)?;
+        // A new thread may run before its maker goes on.
+        self.sched.breathe();
         Ok(SimThread { task, sched: self.sched.clone() })
     }
 

@@ -50,6 +50,24 @@ fn a_cancel_is_never_lost_between_an_attempt_and_the_wait_after_it() {
 }
 
 #[test]
+fn the_first_request_of_a_new_worker_is_interrupted_as_any_other() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(Options { numberless: true, ..racy(seed) });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, _w), buf) = (sim.pipe(), sim.alloc(8));
+        sim.register(ring.fd, 2, sim.fds(&[r]), 1).expect("files");
+        ring.push([with(FIXED, sqe::read(0, buf, 4, 0, 1))]);
+        ring.submit();
+        sim.run_workers();
+        // It blocks now, and nothing ever comes: only an interrupt can end it.
+        ring.push([sqe::cancel(1, 0, 2)]);
+        ring.submit();
+        assert_eq!(ring.wait(2).len(), 2, "seed {seed}");
+        assert_eq!((ring.in_flight(), sim.held()), (0, 0));
+    }
+}
+
+#[test]
 fn a_device_without_nowait_is_read_once_it_is_ready() {
     for seed in 0..SEEDS {
         let sim = Sim::new(Options { no_nowait: true, ..racy(seed) });

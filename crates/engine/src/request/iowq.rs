@@ -142,8 +142,11 @@ fn spawn_worker<H: Host>(engine: &Engine<H>, pool: &Arc<Pool<H>>) -> Result<(), 
     let slot: Slot<H> = Arc::new(mutex(None));
     let (pool, theirs) = (pool.clone(), slot.clone());
     let host_of = engine.clone();
+    // The worker asks for its own handle with each request and waits here for it: one that began
+    // without could not be interrupted.
+    let mut handle = slot.lock();
     let thread = host_of.host().spawn(kind, Box::new(move || work(&engine, &pool, &theirs)))?;
-    *slot.lock() = Some(Arc::new(thread));
+    *handle = Some(Arc::new(thread));
     Ok(())
 }
 
