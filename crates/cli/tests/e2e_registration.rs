@@ -25,3 +25,8 @@ fn a_set_as_large_as_rlimit_nofile_registers_beside_open_descriptors() {
 fn with_no_descriptor_left_every_registered_file_still_reads() {
     everywhere(&["limit-64-distinct"], &["READ"]);
 }
+
+#[test]
+fn a_query_says_what_setup_enter_and_the_probe_do() {
+    everywhere(&["query"], &[]);
+}

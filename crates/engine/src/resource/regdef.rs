@@ -115,7 +115,7 @@ register_table! {
     32 REGISTER_ZCRX_IFQ (6, 15) HARDWARE;
     33 REGISTER_RESIZE_RINGS (6, 13) RINGS;
     34 REGISTER_MEM_REGION (6, 13) RINGS;
-    35 REGISTER_QUERY (6, 18) RINGS;
+    35 REGISTER_QUERY (6, 18) Full => |e, c| e.query(c.arg, c.nr);
     36 REGISTER_ZCRX_CTRL (6, 19) NEWER;
     37 REGISTER_BPF_FILTER (7, 0) NEWER;
 }
@@ -131,7 +131,19 @@ const _: () = {
     }
 };
 
+/// `IORING_REGISTER_QUERY`.
+const QUERY: u32 = 35;
+
 impl<H: Host> Engine<H> {
+    /// register.c `io_uring_register_blind`: what needs no ring. SEND_MSG_RING is refused anyway.
+    pub(super) fn register_blind(&self, opcode: u32, arg: u64, nr: u32) -> Result<u32, Errno> {
+        if opcode == QUERY {
+            return self.query(arg, nr);
+        }
+        self.note_refused(|count| refusal::of_register(opcode, count));
+        Err(Errno::EINVAL)
+    }
+
     /// What an operation without a body answers.
     #[cold]
     fn refuse_register(&self, opcode: u32) -> Errno {

@@ -50,10 +50,8 @@ impl<H: Host> Engine<H> {
             return Err(Errno::EINVAL);
         }
         if fd == -1 {
-            // register.c `io_uring_register_blind`: only SEND_MSG_RING and QUERY, which are not
-            // carried out yet.
-            self.note_refused(|count| refusal::of_register(opcode, count));
-            return Err(Errno::EINVAL);
+            let blind = self.register_blind(opcode & !USE_REGISTERED_RING, arg, nr);
+            return blind.map(|n| n as usize);
         }
         if opcode & USE_REGISTERED_RING != 0 {
             return Err(self.registered_ring(fd));

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod leaving;
 pub mod lifetime;
 pub mod modes;
+pub mod query;
 pub mod random;
 pub mod registration;
 pub mod rough;
@@ -70,6 +71,7 @@ const PROGRAMS: &[Entry] = &[
     ("bad-numbers", bad::numbers),
     ("bad-exhaustion", bad::exhaustion),
     ("wishes", wishes::wishes),
+    ("query", query::query),
 ];
 
 /// Fails with what was seen when a claim does not hold.
