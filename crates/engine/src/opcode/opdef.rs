@@ -234,7 +234,9 @@ op_table! {
     5 => WriteFixed(rw::Rw) = OpDef { name: "WRITE_FIXED", ..WRITE };
     6 => PollAdd(poll::PollAdd) = OpDef {
         name: "POLL_ADD", needs_file: true,
-        support: Support::Partial("a multishot reports what holds, not what woke it"),
+        support: Support::Partial(
+            "never fires for its own ring; a multishot reports what holds, not what woke it",
+        ),
         ..OpDef::RING
     };
     7 => PollRemove(poll::PollRemove) = OpDef { name: "POLL_REMOVE", ..OpDef::RING };
@@ -253,7 +255,13 @@ op_table! {
     15 => LinkTimeout(timeout::LinkTimeout)
         = OpDef { name: "LINK_TIMEOUT", since: (5, 5), ..OpDef::RING };
     16 => Connect(connect::Connect)
-        = OpDef { name: "CONNECT", since: (5, 5), poll: POLLOUT, ..OpDef::FILE };
+        = OpDef {
+        name: "CONNECT", since: (5, 5), poll: POLLOUT,
+        support: Support::Partial(
+            "a blocking socket connects in a worker: a cancel says EALREADY, then EINTR",
+        ),
+        ..OpDef::FILE
+    };
     17 = OpDef::later("FALLOCATE", (5, 6), OPS);
     18 => Openat(openclose::Open) = OpDef { name: "OPENAT", since: (5, 6), ..OpDef::BASE };
     19 => Close(openclose::Close) = OpDef { name: "CLOSE", since: (5, 6), ..OpDef::RING };

@@ -11,6 +11,7 @@ const OPS: &str = "not carried out yet (issue 5)";
 const RINGS: &str = "not carried out yet (issue 4)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 const CLOCK: &str = "converted when armed: a clock that is set later does not move it";
+const KCMP: &str = "where kcmp(2) is refused, two opens of one file count as the same";
 const HOST: &str = "as the host's kernel has it";
 
 /// Opcodes whose `rw_flags` are `RWF_*`.
@@ -62,12 +63,7 @@ pub const FSYNC: &[Row] = &[row("FSYNC_DATASYNC", 1, (5, 1), Full)];
 
 /// `IORING_POLL_ADD_*`.
 pub const POLL_ADD: &[Row] = &[
-    row(
-        "POLL_ADD_MULTI",
-        1,
-        (5, 13),
-        Partial("reports what holds, not what woke it; never fires for its own ring"),
-    ),
+    row("POLL_ADD_MULTI", 1, (5, 13), Partial("reports what holds, not what woke it")),
     row("POLL_ADD_LEVEL", 8, (5, 18), Refused(Errno::EINVAL, "6.18 refuses it too")),
 ];
 
@@ -99,9 +95,9 @@ pub const ACCEPT: &[Row] = &[
 /// `IORING_ASYNC_CANCEL_*`.
 pub const ASYNC_CANCEL: &[Row] = &[
     row("ASYNC_CANCEL_ALL", 1, (5, 19), Full),
-    row("ASYNC_CANCEL_FD", 2, (5, 19), Full),
+    row("ASYNC_CANCEL_FD", 2, (5, 19), Partial(KCMP)),
     row("ASYNC_CANCEL_ANY", 4, (5, 19), Full),
-    row("ASYNC_CANCEL_FD_FIXED", 8, (6, 0), Full),
+    row("ASYNC_CANCEL_FD_FIXED", 8, (6, 0), Partial(KCMP)),
     row("ASYNC_CANCEL_USERDATA", 16, (6, 6), Full),
     row("ASYNC_CANCEL_OP", 32, (6, 6), Full),
 ];
