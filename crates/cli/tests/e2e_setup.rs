@@ -14,3 +14,8 @@ support::claims! {
     the_probe_says_what_is_there: "probe" [];
     an_eventfd_is_registered_and_signalled: "eventfd" ["NOP"];
 }
+
+#[test]
+fn what_the_features_word_promises_holds() {
+    support::everywhere(&["features"], &["READV", "TIMEOUT", "NOP", "WRITE"]);
+}

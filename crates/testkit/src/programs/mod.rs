@@ -10,6 +10,7 @@ use std::process::ExitCode;
 pub mod bad;
 pub mod crowds;
 pub mod engine;
+pub mod features;
 pub mod identity;
 pub mod leaving;
 pub mod lifetime;
@@ -71,6 +72,7 @@ const PROGRAMS: &[Entry] = &[
     ("bad-numbers", bad::numbers),
     ("bad-exhaustion", bad::exhaustion),
     ("wishes", wishes::wishes),
+    ("features", features::features),
     ("query", query::query),
 ];
 
