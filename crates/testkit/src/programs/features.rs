@@ -24,7 +24,8 @@ pub fn features(_: &str) -> Outcome {
     a_minimal_wait()?;
     enter_flags()?;
     a_muted_eventfd()?;
-    nops_and_synced_writes()
+    nops_and_synced_writes()?;
+    flags_of_a_write_in_order()
 }
 
 fn ring(flags: u32) -> Result<Ring, String> {
@@ -148,4 +149,27 @@ fn nops_and_synced_writes() -> Outcome {
     let back = Buf::new(16);
     expect("a read", ring.result(sqe::read(file, back.addr(), 16, 0, 9)), Ok(12))?;
     expect("written over and appended", back.get(0, 12), b"after!after!".to_vec())
+}
+
+/// A descriptor that is none comes before the flags, an unknown flag before two that contradict
+/// each other, and all before the buffer.
+fn flags_of_a_write_in_order() -> Outcome {
+    const UNKNOWN: u32 = 1 << 20;
+    const NOAPPEND: u32 = 0x20;
+    let [sync, append] = [libc::RWF_SYNC, libc::RWF_APPEND].map(i32::cast_unsigned);
+    let mut ring = ring(0)?;
+    let file = must("a file", os::temp_file(b"before"))?;
+    for (fd, rwf, errno) in [
+        (999, sync | UNKNOWN, libc::EBADF),
+        (999, append | NOAPPEND, libc::EBADF),
+        (file, sync | UNKNOWN, libc::EOPNOTSUPP),
+        (file, append | NOAPPEND | UNKNOWN, libc::EOPNOTSUPP),
+        (file, append | NOAPPEND, libc::EINVAL),
+        (file, append | NOAPPEND | sync, libc::EINVAL),
+        (file, append | sync, libc::EFAULT),
+    ] {
+        let write = Sqe { op_flags: rwf, ..sqe::write(fd, 0x10, 6, 0, 1) };
+        expect(&format!("flags {rwf:#x}"), ring.result(write), Err(Errno(errno)))?;
+    }
+    Ok(())
 }
