@@ -12,6 +12,7 @@ const RINGS: &str = "not carried out yet (issue 4)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 const CLOCK: &str = "converted when armed: a clock that is set later does not move it";
 const KCMP: &str = "where kcmp(2) is refused, two opens of one file count as the same";
+const NOWAIT: &str = "a buffered write says what pwritev2(2) does: EOPNOTSUPP, not EAGAIN, on ext4";
 const HOST: &str = "as the host's kernel has it";
 
 /// Opcodes whose `rw_flags` are `RWF_*`.
@@ -42,7 +43,7 @@ pub const RWF: &[Row] = &[
     row("RWF_HIPRI", 1, (5, 1), Partial("on IOPOLL rings; not passed to the host")),
     row("RWF_DSYNC", 2, (5, 1), Full),
     row("RWF_SYNC", 4, (5, 1), Full),
-    row("RWF_NOWAIT", 8, (5, 1), Full),
+    row("RWF_NOWAIT", 8, (5, 1), Partial(NOWAIT)),
     row("RWF_APPEND", 16, (5, 1), Full),
     row("RWF_NOAPPEND", 32, (6, 9), Partial(HOST)),
     row("RWF_ATOMIC", 64, (6, 11), Partial(HOST)),
