@@ -305,6 +305,7 @@ mod tests {
         words[1] = pid;
         words[layout::RINGS] = 1;
         words[layout::REQUESTS + opcode] = n;
+        words[layout::REFUSED + 9] = 2;
         words.iter().flat_map(|w| w.to_le_bytes()).collect()
     }
 
@@ -339,6 +340,7 @@ mod tests {
         let killed = &all[0];
         assert_eq!((killed.exe.as_str(), killed.state), ("/killed", State::Killed));
         assert_eq!(killed.counts.requests["READV"], 5);
+        assert_eq!(killed.counts.refused["SENDMSG"], 2);
         assert_eq!(sum(&all).total(), 8);
     }
 
