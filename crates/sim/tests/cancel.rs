@@ -163,3 +163,28 @@ fn no_thread_to_be_had_cancels_the_request() {
     assert_eq!(pairs(&ring.run([with(ASYNC, sqe::nop(1))], 1)), [(1, ECANCELED)]);
     assert_eq!(pairs(&ring.run([with(ASYNC, sqe::nop(2))], 1)), [(2, 0)]);
 }
+
+#[test]
+fn a_cancelled_read_tells_what_it_has_already() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    // Half of the file is cached: the other half is for a worker, which the cancel comes before.
+    let (fd, buf) = (sim.file(&[7; 64], 32), sim.alloc(64));
+    let read = sqe::read(fd, buf, 64, sqe::POS, 1);
+    let got = pairs(&ring.run([read, sqe::cancel(1, 0, 2)], 2));
+    assert_eq!(got, [(2, 0), (1, 32)]);
+    // Nothing is lost: the position is where the told bytes end.
+    assert_eq!(pairs(&ring.run([sqe::read(fd, buf, 64, sqe::POS, 3)], 1)), [(3, 32)]);
+}
+
+#[test]
+fn a_read_that_no_worker_can_be_had_for_tells_what_it_has_already() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (fd, buf) = (sim.file(&[7; 64], 32), sim.alloc(64));
+    sim.no_threads(1);
+    assert_eq!(pairs(&ring.run([sqe::read(fd, buf, 64, sqe::POS, 1)], 1)), [(1, 32)]);
+    sim.no_files(1);
+    let (fd, buf) = (sim.file(&[7; 64], 32), sim.alloc(64));
+    assert_eq!(pairs(&ring.run([sqe::read(fd, buf, 64, sqe::POS, 2)], 1)), [(2, 32)]);
+}

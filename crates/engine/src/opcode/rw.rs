@@ -56,6 +56,11 @@ impl Rw {
         res != self.total as i32
     }
 
+    /// Bytes that earlier attempts moved.
+    pub(crate) fn progress(&self) -> u32 {
+        self.done
+    }
+
     /// Whether the next attempt could continue without blocking for the whole range: for
     /// readahead.
     pub(crate) fn readahead_range(&self) -> Option<(u64, u64)> {

@@ -6,7 +6,6 @@
 use super::{Phase, ReqFile};
 use crate::engine::Engine;
 use crate::host::{Host, HostFile, HostThread};
-use crate::opcode::Cmd;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use alloc::sync::Arc;
@@ -149,14 +148,7 @@ impl<H: Host> Engine<H> {
                 let watch = *watch;
                 if let Some(req) = st.reqs.remove(key) {
                     self.disarm(st, key, watch);
-                    // Bytes already moved (MSG_WAITALL) are reported instead.
-                    let done = match &req.cmd {
-                        Some(Cmd::Send(c)) => c.progress(),
-                        Some(Cmd::Recv(c)) => c.progress(),
-                        _ => 0,
-                    };
-                    let res = if done > 0 { Ok(done as i32) } else { Err(Errno::ECANCELED) };
-                    self.complete(ring, st, req, res, 0);
+                    self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
                 }
             }
             Some(Phase::Queued) => {

@@ -79,6 +79,7 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
+        let res = req.told(res);
         if res.is_err() {
             stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
         }

@@ -123,6 +123,28 @@ impl<H: Host> Req<H> {
         self.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK)
     }
 
+    /// The result as it is posted: bytes that earlier attempts moved come before an error that ended
+    /// the request (rw.c `io_rw_fail`, net.c `io_sendrecv_fail`).
+    pub fn told(&self, res: Result<i32, Errno>) -> Result<i32, Errno> {
+        if res.is_ok() {
+            return res;
+        }
+        let done = match &self.cmd {
+            Some(
+                Cmd::Read(c)
+                | Cmd::Write(c)
+                | Cmd::Readv(c)
+                | Cmd::Writev(c)
+                | Cmd::ReadFixed(c)
+                | Cmd::WriteFixed(c),
+            ) => c.progress(),
+            Some(Cmd::Send(c)) => c.progress(),
+            Some(Cmd::Recv(c)) => c.progress(),
+            _ => 0,
+        };
+        if done > 0 { Ok(done as i32) } else { res }
+    }
+
     /// Whether a result counts as a failure for the chain (spec 3.6).
     pub fn fails(&self, res: Result<i32, Errno>) -> bool {
         let res = match res {
