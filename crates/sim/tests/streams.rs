@@ -226,3 +226,20 @@ fn who_leaves_a_wait_early_hands_the_lead_over() {
         assert_eq!(pairs(&ring.reap()), [(1, 1)], "seed {seed}");
     }
 }
+
+#[test]
+fn what_polls_first_sees_what_was_there_before_it() {
+    const POLL_FIRST: u16 = 1;
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ((a, b), buf) = (sim.socketpair(), sim.alloc(16));
+    sim.register(ring.fd, 2, sim.fds(&[a]), 1).expect("files");
+    // The first one makes the watch of the registered socket and takes its edge.
+    let first = Sqe { ioprio: POLL_FIRST, ..with(FIXED, sqe::recv(0, buf, 4, 1)) };
+    ring.push([first]);
+    ring.submit();
+    sim.feed(b, b"twice as");
+    assert_eq!(pairs(&ring.wait(1)), [(1, 4)]);
+    let second = Sqe { user_data: 2, ..first };
+    assert_eq!(pairs(&ring.run([second], 1)), [(2, 4)]);
+}

@@ -63,11 +63,9 @@ impl Op for Accept {
                 Ok(false) => return Outcome::Done(Err(Errno::EINVAL), 0),
                 Err(e) => return Outcome::Done(Err(e), 0),
             }
-            if core::mem::take(&mut self.poll_first) {
-                return Outcome::Again;
-            }
+            let poll_first = core::mem::take(&mut self.poll_first);
             if cx.host.poll_now(cx.fd, POLLIN) == 0 {
-                return self.not_ready();
+                return if poll_first { Outcome::Again } else { self.not_ready() };
             }
             if !is_nonblocking(cx.host, cx.fd) {
                 return Outcome::Punt;

@@ -22,6 +22,14 @@ const MSG_WAITALL: u32 = 0x100;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_NOSIGNAL: u32 = 0x4000;
 const POLL_FIRST: u16 = 1;
+const POLLIN: u32 = 1;
+const POLLOUT: u32 = 4;
+
+/// What polls first goes on at once if it is ready: the edge may have been reported to somebody else
+/// who waited in the same watch (poll.c `io_arm_poll_handler`, `IO_APOLL_READY`).
+fn is_ready<H: Host>(cx: &IssueCx<'_, H>, events: u32) -> bool {
+    cx.host.poll_now(cx.fd, events) != 0
+}
 
 /// A transfer in progress, in either direction.
 #[derive(Debug)]
@@ -57,9 +65,10 @@ impl Transfer {
         &mut self,
         how: Issue,
         policy: &dyn Policy,
+        ready: impl FnOnce() -> bool,
         mut attempt: impl FnMut(Iovec, u32) -> Result<u32, Errno>,
     ) -> Outcome {
-        if core::mem::take(&mut self.poll_first) {
+        if core::mem::take(&mut self.poll_first) && !ready() {
             return Outcome::Again;
         }
         // A worker gets here only with a file that nobody can poll: it blocks, and a cancel
@@ -118,9 +127,10 @@ impl Op for Send {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        let to = self.to.as_deref();
-        self.transfer
-            .run(cx.how, cx.policy, |buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to))
+        let (to, ready) = (self.to.as_deref(), || is_ready(cx, POLLOUT));
+        self.transfer.run(cx.how, cx.policy, ready, |buf, flags| {
+            cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to)
+        })
     }
 }
 
@@ -150,6 +160,7 @@ impl Op for Recv {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        self.transfer.run(cx.how, cx.policy, |buf, flags| cx.host.recv(cx.fd, buf, flags))
+        let ready = || is_ready(cx, POLLIN);
+        self.transfer.run(cx.how, cx.policy, ready, |buf, flags| cx.host.recv(cx.fd, buf, flags))
     }
 }
