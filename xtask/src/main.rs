@@ -6,6 +6,7 @@
 
 mod bench;
 mod fidelity;
+mod simulate;
 mod tables;
 
 use anyhow::Result;
@@ -50,6 +51,19 @@ enum Task {
         ringer: Option<PathBuf>,
     },
     /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
+    /// Random programs of every opcode in the simulator, checked.
+    Simulate {
+        /// Seeds, A..B.
+        #[arg(long, default_value = "0..100000")]
+        seeds: String,
+        /// Stop after this many minutes.
+        #[arg(long)]
+        minutes: Option<f64>,
+        /// Threads.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
+    /// Write SUPPORT.md from the op table.
     Tables {
         /// Only say whether it is current.
         #[arg(long)]
@@ -66,6 +80,9 @@ fn main() -> Result<()> {
             std::path::Path::new("."),
             &fidelity::Plan { check, record, only, ringer },
         ),
+        Task::Simulate { seeds, minutes, jobs } => {
+            simulate::run(&simulate::Plan { seeds, minutes, jobs })
+        }
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }
 }

@@ -149,6 +149,18 @@ impl Client {
         Some(Cqe { user_data, res: w as i32, flags: (w >> 32) as u32, big: [0; 2] })
     }
 
+    /// The user_data of what is there, which stays there.
+    pub fn peek(&self) -> impl Iterator<Item = u64> {
+        let g = &self.pages.geometry;
+        let off = &self.params.cq_off;
+        let head = self.pages.rings.w32(off.head as usize).load(Relaxed);
+        (0..self.ready()).map(move |i| {
+            let slot = head.wrapping_add(i) & (g.cq_entries - 1);
+            let at = off.cqes as usize + slot as usize * g.cqe_size as usize;
+            self.pages.rings.w64(at).load(Relaxed)
+        })
+    }
+
     /// Takes all that are there.
     pub fn reap(&self) -> Vec<Cqe> {
         std::iter::from_fn(|| self.take()).collect()

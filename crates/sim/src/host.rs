@@ -1,6 +1,8 @@
 //! `impl Host`: the calls of the engine, in RAM. What it does not model answers `ENOSYS`.
 
-use crate::object::{Body, Open, POLLNVAL, RamFile};
+use crate::names::Node;
+use crate::object::{Body, Open, POLLNVAL};
+use crate::policy::Fault;
 use crate::poller::SimPoller;
 use crate::ring::{Pages, SimRing};
 use crate::sched::{Lock, Sched, lock};
@@ -13,13 +15,6 @@ use ringer_ring::Map;
 use ringer_uapi::Errno;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-
-const RWF_NOWAIT: u32 = 8;
-const MSG_PEEK: u32 = 2;
-const MSG_DONTWAIT: u32 = 0x40;
-const O_CREAT: u64 = 0o100;
-const O_TRUNC: u64 = 0o1000;
-const RESOLVE_CACHED: u64 = 0x20;
 
 /// How unkind the world is. With no seed everything is as kind as it can be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,12 +101,12 @@ pub struct SimHost {
 }
 
 impl SimHost {
-    fn call(&self, name: &'static str, fd: i32) {
+    pub(crate) fn call(&self, name: &'static str, fd: i32) {
         self.sched.breathe();
         lock(&self.world).calls.push((name, fd));
     }
 
-    fn open(&self, fd: i32) -> HostResult<Arc<Open>> {
+    pub(crate) fn open(&self, fd: i32) -> HostResult<Arc<Open>> {
         lock(&self.world).open(fd)
     }
 
@@ -126,119 +121,14 @@ impl SimHost {
         left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok()
     }
 
-    /// Waits for something of a stream, or says `EAGAIN`.
-    fn stream<T>(&self, wait: bool, mut look: impl FnMut() -> Option<T>) -> HostResult<T> {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        if !wait {
-            return Err(Errno::EAGAIN);
-        }
-        self.sched.wait_for(None, look)
+    /// Whether what was cached is not there after all.
+    pub(crate) fn forgets(&self) -> bool {
+        self.sched.strikes(Fault::Again)
     }
 
-    fn take(&self, open: &Open, iov: &[Iovec], wait: bool, keep: bool) -> HostResult<u32> {
-        let Body::Stream { rx: Some(chan), .. } = &open.body else { return Err(Errno::EBADF) };
-        let (good, bad) = World::reach(iov);
-        let asked = if bad { good } else { iov.iter().map(|v| v.len as usize).sum() };
-        if asked == 0 {
-            return if bad { Err(Errno::EFAULT) } else { Ok(0) };
-        }
-        let n = self.stream(wait, || match chan.len() {
-            0 => open.peer_gone().then_some(0),
-            n => Some(n.min(asked)),
-        })?;
-        let short = self.sched.chance(self.options.short_reads);
-        let n = if short { self.sched.part(n) } else { n };
-        let bytes = chan.take(n, keep);
-        let done = lock(&self.world).scatter(iov, &bytes);
-        self.sched.changed();
-        done
-    }
-
-    fn put(&self, open: &Open, iov: &[Iovec], wait: bool) -> HostResult<u32> {
-        let Body::Stream { tx: Some(chan), .. } = &open.body else { return Err(Errno::EBADF) };
-        let (good, bad) = World::reach(iov);
-        if good == 0 {
-            return if bad { Err(Errno::EFAULT) } else { Ok(0) };
-        }
-        let room = self.stream(wait, || match chan.room() {
-            _ if open.peer_gone() => Some(0),
-            0 => None,
-            n => Some(n),
-        })?;
-        if room == 0 {
-            return Err(Errno::EPIPE);
-        }
-        let n = good.min(room);
-        let n = if self.sched.chance(self.options.short_reads) { self.sched.part(n) } else { n };
-        let bytes = lock(&self.world).collect(iov, n)?;
-        chan.put(&bytes);
-        self.sched.changed();
-        Ok(n as u32)
-    }
-
-    fn read_file(
-        &self,
-        file: &Mutex<RamFile>,
-        iov: &[Iovec],
-        off: u64,
-        wait: bool,
-    ) -> HostResult<u32> {
-        let (good, bad) = World::reach(iov);
-        let mut f = lock(file);
-        let from = usize::try_from(off).unwrap_or(usize::MAX).min(f.data.len());
-        let n = good.min(f.data.len() - from);
-        if n == 0 {
-            return if bad && from < f.data.len() { Err(Errno::EFAULT) } else { Ok(0) };
-        }
-        let n = if wait { n } else { n.min(f.cached.saturating_sub(from)) };
-        if n == 0 {
-            return Err(Errno::EAGAIN);
-        }
-        f.cached = f.cached.max(from + n);
-        lock(&self.world).scatter(iov, &f.data[from..from + n])
-    }
-
-    fn write_file(
-        &self,
-        file: &Mutex<RamFile>,
-        iov: &[Iovec],
-        off: u64,
-        wait: bool,
-    ) -> HostResult<u32> {
-        if !wait {
-            return Err(Errno::EAGAIN);
-        }
-        let (good, bad) = World::reach(iov);
-        if good == 0 && bad {
-            return Err(Errno::EFAULT);
-        }
-        let bytes = lock(&self.world).collect(iov, good)?;
-        let at = usize::try_from(off).map_err(|_| Errno::EFBIG)?;
-        let end = at.checked_add(good).filter(|e| *e <= 1 << 24).ok_or(Errno::EFBIG)?;
-        let mut f = lock(file);
-        if f.data.len() < end {
-            f.data.resize(end, 0);
-        }
-        f.data[at..end].copy_from_slice(&bytes);
-        f.cached = f.cached.max(end);
-        Ok(good as u32)
-    }
-
-    fn event(&self, open: &Open, iov: &[Iovec], wait: bool, write: bool) -> HostResult<u32> {
-        let Body::Event { count, .. } = &open.body else { return Err(Errno::EINVAL) };
-        if iov.iter().map(|v| v.len).sum::<u64>() < 8 {
-            return Err(Errno::EINVAL);
-        }
-        if write {
-            let b = lock(&self.world).collect(iov, 8)?;
-            open.signal(ringer_uapi::bytes::u64_at(&b, 0))?;
-            self.sched.changed();
-            return Ok(8);
-        }
-        let n = self.stream(wait, || Some(count.swap(0, Relaxed)).filter(|&n| n > 0))?;
-        lock(&self.world).scatter(iov, &n.to_ne_bytes())
+    /// Whether no descriptor is to be had.
+    pub(crate) fn fails_to_open(&self) -> bool {
+        Self::fails(&self.no_files) || self.sched.strikes(Fault::NoFile)
     }
 }
 
@@ -261,7 +151,8 @@ impl Host for SimHost {
             mapped: AtomicBool::new(false),
             signals: AtomicU32::new(0),
         });
-        Ok(SimRing { pages, sched: self.sched.clone() })
+        lock(&self.world).ring_objects += 1;
+        Ok(SimRing { pages, sched: self.sched.clone(), world: self.world.clone() })
     }
 
     fn ring_install(&self, ring: &SimRing) -> HostResult<i32> {
@@ -327,6 +218,9 @@ impl Host for SimHost {
         if self.sched.signalled() {
             return Err(Errno::EINTR);
         }
+        if self.sched.strikes(Fault::Wake) {
+            return Ok(());
+        }
         self.sched.park(std::ptr::from_ref(word).addr(), timeout_ns)
     }
 
@@ -340,16 +234,19 @@ impl Host for SimHost {
     }
 
     fn spawn(&self, kind: ThreadKind, body: Box<dyn FnOnce() + Send>) -> HostResult<SimThread> {
-        if Self::fails(&self.no_threads) {
+        if Self::fails(&self.no_threads) || self.sched.strikes(Fault::NoThread) {
             return Err(Errno::EAGAIN);
         }
-        let task = self.sched.spawn(format!("{kind:?}"), body)?;
+        let task = self.sched.spawn(format!("{kind:?}"), false, body)?;
         // A new thread may run before its maker goes on.
         self.sched.breathe();
         Ok(SimThread { task, sched: self.sched.clone() })
     }
 
     fn poller(&self) -> HostResult<SimPoller> {
+        if self.sched.strikes(Fault::NoFile) {
+            return Err(Errno::EMFILE);
+        }
         Ok(SimPoller::new(self.sched.clone(), self.world.clone()))
     }
 
@@ -368,7 +265,7 @@ impl Host for SimHost {
     fn hold(&self, fd: i32) -> HostResult<SimFile> {
         self.call("hold", fd);
         let open = self.open(fd)?;
-        if Self::fails(&self.no_files) {
+        if self.fails_to_open() {
             return Err(Errno::EMFILE);
         }
         Ok(self.held(open))
@@ -377,7 +274,7 @@ impl Host for SimHost {
     fn adopt(&self, fds: &[i32]) -> HostResult<Vec<SimFile>> {
         self.call("adopt", fds.len() as i32);
         let opens: Vec<_> = fds.iter().map(|&fd| self.open(fd)).collect::<Result<_, _>>()?;
-        if Self::fails(&self.no_files) {
+        if self.fails_to_open() {
             return Err(Errno::ENOMEM);
         }
         Ok(opens.into_iter().map(|o| self.held(o)).collect())
@@ -387,7 +284,7 @@ impl Host for SimHost {
         self.call("take", fd);
         let entry = lock(&self.world).fds.remove(&fd);
         match entry {
-            Some(_) if Self::fails(&self.no_files) => Err(Errno::EMFILE),
+            Some(_) if self.fails_to_open() => Err(Errno::EMFILE),
             Some(Entry::Open(o)) => Ok(self.held(o)),
             Some(Entry::Ring(_)) | None => Err(Errno::EBADF),
         }
@@ -400,6 +297,9 @@ impl Host for SimHost {
 
     fn borrow(&self, file: &SimFile) -> HostResult<i32> {
         self.call("borrow", -1);
+        if self.sched.strikes(Fault::NoFile) {
+            return Err(Errno::EMFILE);
+        }
         Ok(lock(&self.world).install_held(file.0.open.clone()))
     }
 
@@ -427,43 +327,20 @@ impl Host for SimHost {
 
     fn status_flags(&self, fd: i32) -> HostResult<u32> {
         self.call("status_flags", fd);
-        lock(&self.world).entry(fd).map(|_| 2)
+        match lock(&self.world).entry(fd)? {
+            Entry::Open(o) => Ok(o.flags.load(Relaxed)),
+            Entry::Ring(_) => Ok(2),
+        }
     }
 
     fn readv(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
         self.call("readv", fd);
-        let open = self.open(fd)?;
-        let wait = rwf & RWF_NOWAIT == 0;
-        match &open.body {
-            Body::Regular { file, pos } if off == u64::MAX => {
-                let n = self.read_file(file, iov, pos.load(Relaxed), wait)?;
-                pos.fetch_add(u64::from(n), Relaxed);
-                Ok(n)
-            }
-            Body::Regular { file, .. } => self.read_file(file, iov, off, wait),
-            _ if off != u64::MAX => Err(Errno::ESPIPE),
-            _ if !wait && self.options.no_nowait => Err(Errno::EOPNOTSUPP),
-            Body::Stream { .. } => self.take(&open, iov, wait, false),
-            Body::Event { .. } => self.event(&open, iov, wait, false),
-        }
+        self.transfer(fd, iov, off, (rwf, false))
     }
 
     fn writev(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
         self.call("writev", fd);
-        let open = self.open(fd)?;
-        let wait = rwf & RWF_NOWAIT == 0;
-        match &open.body {
-            Body::Regular { file, pos } if off == u64::MAX => {
-                let n = self.write_file(file, iov, pos.load(Relaxed), wait)?;
-                pos.fetch_add(u64::from(n), Relaxed);
-                Ok(n)
-            }
-            Body::Regular { file, .. } => self.write_file(file, iov, off, wait),
-            _ if off != u64::MAX => Err(Errno::ESPIPE),
-            _ if !wait && self.options.no_nowait => Err(Errno::EOPNOTSUPP),
-            Body::Stream { .. } => self.put(&open, iov, wait),
-            Body::Event { .. } => self.event(&open, iov, wait, true),
-        }
+        self.transfer(fd, iov, off, (rwf, true))
     }
 
     fn fsync(&self, fd: i32, _datasync: bool) -> HostResult<()> {
@@ -487,21 +364,11 @@ impl Host for SimHost {
     }
 
     fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
-        self.call("recv", fd);
-        let open = self.open(fd)?;
-        if open.kind() != FileKind::Socket {
-            return Err(Errno::ENOTSOCK);
-        }
-        self.take(&open, &[buf], flags & MSG_DONTWAIT == 0, flags & MSG_PEEK != 0)
+        self.receive(fd, buf, flags)
     }
 
     fn send(&self, fd: i32, buf: Iovec, flags: u32, _to: Option<&SockAddr>) -> HostResult<u32> {
-        self.call("send", fd);
-        let open = self.open(fd)?;
-        if open.kind() != FileKind::Socket {
-            return Err(Errno::ENOTSOCK);
-        }
-        self.put(&open, &[buf], flags & MSG_DONTWAIT == 0)
+        self.transmit(fd, buf, flags)
     }
 
     fn recvmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
@@ -513,47 +380,31 @@ impl Host for SimHost {
     }
 
     fn listening(&self, fd: i32) -> HostResult<bool> {
-        match self.open(fd)?.kind() {
-            FileKind::Socket => Ok(false),
-            _ => Err(Errno::ENOTSOCK),
-        }
+        self.is_listening(fd)
     }
 
-    fn accept(&self, _fd: i32, _addr: u64, _addrlen: u64, _flags: u32) -> HostResult<i32> {
-        Err(Errno::ENOSYS)
+    fn accept(&self, fd: i32, _addr: u64, _addrlen: u64, _flags: u32) -> HostResult<i32> {
+        self.accept_from(fd)
     }
 
-    fn connect(&self, _fd: i32, _to: &SockAddr) -> HostResult<()> {
-        Err(Errno::ENOSYS)
+    fn connect(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        self.connect_to(fd, to)
     }
 
-    fn socket_error(&self, _fd: i32) -> HostResult<()> {
-        Ok(())
+    fn socket_error(&self, fd: i32) -> HostResult<()> {
+        self.connect_error(fd)
     }
 
-    fn shutdown(&self, _fd: i32, _how: i32) -> HostResult<()> {
-        Err(Errno::ENOSYS)
+    fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {
+        self.shut_down(fd, how)
     }
 
-    fn epoll_ctl(&self, _ep: i32, _op: i32, _fd: i32, _ev: Option<(u32, u64)>) -> HostResult<()> {
-        Err(Errno::ENOSYS)
+    fn epoll_ctl(&self, ep: i32, op: i32, fd: i32, event: Option<(u32, u64)>) -> HostResult<()> {
+        self.change_epoll(ep, op, fd, event)
     }
 
     fn openat2(&self, _dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
-        self.call("openat2", -1);
-        if how[2] & RESOLVE_CACHED != 0 && self.cold_names.load(Relaxed) {
-            return Err(Errno::EAGAIN);
-        }
-        let mut w = lock(&self.world);
-        let file = match w.names.get(path) {
-            Some(f) => f.clone(),
-            None if how[0] & O_CREAT != 0 => w.names.entry(path.to_vec()).or_default().clone(),
-            None => return Err(Errno::ENOENT),
-        };
-        if how[0] & O_TRUNC != 0 {
-            *lock(&file) = RamFile::default();
-        }
-        w.install(Entry::Open(Open::regular(file)))
+        self.open_name(path, how)
     }
 
     fn close(&self, fd: i32) -> HostResult<()> {
@@ -567,33 +418,28 @@ impl Host for SimHost {
         Ok(())
     }
 
-    fn statx(&self, _dir: i32, _path: &[u8], _flags: u32, _mask: u32, _buf: u64) -> HostResult<()> {
-        Err(Errno::ENOSYS)
+    fn statx(&self, _dir: i32, path: &[u8], _flags: u32, _mask: u32, buf: u64) -> HostResult<()> {
+        self.stat_name(path, buf)
     }
 
-    fn unlinkat(&self, _dirfd: i32, path: &[u8], _flags: u32) -> HostResult<()> {
-        self.call("unlinkat", -1);
-        lock(&self.world).names.remove(path).map(|_| ()).ok_or(Errno::ENOENT)
+    fn unlinkat(&self, _dirfd: i32, path: &[u8], flags: u32) -> HostResult<()> {
+        self.unlink_name(path, flags)
     }
 
-    fn renameat2(&self, from: (i32, &[u8]), to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
-        self.call("renameat2", -1);
-        let mut w = lock(&self.world);
-        let file = w.names.remove(from.1).ok_or(Errno::ENOENT)?;
-        w.names.insert(to.1.to_vec(), file);
-        Ok(())
+    fn renameat2(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()> {
+        self.rename_name(from.1, to.1, flags)
     }
 
-    fn mkdirat(&self, _dirfd: i32, _path: &[u8], _mode: u32) -> HostResult<()> {
-        Err(Errno::ENOSYS)
+    fn mkdirat(&self, _dirfd: i32, path: &[u8], _mode: u32) -> HostResult<()> {
+        self.make_name("mkdirat", path, Node::Directory)
     }
 
-    fn symlinkat(&self, _target: &[u8], _dirfd: i32, _path: &[u8]) -> HostResult<()> {
-        Err(Errno::ENOSYS)
+    fn symlinkat(&self, _target: &[u8], _dirfd: i32, path: &[u8]) -> HostResult<()> {
+        self.make_name("symlinkat", path, Node::Link)
     }
 
-    fn linkat(&self, _from: (i32, &[u8]), _to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
-        Err(Errno::ENOSYS)
+    fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
+        self.link_name(from.1, to.1)
     }
 
     fn check_eventfd(&self, fd: i32) -> HostResult<()> {

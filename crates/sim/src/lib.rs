@@ -15,27 +15,33 @@
 
 mod client;
 mod host;
+mod kit;
+mod names;
+mod net;
 mod object;
 mod policy;
 mod poller;
 mod ring;
 mod rng;
 mod sched;
+pub mod simulate;
 pub mod sqe;
+mod transfer;
 mod world;
 
 pub use client::Client;
 pub use host::{Options, SimFile, SimHost, SimThread};
-pub use policy::Seeded;
+pub use policy::{Chaos, Fault, Plain, Policy, Rates, Seeded};
 pub use poller::SimPoller;
 pub use ring::{Pages, SimRing};
 pub use rng::Rng;
-pub use sched::{Lock, RelaxBaton};
+pub use sched::{Jump, Lock, RelaxBaton};
 pub use world::{BASE, SIZE};
 
+use names::Node;
 use object::{Body, Open, RamFile};
+use policy::Choices;
 use ringer_engine::Engine;
-use ringer_engine::policy::{Plain, Policy};
 use ringer_uapi::Errno;
 use sched::{Sched, lock};
 use std::sync::atomic::Ordering::Relaxed;
@@ -74,11 +80,21 @@ impl Default for Sim {
 impl Sim {
     /// A world without files.
     pub fn new(options: Options) -> Self {
-        let policy: Box<dyn Policy> = match options.seed {
-            Some(seed) => Box::new(Seeded::new(seed)),
-            None => Box::new(Plain),
+        let rates = Rates::NONE
+            .with(Fault::Preempt, options.preempt)
+            .with(Fault::Short, options.short_reads)
+            .with(Fault::Share, 2)
+            .with(Fault::Eintr, options.eintr);
+        let policy: Arc<dyn Policy> = match options.seed {
+            Some(seed) => Arc::new(Seeded::new(seed, rates)),
+            None => Arc::new(Plain),
         };
-        let sched = Sched::new(options.seed, options.preempt, options.eintr);
+        Self::with_policy(options, policy)
+    }
+
+    /// A world without files in which `policy` makes every choice.
+    pub fn with_policy(options: Options, policy: Arc<dyn Policy>) -> Self {
+        let sched = Sched::new(policy.clone());
         let world = Arc::new(Mutex::new(World::new()));
         let host = SimHost {
             sched: sched.clone(),
@@ -88,7 +104,7 @@ impl Sim {
             cold_names: AtomicBool::new(false),
             no_files: AtomicU32::new(0),
         };
-        Self { engine: Engine::with_policy(host, policy), sched, world }
+        Self { engine: Engine::with_policy(host, Box::new(Choices(policy))), sched, world }
     }
 
     /// Everything the seed can make unpleasant.
@@ -168,14 +184,14 @@ impl Sim {
     pub fn named(&self, name: &str, data: &[u8]) {
         let file = RamFile { data: data.to_vec(), cached: data.len() };
         let key = [name.as_bytes(), b"\0"].concat();
-        lock(&self.world).names.insert(key, Arc::new(Mutex::new(file)));
+        lock(&self.world).names.insert(key, Node::File(Arc::new(Mutex::new(file))));
     }
 
     /// What a regular file holds.
     pub fn contents(&self, fd: i32) -> Vec<u8> {
         match &self.open(fd).body {
             Body::Regular { file, .. } => lock(file).data.clone(),
-            Body::Stream { .. } | Body::Event { .. } => panic!("not a regular file"),
+            _ => panic!("not a regular file"),
         }
     }
 
@@ -200,7 +216,7 @@ impl Sim {
     pub fn event_count(&self, fd: i32) -> u64 {
         match &self.open(fd).body {
             Body::Event { count, .. } => count.load(Relaxed),
-            Body::Regular { .. } | Body::Stream { .. } => panic!("not an eventfd"),
+            _ => panic!("not an eventfd"),
         }
     }
 
@@ -318,7 +334,7 @@ impl Sim {
         let (result, engine) = (Arc::new(Mutex::new(None)), self.engine.clone());
         let theirs = result.clone();
         let run = Box::new(move || *lock(&theirs) = Some(body(&engine)));
-        let task = self.sched.spawn("thread".to_owned(), run).expect("a thread");
+        let task = self.sched.spawn("thread".to_owned(), true, run).expect("a thread");
         Thread { task, result, sched: self.sched.clone() }
     }
 
@@ -409,6 +425,6 @@ fn feed(open: &Open, bytes: &[u8]) {
         }
         // The body was just matched.
         Body::Event { .. } => drop(open.signal(1)),
-        Body::Stream { .. } | Body::Regular { .. } => panic!("cannot be fed"),
+        _ => panic!("cannot be fed"),
     }
 }

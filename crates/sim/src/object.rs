@@ -1,8 +1,9 @@
-//! Open files in RAM: regular files, pipe ends, sockets, eventfds.
+//! Open files in RAM: regular files, pipe ends, sockets, eventfds, epoll sets.
 //!
 //! ```text
 //!  Open (pipe write end) --tx--> Chan --rx-- Open (pipe read end)
 //!  Open (socket)  --tx--> Chan --rx-- Open (socket)      and the same the other way
+//!  Open (Net: idle, listening, connecting, connected --> an Open as above)
 //! ```
 //!
 //! Whether a peer still exists is asked of its `Weak`: the last reference to an end is its close.
@@ -11,8 +12,8 @@
 use crate::sched::lock;
 use ringer_engine::host::FileKind;
 use ringer_uapi::Errno;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 pub(crate) const POLLIN: u32 = 1;
@@ -34,7 +35,14 @@ pub(crate) struct RamFile {
 #[derive(Debug)]
 pub(crate) struct Chan {
     bytes: Mutex<VecDeque<u8>>,
+    /// Sent and not there yet.
+    transit: Mutex<VecDeque<u8>>,
     capacity: usize,
+    /// Nothing is put in any more.
+    shut: AtomicBool,
+    /// Bytes put in and taken out, ever.
+    pub(crate) total_in: AtomicU64,
+    pub(crate) total_out: AtomicU64,
     /// Writes and reads so far: edges for whoever polls the ends.
     wrote: AtomicU64,
     took: AtomicU64,
@@ -42,8 +50,54 @@ pub(crate) struct Chan {
 
 impl Chan {
     fn new(capacity: usize) -> Arc<Self> {
-        let (wrote, took) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { bytes: Mutex::default(), capacity, wrote, took })
+        let zero = || AtomicU64::new(0);
+        Arc::new(Self {
+            bytes: Mutex::default(),
+            transit: Mutex::default(),
+            capacity,
+            shut: AtomicBool::new(false),
+            total_in: zero(),
+            total_out: zero(),
+            wrote: zero(),
+            took: zero(),
+        })
+    }
+
+    /// Nothing is put in any more: the end of the stream.
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, Relaxed);
+        self.wrote.fetch_add(1, Relaxed);
+        self.took.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.load(Relaxed)
+    }
+
+    /// Nothing comes out any more, if nobody puts anything in.
+    fn is_drained(&self) -> bool {
+        self.len() == 0 && lock(&self.transit).is_empty()
+    }
+
+    /// Sends bytes that are there only after [`Chan::arrive`]. True: somebody has to call that.
+    pub(crate) fn send_late(&self, from: &[u8]) -> bool {
+        let mut transit = lock(&self.transit);
+        let first = transit.is_empty();
+        self.total_in.fetch_add(from.len() as u64, Relaxed);
+        transit.extend(from);
+        first
+    }
+
+    /// Whether something is on its way, which nothing may overtake.
+    pub(crate) fn in_transit(&self) -> bool {
+        !lock(&self.transit).is_empty()
+    }
+
+    /// What is on its way is there now.
+    pub(crate) fn arrive(&self) {
+        let mut transit = lock(&self.transit);
+        lock(&self.bytes).extend(transit.drain(..));
+        self.wrote.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -51,10 +105,15 @@ impl Chan {
     }
 
     pub(crate) fn room(&self) -> usize {
-        self.capacity - self.len()
+        self.capacity.saturating_sub(self.len() + lock(&self.transit).len())
     }
 
     pub(crate) fn put(&self, from: &[u8]) {
+        if self.in_transit() {
+            self.send_late(from);
+            return;
+        }
+        self.total_in.fetch_add(from.len() as u64, Relaxed);
         lock(&self.bytes).extend(from);
         self.wrote.fetch_add(1, Relaxed);
     }
@@ -66,16 +125,92 @@ impl Chan {
             return bytes.iter().take(n).copied().collect();
         }
         self.took.fetch_add(1, Relaxed);
+        self.total_out.fetch_add(n as u64, Relaxed);
         bytes.drain(..n).collect()
     }
+}
+
+/// Datagrams on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    messages: Mutex<VecDeque<Vec<u8>>>,
+    wrote: AtomicU64,
+    took: AtomicU64,
+    pub(crate) total_in: AtomicU64,
+    pub(crate) total_out: AtomicU64,
+}
+
+/// Most datagrams that wait for their receiver.
+const QUEUE_MAX: usize = 4;
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        lock(&self.messages).len() < QUEUE_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.messages).is_empty()
+    }
+
+    /// Queues a datagram, if there is room.
+    pub(crate) fn put(&self, from: &[u8]) -> Option<()> {
+        self.has_room().then(|| {
+            lock(&self.messages).push_back(from.to_vec());
+            self.wrote.fetch_add(1, Relaxed);
+            self.total_in.fetch_add(1, Relaxed);
+        })
+    }
+
+    pub(crate) fn take(&self) -> Option<Vec<u8>> {
+        let message = lock(&self.messages).pop_front()?;
+        self.took.fetch_add(1, Relaxed);
+        self.total_out.fetch_add(1, Relaxed);
+        Some(message)
+    }
+}
+
+/// What a socket is that was not born connected.
+#[derive(Debug)]
+pub(crate) enum Net {
+    Idle,
+    Listening {
+        /// Connections that nobody has accepted.
+        backlog: VecDeque<Arc<Open>>,
+        max: usize,
+    },
+    Connecting,
+    /// This end of the connection.
+    Connected(Arc<Open>),
+    /// The connection could not be made: told once.
+    Failed(Errno),
 }
 
 /// What an open file is.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Regular { file: Arc<Mutex<RamFile>>, pos: AtomicU64 },
-    Stream { rx: Option<Arc<Chan>>, tx: Option<Arc<Chan>>, socket: bool },
-    Event { count: AtomicU64, signals: AtomicU64 },
+    Regular {
+        file: Arc<Mutex<RamFile>>,
+        pos: AtomicU64,
+    },
+    Stream {
+        rx: Option<Arc<Chan>>,
+        tx: Option<Arc<Chan>>,
+        socket: bool,
+    },
+    Event {
+        count: AtomicU64,
+        signals: AtomicU64,
+    },
+    Dgram {
+        rx: Arc<Queue>,
+        tx: Arc<Queue>,
+    },
+    Net {
+        state: Mutex<Net>,
+        edges: AtomicU64,
+    },
+    /// What an epoll set watches: descriptor to events and data.
+    Epoll(Mutex<BTreeMap<i32, (u32, u64)>>),
 }
 
 /// An open file description.
@@ -83,11 +218,54 @@ pub(crate) enum Body {
 pub(crate) struct Open {
     pub(crate) body: Body,
     peer: OnceLock<Weak<Open>>,
+    /// `F_GETFL`.
+    pub(crate) flags: AtomicU32,
 }
+
+const O_RDWR: u32 = 2;
 
 impl Open {
     fn new(body: Body) -> Arc<Self> {
-        Arc::new(Self { body, peer: OnceLock::new() })
+        Arc::new(Self { body, peer: OnceLock::new(), flags: AtomicU32::new(O_RDWR) })
+    }
+
+    /// Two datagram sockets.
+    pub(crate) fn dgrams() -> (Arc<Self>, Arc<Self>) {
+        let (a, b) = (Arc::<Queue>::default(), Arc::<Queue>::default());
+        Self::pair(Body::Dgram { rx: a.clone(), tx: b.clone() }, Body::Dgram { rx: b, tx: a })
+    }
+
+    pub(crate) fn epoll() -> Arc<Self> {
+        Self::new(Body::Epoll(Mutex::default()))
+    }
+
+    /// A socket that is not connected yet.
+    pub(crate) fn net(state: Net) -> Arc<Self> {
+        Self::new(Body::Net { state: Mutex::new(state), edges: AtomicU64::new(0) })
+    }
+
+    /// Changes the state of a socket, which wakes who polls it.
+    pub(crate) fn set_net(&self, to: Net) {
+        if let Body::Net { state, edges } = &self.body {
+            let was = core::mem::replace(&mut *lock(state), to);
+            edges.fetch_add(1, Relaxed);
+            drop(was);
+        }
+    }
+
+    /// The end of a connection that this file stands for: itself, or what it was connected to.
+    pub(crate) fn end(self: &Arc<Self>) -> Arc<Self> {
+        match &self.body {
+            Body::Net { state, .. } => match &*lock(state) {
+                Net::Connected(end) => end.clone(),
+                _ => self.clone(),
+            },
+            _ => self.clone(),
+        }
+    }
+
+    pub(crate) fn has_flag(&self, flag: u32) -> bool {
+        self.flags.load(Relaxed) & flag != 0
     }
 
     pub(crate) fn regular(file: Arc<Mutex<RamFile>>) -> Arc<Self> {
@@ -128,7 +306,8 @@ impl Open {
             Body::Regular { .. } => FileKind::Regular,
             Body::Stream { socket: true, .. } => FileKind::Socket,
             Body::Stream { .. } => FileKind::Pipe,
-            Body::Event { .. } => FileKind::Other,
+            Body::Dgram { .. } | Body::Net { .. } => FileKind::Socket,
+            Body::Event { .. } | Body::Epoll(_) => FileKind::Other,
         }
     }
 
@@ -137,28 +316,48 @@ impl Open {
         self.peer.get().is_some_and(|p| p.strong_count() == 0)
     }
 
+    /// Nothing more can come out of this end.
+    pub(crate) fn at_end(&self) -> bool {
+        let Body::Stream { rx: Some(chan), .. } = &self.body else { return false };
+        (self.peer_gone() || chan.is_shut()) && chan.is_drained()
+    }
+
+    /// Nothing more can be put into this end.
+    pub(crate) fn is_broken(&self) -> bool {
+        let Body::Stream { tx: Some(chan), .. } = &self.body else { return false };
+        self.peer_gone() || chan.is_shut()
+    }
+
     /// Everything poll(2) would say now.
     pub(crate) fn mask(&self) -> u32 {
+        let when = |is: bool, bits: u32| if is { bits } else { 0 };
         match &self.body {
             Body::Regular { .. } => POLLIN | POLLOUT,
-            Body::Event { count, .. } => POLLOUT | if count.load(Relaxed) > 0 { POLLIN } else { 0 },
+            Body::Event { count, .. } => POLLOUT | when(count.load(Relaxed) > 0, POLLIN),
+            Body::Dgram { rx, tx } => when(!rx.is_empty(), POLLIN) | when(tx.has_room(), POLLOUT),
+            Body::Epoll(_) => 0,
+            Body::Net { state, .. } => match &*lock(state) {
+                Net::Idle => POLLOUT | POLLHUP,
+                Net::Connecting => 0,
+                Net::Listening { backlog, .. } => when(!backlog.is_empty(), POLLIN),
+                Net::Connected(end) => end.mask(),
+                Net::Failed(_) => POLLIN | POLLOUT | POLLERR | POLLHUP,
+            },
             Body::Stream { rx, tx, socket } => {
+                let eof = self.at_end();
+                let ended = |c: &Option<Arc<Chan>>| c.as_ref().is_none_or(|c| c.is_shut());
+                let readable = rx.as_ref().is_some_and(|c| c.len() > 0);
+                let m = when(readable || eof && *socket, POLLIN)
+                    | when(tx.as_ref().is_some_and(|c| c.room() > 0) || self.is_broken(), POLLOUT);
                 let gone = self.peer_gone();
-                let mut m = 0;
-                if rx.as_ref().is_some_and(|c| c.len() > 0 || gone && *socket) {
-                    m |= POLLIN;
+                m | match (rx, socket) {
+                    (_, true) => {
+                        when(gone || ended(rx) && ended(tx), POLLHUP)
+                            | when(gone || ended(rx), POLLRDHUP)
+                    }
+                    (Some(_), false) => when(gone || ended(rx), POLLHUP),
+                    (None, false) => when(gone || ended(tx), POLLERR),
                 }
-                if tx.as_ref().is_some_and(|c| c.room() > 0 || gone) {
-                    m |= POLLOUT;
-                }
-                if gone {
-                    m |= match (rx, socket) {
-                        (_, true) => POLLHUP | POLLRDHUP,
-                        (Some(_), false) => POLLHUP,
-                        (None, false) => POLLERR,
-                    };
-                }
-                m
             }
         }
     }
@@ -166,8 +365,16 @@ impl Open {
     /// Changes whenever something happened that wakes who polls this file.
     pub(crate) fn edge(&self) -> u64 {
         match &self.body {
-            Body::Regular { .. } => 0,
+            Body::Regular { .. } | Body::Epoll(_) => 0,
             Body::Event { signals, .. } => signals.load(Relaxed),
+            Body::Dgram { rx, tx } => rx.wrote.load(Relaxed) + tx.took.load(Relaxed),
+            Body::Net { state, edges } => {
+                let inner = match &*lock(state) {
+                    Net::Connected(end) => end.edge(),
+                    _ => 0,
+                };
+                edges.load(Relaxed).wrapping_add(inner)
+            }
             Body::Stream { rx, tx, .. } => {
                 let wrote = rx.as_ref().map_or(0, |c| c.wrote.load(Relaxed));
                 let took = tx.as_ref().map_or(0, |c| c.took.load(Relaxed));

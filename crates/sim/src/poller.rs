@@ -4,6 +4,7 @@
 //! modified) and a bit that was asked for holds now. An entry goes when its file does.
 
 use crate::object::{Open, POLLERR, POLLHUP};
+use crate::policy::Fault;
 use crate::sched::{Sched, lock};
 use crate::world::World;
 use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
@@ -81,6 +82,7 @@ pub struct SimPoller {
 
 impl SimPoller {
     pub(crate) fn new(sched: Arc<Sched>, world: Arc<Mutex<World>>) -> Self {
+        lock(&world).pollers += 1;
         Self { set: Arc::default(), sched, world }
     }
 
@@ -90,6 +92,12 @@ impl SimPoller {
             return Err(Errno::EPERM);
         }
         Ok(Entry { open: Arc::downgrade(&open), events, token, seen: None })
+    }
+}
+
+impl Drop for SimPoller {
+    fn drop(&mut self) {
+        lock(&self.world).pollers -= 1;
     }
 }
 
@@ -133,6 +141,9 @@ impl Poller for SimPoller {
         if timeout_ns != Some(0) && self.sched.signalled() {
             return Err(Errno::EINTR);
         }
+        if timeout_ns != Some(0) && self.sched.strikes(Fault::Wake) {
+            return Ok(0);
+        }
         let found = self.sched.wait_for(until, || {
             let mut found = self.set.ready(max, true);
             self.set.nested_ready(&mut found, max);
@@ -140,6 +151,8 @@ impl Poller for SimPoller {
         });
         match found {
             Ok(found) => {
+                // What was true at the look may be over before anybody acts on it.
+                self.sched.breathe();
                 for (to, from) in events.iter_mut().zip(&found) {
                     *to = *from;
                 }

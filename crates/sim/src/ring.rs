@@ -1,10 +1,11 @@
 //! Memory and descriptor of a ring: leaked pages that the application's side sees, too.
 
-use crate::sched::Sched;
+use crate::sched::{Sched, lock};
+use crate::world::World;
 use ringer_engine::host::{HostRing, RingId};
 use ringer_ring::{Geometry, Map};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 /// The pages of a ring, as application and engine share them.
 #[derive(Debug)]
@@ -32,6 +33,13 @@ pub struct Pages {
 pub struct SimRing {
     pub(crate) pages: Arc<Pages>,
     pub(crate) sched: Arc<Sched>,
+    pub(crate) world: Arc<Mutex<World>>,
+}
+
+impl Drop for SimRing {
+    fn drop(&mut self) {
+        lock(&self.world).ring_objects -= 1;
+    }
 }
 
 impl HostRing for SimRing {

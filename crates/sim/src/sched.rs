@@ -14,13 +14,14 @@
 //! lowest number. What it does not do: run two things at once; races within one call are a model
 //! checker's business.
 
-use crate::rng::Rng;
+use crate::policy::{Fault, Policy};
 use ringer_uapi::Errno;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -32,6 +33,8 @@ const TURNS_MAX: u32 = 200_000;
 const SPINS_MAX: u32 = 64;
 /// What [`RelaxBaton`] waits for.
 const CONTENDED: Wait = Wait::Spin;
+/// Longest sleep of a slow thread \[ns\].
+const SLOW_NS: u64 = 2_000_000;
 
 /// A std lock whose poison says nothing here: the panic that made it is reported by itself.
 pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -58,6 +61,10 @@ enum Wait {
         addr: usize,
         until: Option<u64>,
     },
+    /// A time, and nothing else: a slow thread.
+    Slow {
+        until: u64,
+    },
     /// That nobody else can run.
     Idle,
     Done,
@@ -67,6 +74,7 @@ impl Wait {
     fn until(self) -> Option<u64> {
         match self {
             Self::Change { until, .. } | Self::Park { until, .. } => until,
+            Self::Slow { until } => Some(until),
             Self::Ready | Self::Spin | Self::Idle | Self::Done => None,
         }
     }
@@ -75,6 +83,8 @@ impl Wait {
 #[derive(Debug)]
 struct Task {
     name: String,
+    /// A thread of the application: signals are delivered to it.
+    app: bool,
     wait: Wait,
     woken: bool,
     interrupted: bool,
@@ -84,14 +94,25 @@ struct Task {
 
 type Action = Box<dyn FnOnce() + Send>;
 
+/// What is true when nobody can run and the clock is about to move.
+#[derive(Debug)]
+pub struct Jump {
+    /// The clock \[ns\].
+    pub now: u64,
+    /// What it will be.
+    pub next: u64,
+    /// Tasks that wait for something to happen, by number (0 is the application's first).
+    pub waiting: Vec<usize>,
+}
+
+/// Looks at the world at every [`Jump`]; what it says is wrong ends the run.
+pub(crate) type Watchman = Box<dyn FnMut(&Jump) -> Option<String> + Send>;
+
 struct Inner {
     tasks: Vec<Task>,
     current: usize,
     now: u64,
     version: u64,
-    rng: Option<Rng>,
-    preempt: u32,
-    eintr: u32,
     over: bool,
     verdict: Option<String>,
     /// Clock jumps in all, and since the application last ran.
@@ -101,12 +122,16 @@ struct Inner {
     turns: u32,
     agenda: BTreeMap<(u64, u64), Action>,
     agenda_seq: u64,
+    watchman: Option<Watchman>,
 }
 
 /// See the module's doc.
 pub(crate) struct Sched {
     inner: Mutex<Inner>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) policy: Arc<dyn Policy>,
+    /// Nothing goes wrong any more.
+    calm: AtomicBool,
 }
 
 impl fmt::Debug for Sched {
@@ -116,7 +141,19 @@ impl fmt::Debug for Sched {
 }
 
 thread_local! {
+    /// Panics of this thread are somebody's business who reports them otherwise.
+    static HUSHED: Cell<bool> = const { Cell::new(false) };
     static CURRENT: RefCell<Option<(Arc<Sched>, usize)>> = const { RefCell::new(None) };
+}
+
+/// Whether panics of the calling thread are kept quiet.
+pub(crate) fn is_hushed() -> bool {
+    HUSHED.get()
+}
+
+/// Keeps panics of the calling thread, and of the tasks it starts, quiet or not.
+pub(crate) fn hush(quiet: bool) {
+    HUSHED.set(quiet);
 }
 
 /// The task that runs on this thread.
@@ -142,15 +179,12 @@ impl spin::RelaxStrategy for RelaxBaton {
 
 impl Sched {
     /// A scheduler whose task 0 is the calling thread.
-    pub(crate) fn new(seed: Option<u64>, preempt: u32, eintr: u32) -> Arc<Self> {
+    pub(crate) fn new(policy: Arc<dyn Policy>) -> Arc<Self> {
         let inner = Inner {
             tasks: Vec::new(),
             current: 0,
             now: 1_000_000_000,
             version: 0,
-            rng: seed.map(Rng::new),
-            preempt,
-            eintr,
             over: false,
             verdict: None,
             jumped: 0,
@@ -158,9 +192,16 @@ impl Sched {
             turns: 0,
             agenda: BTreeMap::new(),
             agenda_seq: 0,
+            watchman: None,
         };
-        let sched = Arc::new(Self { inner: Mutex::new(inner), threads: Mutex::default() });
-        lock(&sched.inner).tasks.push(Task::new("application"));
+        let inner = Mutex::new(inner);
+        let sched = Arc::new(Self {
+            inner,
+            threads: Mutex::default(),
+            policy,
+            calm: AtomicBool::new(false),
+        });
+        lock(&sched.inner).tasks.push(Task::new("application", true));
         CURRENT.set(Some((sched.clone(), 0)));
         sched
     }
@@ -187,34 +228,37 @@ impl Sched {
         inner.agenda.insert(key, action);
     }
 
-    /// A seeded choice: true once in `n`; without a seed never.
-    pub(crate) fn chance(&self, n: u32) -> bool {
-        lock(&self.inner).rng.as_mut().is_some_and(|r| r.one_in(n))
+    /// Whether this happens to whoever runs now.
+    pub(crate) fn strikes(&self, fault: Fault) -> bool {
+        !self.calm.load(Relaxed) && self.policy.strikes(fault)
     }
 
-    /// Whether a signal ends a wait that the application is about to begin.
+    /// From here on nothing goes wrong.
+    pub(crate) fn calm(&self) {
+        self.calm.store(true, Relaxed);
+    }
+
+    /// Whether a signal ends a wait that the caller is about to begin.
     pub(crate) fn signalled(&self) -> bool {
-        let mut inner = lock(&self.inner);
-        let n = inner.eintr;
-        me() == 0 && inner.rng.as_mut().is_some_and(|r| r.one_in(n))
+        lock(&self.inner).tasks[me()].app && self.strikes(Fault::Eintr)
     }
 
-    /// A seeded number in 1..=n; without a seed `n`.
-    pub(crate) fn part(&self, n: usize) -> usize {
-        match &mut lock(&self.inner).rng {
-            Some(r) if n > 1 => 1 + r.below(n),
-            _ => n,
-        }
+    /// Looks at the world before every jump of the clock.
+    pub(crate) fn watch(&self, watchman: Option<Watchman>) {
+        lock(&self.inner).watchman = watchman;
     }
 
-    /// A place where another task may go on instead, if the seed wants it.
+    /// The calling task.
+    pub(crate) fn me(&self) -> usize {
+        me()
+    }
+
+    /// A place where another task may go on instead, if the policy wants it.
     pub(crate) fn breathe(&self) {
-        let pass = {
-            let mut inner = lock(&self.inner);
-            let n = inner.preempt;
-            inner.rng.as_mut().is_some_and(|r| r.one_in(n))
-        };
-        if pass {
+        if self.strikes(Fault::Slow) {
+            let until = self.now() + self.policy.amount(SLOW_NS);
+            self.pass(Wait::Slow { until });
+        } else if self.strikes(Fault::Preempt) {
             self.pass(Wait::Ready);
         }
     }
@@ -316,15 +360,20 @@ impl Sched {
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: String,
+        app: bool,
         body: Box<dyn FnOnce() + Send>,
     ) -> Result<usize, Errno> {
         let id = {
             let mut inner = lock(&self.inner);
-            inner.tasks.push(Task::new(&name));
+            inner.tasks.push(Task::new(&name, app));
             inner.tasks.len() - 1
         };
         let sched = self.clone();
-        let thread = std::thread::Builder::new().name(name).spawn(move || sched.run(id, body));
+        let hushed = is_hushed();
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            HUSHED.set(hushed);
+            sched.run(id, body);
+        });
         lock(&self.threads).push(thread.map_err(|_| Errno::EAGAIN)?);
         Ok(id)
     }
@@ -430,7 +479,7 @@ impl Sched {
                 continue;
             }
             if !able.is_empty() {
-                let n = inner.rng.as_mut().map_or(0, |r| r.below(able.len()));
+                let n = self.policy.pick(able.len());
                 break inner.give(able[n]);
             }
             if inner.tasks[0].wait == Wait::Idle {
@@ -440,6 +489,10 @@ impl Sched {
                 inner.verdict = Some(format!("deadlock: {}", inner.waits()));
                 continue;
             };
+            if let Some(wrong) = inner.inspect(next) {
+                inner.verdict = Some(wrong);
+                continue;
+            }
             inner.jumped += 1;
             inner.jumps += 1;
             if inner.jumps > JUMPS_MAX {
@@ -483,9 +536,10 @@ impl Sched {
 }
 
 impl Task {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, app: bool) -> Self {
         Self {
             name: name.to_owned(),
+            app,
             wait: Wait::Ready,
             woken: false,
             interrupted: false,
@@ -511,6 +565,7 @@ impl Inner {
             Wait::Park { until, .. } => {
                 t.woken || t.interrupted || until.is_some_and(|u| u <= self.now)
             }
+            Wait::Slow { until } => until <= self.now,
             Wait::Idle | Wait::Done => false,
         };
         let of = |spin: bool| {
@@ -520,6 +575,19 @@ impl Inner {
         let able: Vec<usize> = of(false).collect();
         // Who waits for a lock goes on only when nobody else can, or the seed wants it.
         if able.is_empty() { of(true).collect() } else { able }
+    }
+
+    /// Asks the watchman, unless somebody is merely slow: what he does next is not late yet.
+    fn inspect(&mut self, next: u64) -> Option<String> {
+        let slow = |t: &Task| matches!(t.wait, Wait::Slow { .. } | Wait::Spin);
+        if self.tasks.iter().any(slow) {
+            return None;
+        }
+        let waits = |t: &Task| matches!(t.wait, Wait::Change { .. } | Wait::Park { .. });
+        let tasks = self.tasks.iter().enumerate();
+        let waiting = tasks.filter(|(_, t)| waits(t)).map(|(i, _)| i).collect();
+        let jump = Jump { now: self.now, next, waiting };
+        self.watchman.as_mut().and_then(|w| w(&jump))
     }
 
     fn next_time(&self) -> Option<u64> {
@@ -541,7 +609,8 @@ fn leave(id: usize) {
     }
 }
 
-fn text(why: &(dyn Any + Send)) -> String {
+/// What a panic says.
+pub(crate) fn text(why: &(dyn Any + Send)) -> String {
     match (why.downcast_ref::<&str>(), why.downcast_ref::<String>()) {
         (Some(s), _) => (*s).to_owned(),
         (_, Some(s)) => s.clone(),

@@ -6,12 +6,13 @@
 //!  fds HELD..            numbers of files that the engine holds
 //! ```
 
-use crate::object::{Open, RamFile};
+use crate::names::Node;
+use crate::object::Open;
 use crate::ring::Pages;
 use ringer_engine::host::{Iovec, RingId};
 use ringer_uapi::Errno;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 
 /// Where the application's memory begins.
 pub const BASE: u64 = 0x10_0000_0000;
@@ -32,10 +33,56 @@ pub(crate) struct World {
     pub(crate) memory: Vec<u8>,
     pub(crate) brk: usize,
     pub(crate) fds: BTreeMap<i32, Entry>,
-    pub(crate) names: BTreeMap<Vec<u8>, Arc<Mutex<RamFile>>>,
+    pub(crate) names: BTreeMap<Vec<u8>, Node>,
+    /// Sockets that listen, by address.
+    pub(crate) listeners: BTreeMap<Vec<u8>, Weak<Open>>,
     pub(crate) rings: BTreeMap<RingId, Arc<Pages>>,
     pub(crate) calls: Vec<(&'static str, i32)>,
     pub(crate) nofile: usize,
+    /// Everything that ever had a number.
+    pub(crate) opens: Vec<Weak<Open>>,
+    /// Pollers that exist, and rings.
+    pub(crate) pollers: usize,
+    pub(crate) ring_objects: usize,
+    /// Numbers are never given out twice.
+    pub(crate) fresh_numbers: Option<i32>,
+    pub(crate) ledger: Ledger,
+}
+
+/// What is written down for whoever checks a run.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Where memory of requests lies: (first address, bytes a request).
+    pub(crate) arena: Option<(u64, u64)>,
+    /// Requests that have ended: nobody writes to their memory any more.
+    pub(crate) ended: BTreeSet<u64>,
+    /// Requests whose transfers were attempted, in order.
+    pub(crate) attempts: Vec<u64>,
+    /// The first write to memory of a request that had ended.
+    pub(crate) late_write: Option<u64>,
+}
+
+impl Ledger {
+    /// Whose memory this is.
+    fn owner(&self, addr: u64) -> Option<u64> {
+        let (base, stride) = self.arena?;
+        addr.checked_sub(base).map(|at| at / stride)
+    }
+
+    /// A transfer to or from this memory is attempted.
+    pub(crate) fn attempt(&mut self, iov: &[Iovec]) {
+        for v in iov {
+            if let Some(who) = self.owner(v.base) {
+                self.attempts.push(who);
+            }
+        }
+    }
+
+    fn wrote(&mut self, addr: u64) {
+        if let Some(who) = self.owner(addr).filter(|w| self.ended.contains(w)) {
+            self.late_write.get_or_insert(who);
+        }
+    }
 }
 
 impl World {
@@ -48,6 +95,12 @@ impl World {
             rings: BTreeMap::new(),
             calls: Vec::new(),
             nofile: 1024,
+            listeners: BTreeMap::new(),
+            opens: Vec::new(),
+            pollers: 0,
+            ring_objects: 0,
+            fresh_numbers: None,
+            ledger: Ledger::default(),
         }
     }
 
@@ -67,6 +120,9 @@ impl World {
     pub(crate) fn write(&mut self, addr: u64, from: &[u8]) -> Result<(), Errno> {
         let to = self.memory.get_mut(Self::range(addr, from.len())?).ok_or(Errno::EFAULT)?;
         to.copy_from_slice(from);
+        if !from.is_empty() {
+            self.ledger.wrote(addr);
+        }
         Ok(())
     }
 
@@ -120,8 +176,15 @@ impl World {
 
     /// Puts something at the lowest free number of the application.
     pub(crate) fn install(&mut self, entry: Entry) -> Result<i32, Errno> {
-        let fd = (0..self.nofile as i32).find(|fd| !self.fds.contains_key(fd));
+        let from = self.fresh_numbers.unwrap_or(0);
+        let fd = (from..self.nofile as i32).find(|fd| !self.fds.contains_key(fd));
         let fd = fd.ok_or(Errno::EMFILE)?;
+        if let Some(next) = &mut self.fresh_numbers {
+            *next = fd + 1;
+        }
+        if let Entry::Open(o) = &entry {
+            self.opens.push(Arc::downgrade(o));
+        }
         self.fds.insert(fd, entry);
         Ok(fd)
     }

@@ -1,0 +1,144 @@
+//! What a simulated application has beyond plain files, and what a checker may look at.
+
+use crate::names::Node;
+use crate::object::{Body, Chan, Net, Open, Queue};
+use crate::sched::{Watchman, lock};
+use crate::world::{Entry, HELD};
+use crate::{Sim, net};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+const O_DIRECT: u32 = 0o40000;
+
+impl Sim {
+    /// Two connected datagram sockets.
+    pub fn datagrams(&self) -> (i32, i32) {
+        let (a, b) = Open::dgrams();
+        (self.install(a), self.install(b))
+    }
+
+    /// A socket that is not connected.
+    pub fn socket(&self, nonblocking: bool) -> i32 {
+        self.install_net(Net::Idle, nonblocking)
+    }
+
+    /// A socket that listens at `addr`, with room for `max` connections.
+    pub fn listener(&self, addr: &[u8], nonblocking: bool, max: usize) -> i32 {
+        let fd = self.install_net(Net::Listening { backlog: VecDeque::new(), max }, nonblocking);
+        let open = Arc::downgrade(&self.open(fd));
+        lock(&self.world).listeners.insert(addr.to_vec(), open);
+        fd
+    }
+
+    fn install_net(&self, state: Net, nonblocking: bool) -> i32 {
+        let open = Open::net(state);
+        if nonblocking {
+            open.flags.fetch_or(net::O_NONBLOCK, Relaxed);
+        }
+        self.install(open)
+    }
+
+    /// An epoll set.
+    pub fn epoll(&self) -> i32 {
+        self.install(Open::epoll())
+    }
+
+    /// A directory with a name (without the NUL).
+    pub fn directory(&self, name: &str) {
+        let key = [name.as_bytes(), b"\0"].concat();
+        lock(&self.world).names.insert(key, Node::Directory);
+    }
+
+    /// Opens a file for direct I/O, as IOPOLL rings ask for.
+    pub fn make_direct(&self, fd: i32) {
+        self.open(fd).flags.fetch_or(O_DIRECT, Relaxed);
+    }
+
+    /// Connects somebody to a listener and hangs up at once. False: nobody can take it now.
+    pub fn dial(&self, addr: &[u8]) -> bool {
+        let caller = Open::net(Net::Idle);
+        let done = net::join(&self.world, &caller, addr) == Some(Ok(()));
+        self.sched.changed();
+        done
+    }
+
+    /// Numbers of descriptors are not given out twice from here on.
+    pub fn fresh_numbers(&self) {
+        let mut w = lock(&self.world);
+        let next = w.fds.keys().rev().find(|fd| **fd < HELD).map_or(0, |fd| fd + 1);
+        w.fresh_numbers = Some(next);
+    }
+
+    /// Closes every descriptor of the application but rings.
+    pub fn close_all(&self) {
+        let mut w = lock(&self.world);
+        let is_file = |e: &Entry| matches!(e, Entry::Open(_));
+        let fds: Vec<i32> =
+            w.fds.range(..HELD).filter(|(_, e)| is_file(e)).map(|(f, _)| *f).collect();
+        let gone: Vec<_> = fds.iter().filter_map(|fd| w.fds.remove(fd)).collect();
+        drop(w);
+        drop(gone);
+        self.sched.changed();
+    }
+
+    /// Open files that anybody still refers to.
+    pub fn open_files(&self) -> usize {
+        lock(&self.world).opens.iter().filter(|o| o.strong_count() > 0).count()
+    }
+
+    /// Pollers that exist.
+    pub fn pollers(&self) -> usize {
+        lock(&self.world).pollers
+    }
+
+    /// Rings whose memory exists.
+    pub fn ring_objects(&self) -> usize {
+        lock(&self.world).ring_objects
+    }
+
+    /// Has every jump of the clock looked at.
+    pub(crate) fn watch(&self, watchman: Option<Watchman>) {
+        self.sched.watch(watchman);
+    }
+
+    /// What comes out of a descriptor.
+    pub(crate) fn flow(&self, fd: i32) -> Option<Flow> {
+        match &self.open(fd).body {
+            Body::Stream { rx: Some(chan), .. } => Some(Flow::Bytes(chan.clone())),
+            Body::Dgram { rx, .. } => Some(Flow::Messages(rx.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// Something that comes and goes, whoever has its ends.
+#[derive(Clone, Debug)]
+pub(crate) enum Flow {
+    Bytes(Arc<Chan>),
+    Messages(Arc<Queue>),
+}
+
+impl Flow {
+    /// How much ever went (in, out).
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        match self {
+            Self::Bytes(c) => (c.total_in.load(Relaxed), c.total_out.load(Relaxed)),
+            Self::Messages(q) => (q.total_in.load(Relaxed), q.total_out.load(Relaxed)),
+        }
+    }
+}
+
+/// Writes to whatever a descriptor names what the application would: bytes or messages that came.
+pub(crate) fn feed(open: &Open, bytes: &[u8]) -> u64 {
+    match &open.body {
+        Body::Stream { tx: Some(chan), .. } if !open.is_broken() => {
+            let n = bytes.len().min(chan.room());
+            chan.put(bytes.get(..n).unwrap_or(&[]));
+            n as u64
+        }
+        Body::Dgram { tx, .. } => tx.put(bytes).map_or(0, |()| 1),
+        Body::Event { .. } => open.signal(1).map_or(0, |()| 1),
+        _ => 0,
+    }
+}

@@ -1,0 +1,442 @@
+//! What a run may have shown, and what it must have: decided from the program and the record alone.
+//!
+//! - every request posts exactly the completions it owes, and none that could not have happened
+//! - members of a chain in order, none started before the one before it ended, none behind a broken link
+//! - everything behind a drain after everything before it
+//! - no timeout early; nothing both cancelled and done: bytes are counted
+//! - memory is written by its own request only, and not after its end
+
+use super::Summary;
+use super::app::{FINAL, Seen, reader_of};
+use super::program::{Entry, Program, Step};
+use super::rows::{ALIAS, BUF_AT, BUF_LEN, FILE, STRIDE};
+use super::run::{BLANK, Record, file_byte};
+use crate::policy::Fault;
+use std::collections::{BTreeMap, BTreeSet};
+
+const ECANCELED: i32 = -125;
+const EINTR: i32 = -4;
+const EBADF: i32 = -9;
+const ETIME: i32 = -62;
+const ENOMEM: i32 = -12;
+const EMFILE: i32 = -24;
+const EINVAL: i32 = -22;
+const FIXED: u8 = 1;
+const DRAIN: u8 = 2;
+const LINK: u8 = 4;
+const HARD: u8 = 8;
+const ASYNC: u8 = 16;
+const SKIP: u8 = 64;
+const WAITALL: u32 = 0x100;
+const ETIME_SUCCESS: u32 = 32;
+const MULTISHOT: u32 = 64;
+const BAD: u8 = 99;
+
+/// The chain that an entry belongs to: entries in order.
+type Chain<'a> = Vec<&'a Entry>;
+
+struct Checker<'a> {
+    program: &'a Program,
+    record: &'a Record,
+    entries: BTreeMap<u64, &'a Entry>,
+    chains: Vec<Chain<'a>>,
+    /// Completions by user_data, with their place in the queue.
+    got: BTreeMap<u64, Vec<(usize, Seen)>>,
+    closed: BTreeSet<i32>,
+    unregisters: bool,
+}
+
+/// Checks a record; what is wrong is a panic.
+pub(crate) fn check(program: &Program, record: &Record) -> Summary {
+    let mut got: BTreeMap<u64, Vec<(usize, Seen)>> = BTreeMap::new();
+    for (at, seen) in record.log.iter().enumerate().filter(|(_, s)| s.ud < FINAL) {
+        got.entry(seen.ud % ALIAS).or_default().push((at, *seen));
+    }
+    let (mut closed, mut unregisters) = (BTreeSet::new(), false);
+    for step in &program.steps {
+        match step {
+            Step::Close(fd) => {
+                closed.insert(*fd);
+            }
+            Step::Unregister => unregisters = true,
+            _ => {}
+        }
+    }
+    let pushed = |e: &&Entry| record.pushed.contains_key(&e.sqe.user_data);
+    let all: Vec<&Entry> = program.entries().into_iter().filter(pushed).collect();
+    let entries = all.iter().map(|e| (e.sqe.user_data, *e)).collect();
+    let chains = chains(&all);
+    let c = Checker { program, record, entries, chains, got, closed, unregisters };
+    c.check()
+}
+
+fn chains<'a>(all: &[&'a Entry]) -> Vec<Chain<'a>> {
+    let (mut chains, mut open) = (Vec::new(), Vec::new());
+    for e in all {
+        open.push(*e);
+        if e.sqe.flags & (LINK | HARD) == 0 {
+            chains.push(std::mem::take(&mut open));
+        }
+    }
+    chains
+}
+
+fn is_multi(e: &Entry) -> bool {
+    match e.sqe.opcode {
+        6 => e.sqe.len & 1 != 0,
+        11 => e.sqe.op_flags & MULTISHOT != 0,
+        _ => false,
+    }
+}
+
+fn reads(e: &Entry) -> bool {
+    matches!(e.sqe.opcode, 1 | 4 | 22 | 27)
+}
+
+fn writes(e: &Entry) -> bool {
+    matches!(e.sqe.opcode, 2 | 5 | 23 | 26)
+}
+
+/// Bytes that a transfer asks for.
+fn asked(e: &Entry) -> i32 {
+    if matches!(e.sqe.opcode, 1 | 2) { e.owes.ok.1 } else { e.sqe.len as i32 }
+}
+
+/// Whether a result breaks a link.
+fn fails(e: &Entry, res: i32) -> bool {
+    let short = match e.sqe.opcode {
+        // A vector's length is what it owes at most, but for the file's end.
+        1 if e.sqe.fd == 0 => vector_len(e) != res,
+        1 | 2 | 4 | 5 | 22 | 23 => res != asked(e),
+        26 | 27 => e.sqe.op_flags & WAITALL != 0 && res != asked(e),
+        _ => false,
+    };
+    let fine = e.sqe.opcode == 11 && res == ETIME && e.sqe.op_flags & ETIME_SUCCESS != 0;
+    (res < 0 || short) && !fine
+}
+
+fn vector_len(e: &Entry) -> i32 {
+    let bytes = e.memory.first().map_or(&[][..], |m| &m.1);
+    let len = |at: usize| bytes.get(at..at + 8).map_or(0, |b| ringer_uapi::bytes::u64_at(b, 0));
+    (len(8) + len(24)) as i32
+}
+
+impl Checker<'_> {
+    fn check(&self) -> Summary {
+        let unknown = self.got.keys().find(|ud| !self.entries.contains_key(ud));
+        assert!(unknown.is_none(), "completions of nobody: {unknown:?}");
+        if let Some(who) = self.record.late_write {
+            panic!("memory of request {who} was written after its end");
+        }
+        for chain in &self.chains {
+            self.check_chain(chain);
+            for e in chain {
+                self.check_results(e);
+                self.check_time(e);
+                self.check_memory(e);
+                self.check_cancel(e);
+            }
+        }
+        self.check_drains();
+        if !self.record.cut {
+            self.check_flows();
+        }
+        self.summary()
+    }
+
+    fn summary(&self) -> Summary {
+        let mut s = Summary { requests: self.entries.len() as u64, ..Summary::default() };
+        for (ud, seen) in &self.got {
+            let opcode = self.entries.get(ud).map_or(0, |e| e.sqe.opcode) as usize;
+            for (_, c) in seen {
+                s.completions += 1;
+                let counts = if c.res >= 0 { &mut s.succeeded } else { &mut s.failed };
+                if let Some(n) = counts.get_mut(opcode) {
+                    *n += 1;
+                }
+            }
+        }
+        s
+    }
+
+    fn seen(&self, e: &Entry) -> &[(usize, Seen)] {
+        self.got.get(&e.sqe.user_data).map_or(&[], Vec::as_slice)
+    }
+
+    /// The result it ended with, and where that stands in the queue.
+    fn last(&self, e: &Entry) -> Option<(usize, i32)> {
+        self.seen(e).last().filter(|(_, s)| !s.more).map(|(at, s)| (*at, s.res))
+    }
+
+    fn describe(&self, e: &Entry) -> String {
+        let said: Vec<i32> = self.seen(e).iter().map(|(_, s)| s.res).collect();
+        format!("request {} (opcode {}) says {said:?}", e.sqe.user_data, e.sqe.opcode)
+    }
+
+    // --- one request ---------------------------------------------------------------------------
+
+    fn check_results(&self, e: &Entry) {
+        let seen = self.seen(e);
+        for (i, (_, s)) in seen.iter().enumerate() {
+            let ends = i + 1 == seen.len();
+            assert!(ends || s.more, "{} after its end", self.describe(e));
+            assert!(!s.more || is_multi(e), "{} with MORE", self.describe(e));
+            assert!(self.legal(e, s), "{}: that cannot be: {:?}", self.describe(e), e.sqe);
+        }
+        let hidden = e.sqe.flags & SKIP != 0;
+        if hidden && let [(_, s)] = seen {
+            assert!(fails(e, s.res), "{} in spite of CQE_SKIP", self.describe(e));
+        }
+        if self.record.cut {
+            return;
+        }
+        let ended = seen.last().is_some_and(|(_, s)| !s.more);
+        assert!(ended || hidden || self.silenced(e), "{}, and that is not all", self.describe(e));
+        if e.sqe.opcode == 11 && is_multi(e) {
+            let n = e.sqe.off as usize;
+            assert!(seen.len() <= n, "{}: more than {n} times", self.describe(e));
+        }
+    }
+
+    /// A failure with CQE_SKIP silences the rest of its chain.
+    fn silenced(&self, e: &Entry) -> bool {
+        let ud = e.sqe.user_data;
+        let Some(chain) = self.chain_of(ud) else { return false };
+        let bad = chain.iter().any(|m| m.sqe.opcode == BAD);
+        chain.iter().any(|m| m.sqe.flags & SKIP != 0 && (m.sqe.user_data < ud || bad))
+    }
+
+    fn chain_of(&self, ud: u64) -> Option<&Chain<'_>> {
+        self.chains.iter().find(|c| c.iter().any(|m| m.sqe.user_data == ud))
+    }
+
+    fn legal(&self, e: &Entry, s: &Seen) -> bool {
+        let res = s.res;
+        if s.more && e.sqe.opcode == 11 {
+            return res == ETIME;
+        }
+        let (low, high) = e.owes.ok;
+        if (low..=high).contains(&res) || e.owes.errors.contains(&res) {
+            return true;
+        }
+        if e.sqe.fd == 0 && reads(e) && (1..low).contains(&res) {
+            // What it had when it was stopped.
+            return self.may_be_stopped(e, s);
+        }
+        let p = self.program;
+        let fixed = e.sqe.flags & FIXED != 0;
+        match res {
+            ECANCELED => {
+                self.may_be_stopped(e, s)
+                    || self.chain_of(e.sqe.user_data).is_some_and(|c| c.len() > 1)
+            }
+            EINTR => self.may_be_cancelled(e, s) && e.sqe.opcode != 11,
+            EBADF => {
+                // EPOLL_CTL names a second one.
+                let also = e.sqe.opcode == 29 && self.closed.contains(&(e.sqe.off as i32));
+                let closed = self.closed.contains(&e.sqe.fd) || also;
+                closed && (!fixed || e.sqe.opcode == 14) || self.unregisters
+            }
+            ENOMEM | EMFILE => p.has(Fault::NoFile) || p.numberless || p.posix_locks,
+            // The table was taken away.
+            -6 | -14 => self.unregisters,
+            EINVAL => e.sqe.opcode == BAD,
+            _ => false,
+        }
+    }
+
+    /// Whether anything in the program may have cancelled it.
+    fn may_be_cancelled(&self, e: &Entry, s: &Seen) -> bool {
+        let ud = e.sqe.user_data;
+        let has_timeout = self.entries.get(&(ud + 1)).is_some_and(|n| n.sqe.opcode == 15);
+        s.late || has_timeout || self.entries.values().any(|c| cancels(c, e))
+    }
+
+    /// Whether anything may have ended it before its time.
+    fn may_be_stopped(&self, e: &Entry, s: &Seen) -> bool {
+        let p = self.program;
+        self.may_be_cancelled(e, s) || p.has(Fault::NoThread) || p.has(Fault::NoFile)
+    }
+
+    fn check_time(&self, e: &Entry) {
+        let Some(ns) = e.owes.expires else { return };
+        let ud = e.sqe.user_data;
+        let updated = |o: &Entry| o.sqe.opcode == 12 && o.sqe.op_flags != 0 && o.sqe.addr == ud;
+        if self.entries.values().any(|o| updated(o)) {
+            return;
+        }
+        let from = self.record.pushed.get(&ud).copied().unwrap_or(0);
+        for (k, (_, s)) in self.seen(e).iter().enumerate().filter(|(_, (_, s))| s.res == ETIME) {
+            let due = from + ns * (k as u64 + 1);
+            assert!(s.at >= due, "{} at {} ns, before {due} ns", self.describe(e), s.at);
+        }
+    }
+
+    /// A cancel that found one request means it.
+    fn check_cancel(&self, e: &Entry) {
+        let by_data = e.sqe.opcode == 14 && e.sqe.op_flags == 0;
+        if !by_data || self.last(e).map(|l| l.1) != Some(0) {
+            return;
+        }
+        let Some(target) = self.entries.get(&(e.sqe.addr % ALIAS)) else {
+            panic!("{}: there is no request {}", self.describe(e), e.sqe.addr)
+        };
+        let sure = matches!(target.sqe.opcode, 6 | 11) && target.sqe.flags & (ASYNC | SKIP) == 0;
+        let end = self.last(target).map(|l| l.1);
+        assert!(
+            !sure || self.record.cut || end == Some(ECANCELED),
+            "{}, but {}",
+            self.describe(e),
+            self.describe(target)
+        );
+    }
+
+    fn check_memory(&self, e: &Entry) {
+        let at = (e.sqe.user_data * STRIDE) as usize;
+        let Some(all) = self.record.memory.get(at..at + STRIDE as usize) else { return };
+        let (before, rest) = all.split_at(BUF_AT as usize);
+        let (buf, rest) = rest.split_at(BUF_LEN as usize);
+        let blank = |b: &[u8]| b.iter().all(|b| *b == BLANK);
+        let after = rest.get(..BUF_AT as usize).unwrap_or(&[]);
+        assert!(
+            blank(before) && blank(after),
+            "memory around the buffer was written: {}",
+            self.describe(e)
+        );
+        let Some((_, res)) = self.last(e) else { return };
+        if reads(e) {
+            let n = res.max(0) as usize;
+            let (full, empty) = buf.split_at(n.min(buf.len()));
+            assert!(blank(empty), "more was read than told: {}", self.describe(e));
+            let exact = |i: usize, b: u8| match e.sqe.fd {
+                0 => b == file_byte((e.sqe.off as usize + i).min(FILE)),
+                10 => true,
+                _ => b != BLANK,
+            };
+            let right = full.iter().enumerate().all(|(i, b)| exact(i, *b));
+            assert!(right, "other bytes than the file's: {}", self.describe(e));
+        } else if !(writes(e) || e.sqe.opcode == 21 && res == 0) {
+            assert!(blank(buf), "a buffer of nobody was written: {}", self.describe(e));
+        }
+    }
+
+    // --- several requests ----------------------------------------------------------------------
+
+    fn first_attempt(&self, e: &Entry) -> Option<usize> {
+        self.record.attempts.iter().position(|ud| *ud == e.sqe.user_data)
+    }
+
+    fn last_attempt(&self, e: &Entry) -> Option<usize> {
+        self.record.attempts.iter().rposition(|ud| *ud == e.sqe.user_data)
+    }
+
+    fn check_chain(&self, chain: &Chain<'_>) {
+        let bad = chain.iter().any(|e| e.sqe.opcode == BAD);
+        let (mut place, mut attempt, mut broken) = (0, 0, false);
+        for (i, e) in chain.iter().enumerate() {
+            let tried = self.first_attempt(e);
+            let idle = tried.is_none();
+            assert!(idle || !bad, "{} ran in a bad chain", self.describe(e));
+            assert!(idle || !broken, "{} ran behind a broken link", self.describe(e));
+            assert!(tried.is_none_or(|t| t >= attempt), "{} began too early", self.describe(e));
+            attempt = self.last_attempt(e).map_or(attempt, |t| t.max(attempt));
+            if e.sqe.opcode == 15 {
+                continue;
+            }
+            let Some((at, res)) = self.last(e) else { continue };
+            assert!(at >= place, "{} overtook its chain", self.describe(e));
+            place = at;
+            let stopped = bad && e.sqe.opcode != BAD || broken;
+            assert!(!stopped || res == ECANCELED, "{} behind a failure", self.describe(e));
+            let linked = e.sqe.flags & LINK != 0 && e.sqe.flags & HARD == 0;
+            broken |= !bad && linked && fails(e, res) && i + 1 < chain.len();
+        }
+        self.check_progress(chain, bad);
+    }
+
+    /// What follows a success, or a hard link, is not cancelled for nothing.
+    fn check_progress(&self, chain: &Chain<'_>, bad: bool) {
+        let members: Vec<_> = chain.iter().filter(|e| e.sqe.opcode != 15).collect();
+        for pair in members.windows(2) {
+            let [a, b] = pair else { continue };
+            let (Some((_, one)), Some((_, two))) = (self.last(a), self.last(b)) else { continue };
+            let goes_on = a.sqe.flags & HARD != 0 && one != ECANCELED || !fails(a, one);
+            let seen = self.seen(b).last().map(|(_, s)| s);
+            let excused = seen.is_some_and(|s| self.may_be_cancelled(b, s));
+            let broken = two == ECANCELED && !bad && !excused && !self.program.has(Fault::NoThread);
+            assert!(!goes_on || !broken || self.record.cut, "{} for nothing", self.describe(b));
+        }
+    }
+
+    /// Everything behind a drain comes after everything before it. A chain drains with its head.
+    fn check_drains(&self) {
+        let place: BTreeMap<u64, usize> =
+            self.record.order.iter().enumerate().map(|(i, ud)| (*ud, i)).collect();
+        let order = |c: &Chain<'_>| c.first().and_then(|e| place.get(&e.sqe.user_data)).copied();
+        let mut units: Vec<&Chain<'_>> = self.chains.iter().collect();
+        units.sort_by_key(|c| order(c));
+        units.retain(|c| c.iter().all(|e| e.sqe.opcode != BAD));
+        let (mut told, mut tried) = (0, 0);
+        let (mut told_wall, mut tried_wall) = (0, 0);
+        for unit in units {
+            if unit.iter().any(|e| e.sqe.flags & DRAIN != 0) {
+                (told_wall, tried_wall) = (told, tried);
+            }
+            for e in unit {
+                let (first, last) = (self.seen(e).first(), self.seen(e).last());
+                assert!(
+                    first.is_none_or(|f| f.0 >= told_wall),
+                    "{} before a drain",
+                    self.describe(e)
+                );
+                let began = self.first_attempt(e);
+                assert!(
+                    began.is_none_or(|t| t >= tried_wall),
+                    "{} began before a drain",
+                    self.describe(e)
+                );
+                told = told.max(last.map_or(0, |l| l.0 + 1));
+                tried = tried.max(self.last_attempt(e).map_or(0, |t| t + 1));
+            }
+        }
+    }
+
+    /// What went through a flow is what was told.
+    fn check_flows(&self) {
+        for (fd, (bytes, put, taken)) in &self.record.flows {
+            let count = |res: i32| if *bytes { res.max(0) as u64 } else { u64::from(res >= 0) };
+            let told = |mine: &dyn Fn(&Entry) -> bool| {
+                let all = self.entries.values().filter(|e| mine(e));
+                let res = all.filter_map(|e| self.last(e));
+                res.map(|(_, r)| count(r)).sum::<u64>()
+            };
+            let read = told(&|e| reads(e) && e.sqe.fd == *fd);
+            let written = told(&|e| writes(e) && reader_of(e.sqe.fd) == *fd && e.sqe.fd != *fd);
+            let eaten = self.record.eaten.get(fd).copied().unwrap_or(0);
+            let fed = self.record.fed.get(fd).copied().unwrap_or(0);
+            // A success that CQE_SKIP hides is not told.
+            let hides = self.entries.values().any(|e| e.sqe.flags & SKIP != 0);
+            let fits = |real: u64, told: u64| real == told || hides && real >= told;
+            assert!(
+                fits(*taken, read + eaten),
+                "from {fd} came {taken}, told were {read} and {eaten}"
+            );
+            assert!(fits(*put, written + fed), "to {fd} went {put}, told were {written} and {fed}");
+        }
+    }
+}
+
+/// Whether one request may cancel another.
+fn cancels(c: &Entry, e: &Entry) -> bool {
+    let (s, ud) = (&c.sqe, e.sqe.user_data);
+    let same = s.addr % ALIAS == ud;
+    match s.opcode {
+        14 if s.op_flags & 4 != 0 => true,
+        14 if s.op_flags & 2 != 0 => s.fd == e.sqe.fd,
+        14 if s.op_flags & 32 != 0 => s.len == u32::from(e.sqe.opcode),
+        14 => same,
+        7 => same && e.sqe.opcode == 6,
+        12 => same && matches!(e.sqe.opcode, 11 | 15),
+        _ => false,
+    }
+}

@@ -1,0 +1,127 @@
+//! Seeds to verdicts: random programs of every opcode in an unkind world, checked.
+//!
+//! ```text
+//!  seed --draw--> Program --run--> record --check--> Summary
+//!                    ^                '-- anything wrong: a panic, caught
+//!                    '-- shrink: without this step, entry, flag, fault: still wrong?
+//! ```
+//!
+//! What it does not do: compare with the kernel (the differential tier does).
+
+mod app;
+mod check;
+mod draw;
+mod program;
+mod rows;
+mod run;
+mod shrink;
+mod watch;
+
+pub use draw::draw;
+pub use program::{Entry, Kind, Owes, Program, Step};
+pub use shrink::shrink;
+
+use crate::sched::{hush, is_hushed};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+/// What runs did.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Requests submitted.
+    pub requests: u64,
+    /// Completions seen.
+    pub completions: u64,
+    /// Completions with a result and with an error, by opcode.
+    pub succeeded: [u64; 64],
+    /// See `succeeded`.
+    pub failed: [u64; 64],
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self { requests: 0, completions: 0, succeeded: [0; 64], failed: [0; 64] }
+    }
+}
+
+impl Summary {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.completions += other.completions;
+        let sum = |to: &mut [u64; 64], from: &[u64; 64]| {
+            to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
+        };
+        sum(&mut self.succeeded, &other.succeeded);
+        sum(&mut self.failed, &other.failed);
+    }
+}
+
+/// A program that shows something wrong.
+#[derive(Debug)]
+pub struct Failure {
+    /// The seed it was drawn from.
+    pub seed: u64,
+    /// What is wrong.
+    pub why: String,
+    /// The smallest program found that still shows something wrong, and what that is.
+    pub least: Box<(Program, String)>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (program, why) = &*self.least;
+        writeln!(f, "seed {}: {}", self.seed, self.why)?;
+        writeln!(f, "least program ({} requests): {why}", program.entries().len())?;
+        write!(f, "{program}")?;
+        write!(
+            f,
+            "again: RINGER_SIM_SEED={} cargo test -p ringer-sim --test simulation one_seed -- --nocapture",
+            self.seed
+        )
+    }
+}
+
+/// Opcodes that programs are drawn from.
+pub fn opcodes() -> impl Iterator<Item = u8> {
+    rows::ROWS.iter().map(|r| r.0)
+}
+
+/// Runs a program and checks it.
+///
+/// # Errors
+/// What is wrong.
+pub fn attempt(program: &Program) -> Result<Summary, String> {
+    quieten();
+    let was = is_hushed();
+    hush(true);
+    let r = catch_unwind(AssertUnwindSafe(|| run::run(program)));
+    hush(was);
+    r.map_err(|why| crate::sched::text(&*why))
+}
+
+/// Runs the program of a seed.
+///
+/// # Errors
+/// What is wrong, in the smallest program that could be found for it.
+pub fn simulate(seed: u64) -> Result<Summary, Failure> {
+    let program = draw(seed);
+    attempt(&program).map_err(|why| {
+        let least = Box::new(shrink(&program, why.clone()));
+        Failure { seed, why, least }
+    })
+}
+
+/// Keeps panics out of the output that are caught and told by whoever runs programs.
+fn quieten() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !is_hushed() {
+                before(info);
+            }
+        }));
+    });
+}

@@ -1,0 +1,442 @@
+//! One row an opcode: how to draw an entry of it.
+//!
+//! The objects are the same in every program, under the same numbers, which are also their slots:
+//!
+//! ```text
+//!  0 file (read only here)  1 file      2,3 4,5 pipes    6,7 stream sockets   8,9 datagram sockets
+//!  10 eventfd   11,12 listeners (12 O_NONBLOCK)   13..=16 sockets (15, 16 O_NONBLOCK)   17 epoll
+//!  18,19 eventfds that CLOSE may close             slots 18.. for direct descriptors
+//! ```
+
+use super::program::{Entry, Owes};
+use crate::rng::Rng;
+use crate::world::BASE;
+use ringer_uapi::Sqe;
+
+/// Bytes of the file at 0.
+pub(crate) const FILE: usize = 700;
+/// First slot without a file at the start, and how many slots there are.
+pub(crate) const FREE_SLOT: u32 = 18;
+pub(crate) const SLOTS: u32 = 24;
+/// Where memory of requests begins, and how much each has.
+pub(crate) const ARENA: u64 = BASE + (1 << 16);
+pub(crate) const STRIDE: u64 = 512;
+/// Where the buffer of a request lies in its memory, and how long it may be.
+pub(crate) const BUF_AT: u64 = 16;
+pub(crate) const BUF_LEN: u64 = 256;
+const AUX_AT: u64 = 288;
+const NAME_AT: u64 = 368;
+const OTHER_NAME_AT: u64 = 400;
+const EVENT_AT: u64 = 432;
+/// A poll update may give a request this much on top of its user_data.
+pub(crate) const ALIAS: u64 = 1 << 16;
+/// Addresses of the two listeners.
+pub(crate) const ADDRESSES: [&[u8]; 2] = [b"blocking", b"nonblocking"];
+/// Names there are.
+pub(crate) const NAMES: usize = 6;
+const MS: u64 = 1_000_000;
+
+const ENOENT: i32 = -2;
+const EBADF: i32 = -9;
+const EAGAIN: i32 = -11;
+const EEXIST: i32 = -17;
+const EPERM: i32 = -1;
+const EINVAL: i32 = -22;
+const EPIPE: i32 = -32;
+const ETIME: i32 = -62;
+const EALREADY: i32 = -114;
+const CHANGES: &[i32] = &[ENOENT, EALREADY];
+const NAMING: &[i32] = &[ENOENT, EEXIST, EPERM, -20, -21];
+const OPENING: &[i32] = &[ENOENT, -21, -23, -40, EINVAL, -6];
+const MULTISHOT: u32 = 64;
+
+/// What an entry is drawn from.
+#[derive(Debug)]
+pub(crate) struct Draw<'a> {
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) ud: u64,
+    /// The ring polls for I/O: only some opcodes, only files.
+    pub(crate) iopoll: bool,
+    /// Multishot requests are welcome.
+    pub(crate) multis: bool,
+    /// Files are registered.
+    pub(crate) fixed: bool,
+}
+
+/// A row: opcode, how often it is drawn, and how.
+pub(crate) type Row = (u8, u32, fn(&mut Draw<'_>) -> Entry);
+
+/// The rows, in ABI order. A new row of the op table needs one here.
+pub(crate) const ROWS: &[Row] = &[
+    (0, 3, nop),
+    (1, 3, |d| vectored(d, 1)),
+    (2, 2, |d| vectored(d, 2)),
+    (3, 1, fsync),
+    (4, 2, |d| plain_rw(d, 4)),
+    (5, 2, |d| plain_rw(d, 5)),
+    (6, 4, poll_add),
+    (7, 2, poll_remove),
+    (11, 3, timeout),
+    (12, 2, timeout_remove),
+    (13, 3, accept),
+    (14, 4, cancel),
+    (15, 0, link_timeout),
+    (16, 2, connect),
+    (18, 2, openat),
+    (19, 2, close),
+    (20, 2, files_update),
+    (21, 1, statx),
+    (22, 6, |d| plain_rw(d, 22)),
+    (23, 3, |d| plain_rw(d, 23)),
+    (26, 4, |d| socket_io(d, 26)),
+    (27, 5, |d| socket_io(d, 27)),
+    (28, 1, openat2),
+    (29, 1, epoll_ctl),
+    (34, 1, shutdown),
+    (35, 1, rename),
+    (36, 1, unlink),
+    (37, 1, mkdir),
+    (38, 1, symlink),
+    (39, 1, link),
+];
+
+/// Whether an opcode may go to a ring with IOPOLL.
+pub(crate) fn polls_io(opcode: u8) -> bool {
+    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23)
+}
+
+/// Memory of a request.
+pub(crate) fn memory(ud: u64) -> u64 {
+    ARENA + STRIDE * (ud % ALIAS)
+}
+
+impl Draw<'_> {
+    fn below(&mut self, n: u64) -> u64 {
+        self.rng.below(n as usize) as u64
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.rng.below(all.len())]
+    }
+
+    fn target(&mut self) -> u64 {
+        let ud = self.ud + 2;
+        let back = self.below(12).min(ud - 1);
+        ud - back
+    }
+
+    fn buf(&self) -> u64 {
+        memory(self.ud) + BUF_AT
+    }
+
+    fn aux(&self) -> u64 {
+        memory(self.ud) + AUX_AT
+    }
+
+    fn name(&mut self, at: u64) -> (u64, Vec<u8>) {
+        let n = self.below(NAMES as u64);
+        (memory(self.ud) + at, format!("n{n}\0").into_bytes())
+    }
+
+    fn entry(&self, opcode: u8, fd: i32) -> Sqe {
+        Sqe { opcode, fd, user_data: self.ud, ..Sqe::default() }
+    }
+
+    /// The same by its slot, sometimes.
+    fn perhaps_fixed(&mut self, sqe: Sqe) -> Sqe {
+        let flags = if self.fixed && self.rng.one_in(3) { sqe.flags | 1 } else { sqe.flags };
+        Sqe { flags, ..sqe }
+    }
+
+    /// A slot for a direct descriptor, sometimes.
+    fn file_index(&mut self) -> u32 {
+        match self.below(6) {
+            0 => u32::MAX,
+            1 => FREE_SLOT + 1 + self.below(4) as u32,
+            _ => 0,
+        }
+    }
+
+    fn timespec(&mut self) -> (u64, (u64, Vec<u8>)) {
+        let ns = self.below(24) * MS / 2;
+        let bytes = [0u64.to_ne_bytes(), ns.to_ne_bytes()].concat();
+        (ns, (self.aux(), bytes))
+    }
+}
+
+fn owes(sqe: Sqe, ok: (i32, i32), errors: &'static [i32]) -> Entry {
+    Entry { sqe, memory: Vec::new(), owes: Owes { ok, errors, expires: None } }
+}
+
+fn given(memory: Vec<(u64, Vec<u8>)>, entry: Entry) -> Entry {
+    Entry { memory, ..entry }
+}
+
+fn nop(d: &mut Draw<'_>) -> Entry {
+    let sqe = d.entry(0, -1);
+    match d.below(3) {
+        0 => owes(Sqe { op_flags: 1, len: -5i32 as u32, ..sqe }, (1, 0), &[-5]),
+        1 => owes(Sqe { op_flags: 1, len: 7, ..sqe }, (7, 7), &[]),
+        _ => owes(sqe, (0, 0), &[]),
+    }
+}
+
+/// What a transfer of `len` bytes at `off` of a descriptor owes.
+fn transfer(sqe: Sqe, len: u32, write: bool) -> Entry {
+    let len = len as i32;
+    match (sqe.fd, write) {
+        (0, false) => {
+            let n = (FILE as i32).saturating_sub(sqe.off as i32).clamp(0, len);
+            owes(sqe, (n, n), &[])
+        }
+        (1, true) => owes(sqe, (len, len), &[]),
+        (10, _) => owes(sqe, (8, 8), &[]),
+        (8 | 9, true) => owes(sqe, (len, len), &[]),
+        (_, false) => owes(sqe, (0, len), &[]),
+        (_, true) => owes(sqe, (1, len), &[EPIPE]),
+    }
+}
+
+fn rw_target(d: &mut Draw<'_>, write: bool) -> (i32, u32, u64) {
+    let len = 1 + d.below(BUF_LEN) as u32;
+    let fd = match (d.iopoll, write) {
+        (true, false) => 0,
+        (true, true) => 1,
+        (false, false) => d.of(&[0, 0, 0, 1, 2, 2, 4, 6, 7, 8, 10]),
+        (false, true) => d.of(&[1, 1, 3, 3, 5, 6, 7, 9, 10]),
+    };
+    let off = if fd > 1 { 0 } else { d.below(FILE as u64 + 20) };
+    (fd, if fd == 10 { 8 } else { len }, off)
+}
+
+fn plain_rw(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let write = matches!(opcode, 5 | 23);
+    let (fd, len, off) = rw_target(d, write);
+    let addr = d.buf();
+    let sqe = Sqe { addr, len, off, ..d.entry(opcode, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    transfer(sqe, len, write)
+}
+
+fn vectored(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let write = opcode == 2;
+    let (fd, len, off) = rw_target(d, write);
+    let first = d.below(u64::from(len) + 1);
+    let parts = [(d.buf(), first), (d.buf() + first, u64::from(len) - first)];
+    let bytes = parts.iter().flat_map(|(b, n)| [b.to_ne_bytes(), n.to_ne_bytes()]).flatten();
+    let memory = vec![(d.aux(), bytes.collect())];
+    let sqe = Sqe { addr: d.aux(), len: 2, off, ..d.entry(opcode, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    given(memory, transfer(sqe, len, write))
+}
+
+fn fsync(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 1, 2]);
+    let sqe = d.entry(3, fd);
+    let sqe = d.perhaps_fixed(sqe);
+    if fd == 2 { owes(sqe, (1, 0), &[EINVAL]) } else { owes(sqe, (0, 0), &[]) }
+}
+
+fn poll_add(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 2, 2, 3, 4, 6, 7, 8, 10, 11, 12, 15]);
+    let len = u32::from(d.multis && d.rng.one_in(2));
+    // Nobody ever may write to a listener: behind that a drain would wait for ever.
+    let op_flags = if matches!(fd, 11 | 12) { 1 } else { d.of(&[1, 1, 4, 5]) };
+    let sqe = Sqe { len, op_flags, ..d.entry(6, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (1, 0xffff), &[])
+}
+
+fn poll_remove(d: &mut Draw<'_>) -> Entry {
+    let addr = d.target();
+    let sqe = Sqe { addr, ..d.entry(7, -1) };
+    let sqe = match d.below(4) {
+        0 => Sqe { len: 2, op_flags: d.of(&[1, 1 | 4]), ..sqe },
+        1 => Sqe { len: 4, off: addr + ALIAS, ..sqe },
+        _ => sqe,
+    };
+    owes(sqe, (0, 0), CHANGES)
+}
+
+fn timeout(d: &mut Draw<'_>) -> Entry {
+    let (ns, ts) = d.timespec();
+    let sqe = Sqe { addr: ts.0, len: 1, off: d.below(4), ..d.entry(11, -1) };
+    let sqe = match d.below(5) {
+        0 => Sqe { op_flags: 32, ..sqe },
+        // Repeats, but not for ever.
+        1 if d.multis => Sqe { op_flags: MULTISHOT, off: 1 + d.below(3), ..sqe },
+        _ => sqe,
+    };
+    // Without a count it does not end with one.
+    let counts = sqe.off != 0 && sqe.op_flags & MULTISHOT == 0;
+    let mut e = given(vec![ts], owes(sqe, if counts { (0, 0) } else { (1, 0) }, &[ETIME]));
+    e.owes.expires = Some(ns);
+    e
+}
+
+fn timeout_remove(d: &mut Draw<'_>) -> Entry {
+    let addr = d.target();
+    let sqe = Sqe { addr, ..d.entry(12, -1) };
+    if d.rng.one_in(2) {
+        return owes(sqe, (0, 0), CHANGES);
+    }
+    let (_, ts) = d.timespec();
+    let flags = d.of(&[2, 2, 2 | 16]);
+    given(vec![ts.clone()], owes(Sqe { off: ts.0, op_flags: flags, ..sqe }, (0, 0), CHANGES))
+}
+
+/// Never drawn by itself: it belongs to the entry before it.
+pub(crate) fn link_timeout(d: &mut Draw<'_>) -> Entry {
+    let (ns, ts) = d.timespec();
+    let sqe = Sqe { addr: ts.0, len: 1, ..d.entry(15, -1) };
+    let mut e = given(vec![ts], owes(sqe, (1, 0), &[ETIME, ENOENT, EALREADY]));
+    e.owes.expires = Some(ns);
+    e
+}
+
+fn accept(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[11, 11, 12, 12, 6]);
+    let sqe = Sqe { ioprio: d.of(&[0, 0, 2, 4]), ..d.entry(13, fd) };
+    let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, i32::MAX), &[EINVAL, EAGAIN, -23, -6])
+}
+
+fn cancel(d: &mut Draw<'_>) -> Entry {
+    let sqe = Sqe { addr: d.target(), ..d.entry(14, -1) };
+    let fd = d.below(18) as i32;
+    let sqe = match d.below(9) {
+        0 => Sqe { op_flags: 1, ..sqe },
+        1 => Sqe { op_flags: 4, ..sqe },
+        2 => Sqe { op_flags: 2, fd, ..sqe },
+        3 => Sqe { op_flags: 1 | 2, fd, ..sqe },
+        4 if d.fixed => Sqe { op_flags: 1 | 2 | 8, fd, ..sqe },
+        5 => Sqe { op_flags: 1 | 32, len: d.of(&[6, 11, 13, 22, 27]), ..sqe },
+        _ => sqe,
+    };
+    owes(sqe, (0, i32::MAX), CHANGES)
+}
+
+fn connect(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[13, 14, 15, 16, 16, 2]);
+    let address = d.of(&[ADDRESSES[0], ADDRESSES[1], ADDRESSES[1], b"nobody"]);
+    let (addr, off) = (memory(d.ud) + NAME_AT, address.len() as u64);
+    let sqe = Sqe { addr, off, ..d.entry(16, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    let errors = &[-111, -106, EALREADY, -88];
+    given(vec![(addr, address.to_vec())], owes(sqe, (0, 0), errors))
+}
+
+const O_CREAT: u32 = 0o100;
+const O_TRUNC: u32 = 0o1000;
+
+fn openat(d: &mut Draw<'_>) -> Entry {
+    let name = d.name(NAME_AT);
+    let sqe = Sqe { addr: name.0, len: 0o600, ..d.entry(18, -100) };
+    let sqe = Sqe { op_flags: d.of(&[0, 0, O_CREAT, O_TRUNC]), file_index: d.file_index(), ..sqe };
+    given(vec![name], owes(sqe, (0, i32::MAX), OPENING))
+}
+
+fn openat2(d: &mut Draw<'_>) -> Entry {
+    let name = d.name(NAME_AT);
+    let how = (d.aux(), [0u8; 24].to_vec());
+    let sqe = Sqe { addr: name.0, off: how.0, len: 24, ..d.entry(28, -100) };
+    let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    given(vec![name, how], owes(sqe, (0, i32::MAX), OPENING))
+}
+
+fn close(d: &mut Draw<'_>) -> Entry {
+    if d.rng.one_in(2) {
+        let file_index = FREE_SLOT + 1 + d.below(4) as u32;
+        return owes(Sqe { file_index, ..d.entry(19, 0) }, (0, 0), &[EBADF, -6]);
+    }
+    let fd = d.of(&[18, 19]);
+    owes(d.entry(19, fd), (0, 0), &[EBADF])
+}
+
+fn files_update(d: &mut Draw<'_>) -> Entry {
+    let n = 1 + d.below(3);
+    let pool: &[i32] = if d.iopoll { &[0, 1, -1] } else { &[0, 2, 6, 10, -1, -2, 900] };
+    let fds: Vec<u8> = (0..n).flat_map(|_| d.of(pool).to_ne_bytes()).collect();
+    let sqe = Sqe { addr: d.aux(), len: n as u32, ..d.entry(20, -1) };
+    let alloc = u64::from(u32::MAX);
+    let off = if d.rng.one_in(3) { alloc } else { u64::from(FREE_SLOT) + d.below(3) };
+    let errors = &[EBADF, -6, -23, EINVAL];
+    given(vec![(d.aux(), fds)], owes(Sqe { off, ..sqe }, (1, n as i32), errors))
+}
+
+fn statx(d: &mut Draw<'_>) -> Entry {
+    let name = d.name(NAME_AT);
+    let sqe = Sqe { addr: name.0, off: d.buf(), len: 0x7ff, ..d.entry(21, -100) };
+    given(vec![name], owes(sqe, (0, 0), &[ENOENT]))
+}
+
+fn socket_io(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let send = opcode == 26;
+    let fd = if send { d.of(&[6, 7, 7, 9]) } else { d.of(&[6, 6, 7, 8]) };
+    let len = 1 + d.below(BUF_LEN) as u32;
+    let sqe = Sqe { addr: d.buf(), len, ..d.entry(opcode, fd) };
+    let stream = fd < 8;
+    let sqe = match d.below(6) {
+        0 | 1 if stream => Sqe { op_flags: 0x100, ..sqe },
+        2 => Sqe { op_flags: 0x40, ..sqe },
+        3 => Sqe { ioprio: 1, ..sqe },
+        _ => sqe,
+    };
+    let sqe = d.perhaps_fixed(sqe);
+    let n = len as i32;
+    match (send, stream) {
+        (true, true) => owes(sqe, (1, n), &[EPIPE, EAGAIN]),
+        (true, false) => owes(sqe, (n, n), &[EAGAIN]),
+        (false, _) => owes(sqe, (0, n), &[EAGAIN]),
+    }
+}
+
+fn epoll_ctl(d: &mut Draw<'_>) -> Entry {
+    let at = memory(d.ud) + EVENT_AT;
+    let sqe = Sqe { len: 1 + d.below(3) as u32, ..d.entry(29, 17) };
+    let sqe = Sqe { off: d.of(&[0, 2, 6, 10]), addr: at, ..sqe };
+    given(vec![(at, vec![1; 12])], owes(sqe, (0, 0), &[EEXIST, ENOENT, EPERM]))
+}
+
+fn shutdown(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[6, 7, 13, 0]);
+    let how = d.of(&[0, 1, 2, 9]);
+    let sqe = Sqe { len: how, ..d.entry(34, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, 0), &[EINVAL, -107, -88])
+}
+
+fn one_name(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let name = d.name(NAME_AT);
+    let sqe = Sqe { addr: name.0, ..d.entry(opcode, -100) };
+    given(vec![name], owes(sqe, (0, 0), NAMING))
+}
+
+fn two_names(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let (from, to) = (d.name(NAME_AT), d.name(OTHER_NAME_AT));
+    let sqe = Sqe { addr: from.0, off: to.0, ..d.entry(opcode, -100) };
+    given(vec![from, to], owes(sqe, (0, 0), NAMING))
+}
+
+fn rename(d: &mut Draw<'_>) -> Entry {
+    two_names(d, 35)
+}
+
+fn unlink(d: &mut Draw<'_>) -> Entry {
+    let op_flags = d.of(&[0, 0x200]);
+    let e = one_name(d, 36);
+    Entry { sqe: Sqe { op_flags, ..e.sqe }, ..e }
+}
+
+fn mkdir(d: &mut Draw<'_>) -> Entry {
+    one_name(d, 37)
+}
+
+fn symlink(d: &mut Draw<'_>) -> Entry {
+    two_names(d, 38)
+}
+
+fn link(d: &mut Draw<'_>) -> Entry {
+    two_names(d, 39)
+}

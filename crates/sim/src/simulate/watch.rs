@@ -1,0 +1,146 @@
+//! What must not be true when nobody can run and the clock is about to move.
+//!
+//! - a thread waits in `enter` for completions that are there: a lost wake-up
+//! - a request can go on, and nobody has looked at it for [`LATE_NS`]: a lost edge, a lost timer
+//!
+//! What it does not do: judge requests in chains, behind drains, or in a world without threads or
+//! descriptors: those may wait for what cannot be seen from outside.
+
+use super::app::App;
+use super::program::{Entry, Program};
+use crate::object::{POLLERR, POLLHUP, POLLIN, POLLOUT};
+use crate::policy::Fault;
+use crate::sched::{Jump, Watchman, lock};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longest time until somebody looks: the reactor's ticks, and a worker's look at a private file.
+const LATE_NS: u64 = 25_000_000;
+const IOPOLL: u32 = 1;
+const DEFER_TASKRUN: u32 = 1 << 13;
+const OVERFLOW: u32 = 2;
+const UPDATE: u32 = 2;
+const SKIP: u8 = 64;
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug)]
+enum For {
+    Events(i32, u32),
+    Time(u64),
+}
+
+/// What a request waits for, if it is one that can be judged.
+fn waits_for(program: &Program, e: &Entry) -> Option<For> {
+    let s = &e.sqe;
+    let updates = |o: &&Entry| matches!(o.sqe.opcode, 7 | 12) && o.sqe.addr == s.user_data;
+    match s.opcode {
+        1 | 4 | 22 | 27 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
+        2 | 5 | 23 | 26 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
+        6 if s.fd > 1 && s.len == 0 && !program.entries().iter().any(updates) => {
+            Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT)))
+        }
+        11 if s.op_flags & !UPDATE == 0 && !program.entries().iter().any(updates) => {
+            e.owes.expires.map(For::Time)
+        }
+        13 if s.fd == 11 || s.fd == 12 => Some(For::Events(s.fd, POLLIN)),
+        _ => None,
+    }
+}
+
+/// Single requests that can be judged, by user_data.
+fn judged(program: &Program) -> BTreeMap<u64, For> {
+    let blind = program.numberless
+        || program.posix_locks
+        || program.setup & IOPOLL != 0
+        || program.has(Fault::NoThread)
+        || program.has(Fault::NoFile)
+        || program.entries().iter().any(|e| e.sqe.flags & 2 != 0);
+    if blind {
+        return BTreeMap::new();
+    }
+    let entries = program.entries();
+    let mut before = 0;
+    let single = |e: &&Entry| {
+        let alone = (before | e.sqe.flags) & 12 == 0;
+        before = e.sqe.flags & 12;
+        // What CQE_SKIP hides ends unseen.
+        alone && e.sqe.flags & SKIP == 0
+    };
+    let singles: Vec<&Entry> = entries.into_iter().filter(single).collect();
+    let judge = |e: &Entry| waits_for(program, e).map(|w| (e.sqe.user_data, w));
+    singles.into_iter().filter_map(judge).collect()
+}
+
+/// See the module's doc.
+pub(crate) fn watchman(app: &App) -> Watchman {
+    let app = app.clone();
+    let judged = judged(&app.program);
+    let mut since: BTreeMap<u64, u64> = BTreeMap::new();
+    Box::new(move |jump| lost_wake(&app, jump).or_else(|| late(&app, jump, &judged, &mut since)))
+}
+
+fn lost_wake(app: &App, jump: &Jump) -> Option<String> {
+    let side = lock(&app.side);
+    if side.closing {
+        return None;
+    }
+    let ready = side.client.ready();
+    let cq = side.client.pages.geometry.cq_entries;
+    let waiters = lock(&app.waiters);
+    let lost = waiters
+        .iter()
+        .find(|(task, want)| jump.waiting.contains(task) && ready >= (**want).min(cq));
+    lost.map(|(task, want)| {
+        format!(
+            "a lost wake-up at {} ns: task {task} waits for {want}, {ready} are there",
+            jump.now
+        )
+    })
+}
+
+fn late(
+    app: &App,
+    jump: &Jump,
+    judged: &BTreeMap<u64, For>,
+    since: &mut BTreeMap<u64, u64>,
+) -> Option<String> {
+    let side = lock(&app.side);
+    let overflow = side.client.sq_flags() & OVERFLOW != 0;
+    if side.closing || overflow || side.client.queued() > 0 || nobody_asks(app, jump) {
+        since.clear();
+        return None;
+    }
+    let ended = &lock(&app.world).ledger.ended.clone();
+    let shown: BTreeSet<u64> = side.client.peek().collect();
+    for (ud, what) in judged {
+        let Some(pushed) = side.pushed.get(ud) else { continue };
+        let waits = !ended.contains(ud) && !shown.contains(ud);
+        if !waits || !can_go_on(app, *what, *pushed, jump.now) {
+            since.remove(ud);
+            continue;
+        }
+        let first = *since.entry(*ud).or_insert(jump.now);
+        if jump.next - first > LATE_NS {
+            return Some(format!(
+                "request {ud} can go on since {first} ns, at {} ns nobody has looked at it: {what:?}",
+                jump.now
+            ));
+        }
+    }
+    None
+}
+
+/// On a ring that defers, nothing happens until somebody asks.
+fn nobody_asks(app: &App, jump: &Jump) -> bool {
+    let waits = lock(&app.waiters).keys().any(|t| jump.waiting.contains(t));
+    app.program.setup & DEFER_TASKRUN != 0 && !waits
+}
+
+fn can_go_on(app: &App, what: For, pushed: u64, now: u64) -> bool {
+    match what {
+        For::Time(ns) => pushed + ns <= now,
+        For::Events(fd, events) => {
+            let open = lock(&app.world).open(fd);
+            open.is_ok_and(|o| o.mask() & (events | POLLERR | POLLHUP) != 0)
+        }
+    }
+}

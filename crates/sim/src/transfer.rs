@@ -1,0 +1,202 @@
+//! Reading and writing in RAM: what preadv2(2) and pwritev2(2) do to each kind of file.
+
+use crate::host::SimHost;
+use crate::object::{Body, Open, RamFile};
+use crate::policy::Fault;
+use crate::sched::lock;
+use crate::world::World;
+use ringer_engine::host::{HostResult, Iovec};
+use ringer_uapi::Errno;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+
+const RWF_NOWAIT: u32 = 8;
+/// Longest time that something sent takes to arrive \[ns\].
+const LATE_NS: u64 = 3_000_000;
+
+impl SimHost {
+    /// Waits for something of a stream, or says `EAGAIN`.
+    pub(crate) fn stream<T>(
+        &self,
+        wait: bool,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> HostResult<T> {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if !wait {
+            return Err(Errno::EAGAIN);
+        }
+        self.sched.wait_for(None, look)
+    }
+
+    fn perhaps_less(&self, n: usize) -> usize {
+        if self.sched.strikes(Fault::Short) { self.sched.policy.part(n).min(n) } else { n }
+    }
+
+    pub(crate) fn take(
+        &self,
+        open: &Open,
+        iov: &[Iovec],
+        wait: bool,
+        keep: bool,
+    ) -> HostResult<u32> {
+        let Body::Stream { rx: Some(chan), .. } = &open.body else { return Err(Errno::EBADF) };
+        let (good, bad) = World::reach(iov);
+        let asked = if bad { good } else { iov.iter().map(|v| v.len as usize).sum() };
+        if asked == 0 {
+            return if bad { Err(Errno::EFAULT) } else { Ok(0) };
+        }
+        let n = self.stream(wait, || match chan.len() {
+            0 => open.at_end().then_some(0),
+            n => Some(n.min(asked)),
+        })?;
+        let bytes = chan.take(self.perhaps_less(n), keep);
+        let done = lock(&self.world).scatter(iov, &bytes);
+        self.sched.changed();
+        done
+    }
+
+    pub(crate) fn put(&self, open: &Open, iov: &[Iovec], wait: bool) -> HostResult<u32> {
+        let Body::Stream { tx: Some(chan), socket, .. } = &open.body else {
+            return Err(Errno::EBADF);
+        };
+        let (good, bad) = World::reach(iov);
+        if good == 0 {
+            return if bad { Err(Errno::EFAULT) } else { Ok(0) };
+        }
+        let room = self.stream(wait, || match chan.room() {
+            _ if open.is_broken() => Some(0),
+            0 => None,
+            n => Some(n),
+        })?;
+        if room == 0 {
+            return Err(Errno::EPIPE);
+        }
+        let n = self.perhaps_less(good.min(room));
+        let bytes = lock(&self.world).collect(iov, n)?;
+        if *socket && !chan.in_transit() && self.sched.strikes(Fault::Late) {
+            chan.send_late(&bytes);
+            let chan = chan.clone();
+            let arrive = move || chan.arrive();
+            self.sched.at(self.sched.policy.amount(LATE_NS), Box::new(arrive));
+        } else {
+            chan.put(&bytes);
+        }
+        self.sched.changed();
+        Ok(n as u32)
+    }
+
+    fn read_file(
+        &self,
+        file: &Mutex<RamFile>,
+        iov: &[Iovec],
+        off: u64,
+        wait: bool,
+    ) -> HostResult<u32> {
+        let (good, bad) = World::reach(iov);
+        let mut f = lock(file);
+        let from = usize::try_from(off).unwrap_or(usize::MAX).min(f.data.len());
+        let n = good.min(f.data.len() - from);
+        if n == 0 {
+            return if bad && from < f.data.len() { Err(Errno::EFAULT) } else { Ok(0) };
+        }
+        let n = if wait { n } else { n.min(f.cached.saturating_sub(from)) };
+        if n == 0 || !wait && self.forgets() {
+            return Err(Errno::EAGAIN);
+        }
+        f.cached = f.cached.max(from + n);
+        lock(&self.world).scatter(iov, &f.data[from..from + n])
+    }
+
+    fn write_file(
+        &self,
+        file: &Mutex<RamFile>,
+        iov: &[Iovec],
+        off: u64,
+        wait: bool,
+    ) -> HostResult<u32> {
+        if !wait {
+            return Err(Errno::EAGAIN);
+        }
+        let (good, bad) = World::reach(iov);
+        if good == 0 && bad {
+            return Err(Errno::EFAULT);
+        }
+        let bytes = lock(&self.world).collect(iov, good)?;
+        let at = usize::try_from(off).map_err(|_| Errno::EFBIG)?;
+        let end = at.checked_add(good).filter(|e| *e <= 1 << 24).ok_or(Errno::EFBIG)?;
+        let mut f = lock(file);
+        if f.data.len() < end {
+            f.data.resize(end, 0);
+        }
+        f.data[at..end].copy_from_slice(&bytes);
+        f.cached = f.cached.max(end);
+        Ok(good as u32)
+    }
+
+    fn event(&self, open: &Open, iov: &[Iovec], wait: bool, write: bool) -> HostResult<u32> {
+        let Body::Event { count, .. } = &open.body else { return Err(Errno::EINVAL) };
+        if iov.iter().map(|v| v.len).sum::<u64>() < 8 {
+            return Err(Errno::EINVAL);
+        }
+        if write {
+            let b = lock(&self.world).collect(iov, 8)?;
+            open.signal(ringer_uapi::bytes::u64_at(&b, 0))?;
+            self.sched.changed();
+            return Ok(8);
+        }
+        let n = self.stream(wait, || Some(count.swap(0, Relaxed)).filter(|&n| n > 0))?;
+        lock(&self.world).scatter(iov, &n.to_ne_bytes())
+    }
+
+    /// preadv2(2) and pwritev2(2).
+    pub(crate) fn transfer(
+        &self,
+        fd: i32,
+        iov: &[Iovec],
+        off: u64,
+        (rwf, write): (u32, bool),
+    ) -> HostResult<u32> {
+        let open = self.open(fd)?.end();
+        lock(&self.world).ledger.attempt(iov);
+        let wait = rwf & RWF_NOWAIT == 0;
+        match &open.body {
+            Body::Regular { file, pos } => {
+                let at = if off == u64::MAX { pos.load(Relaxed) } else { off };
+                let n = match write {
+                    true => self.write_file(file, iov, at, wait)?,
+                    false => self.read_file(file, iov, at, wait)?,
+                };
+                if off == u64::MAX {
+                    pos.fetch_add(u64::from(n), Relaxed);
+                }
+                Ok(n)
+            }
+            Body::Epoll(_) => Err(Errno::EINVAL),
+            _ if off != u64::MAX => Err(Errno::ESPIPE),
+            _ if !wait && self.options.no_nowait => Err(Errno::EOPNOTSUPP),
+            Body::Stream { .. } if write => self.put(&open, iov, wait),
+            Body::Stream { .. } => self.take(&open, iov, wait, false),
+            Body::Event { .. } => self.event(&open, iov, wait, write),
+            Body::Dgram { .. } | Body::Net { .. } => self.message(&open, iov, wait, write),
+        }
+    }
+
+    /// read(2) and write(2) of a socket without a stream.
+    fn message(&self, open: &Arc<Open>, iov: &[Iovec], wait: bool, write: bool) -> HostResult<u32> {
+        let Body::Dgram { rx, tx } = &open.body else { return Err(Errno::ENOTCONN) };
+        let len = iov.iter().map(|v| v.len as usize).sum();
+        let done = if write {
+            let message = lock(&self.world).collect(iov, len)?;
+            self.stream(wait, || tx.put(&message))?;
+            Ok(len as u32)
+        } else {
+            let message = self.stream(wait, || rx.take())?;
+            let n = message.len().min(len);
+            lock(&self.world).scatter(iov, message.get(..n).unwrap_or(&[]))
+        };
+        self.sched.changed();
+        done
+    }
+}
