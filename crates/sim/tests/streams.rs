@@ -5,6 +5,7 @@ use ringer_sim::{Client, Options, Sim, pairs, sqe};
 use ringer_uapi::{Errno, Sqe};
 
 const ECANCELED: i32 = -125;
+const EAGAIN: i32 = -11;
 const MORE: u32 = 2;
 const MSG_WAITALL: u32 = 0x100;
 const POLLIN: u32 = 1;
@@ -242,4 +243,29 @@ fn what_polls_first_sees_what_was_there_before_it() {
     assert_eq!(pairs(&ring.wait(1)), [(1, 4)]);
     let second = Sqe { user_data: 2, ..first };
     assert_eq!(pairs(&ring.run([second], 1)), [(2, 4)]);
+}
+
+#[test]
+fn a_full_listener_is_told_to_a_nonblocking_connect_and_waited_for_by_a_blocking_one() {
+    for nonblocking in [true, false] {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, 0);
+        let (listener, fd) = (sim.listener(b"here", true, 1), sim.socket(nonblocking));
+        assert!(sim.dial(b"here") && !sim.dial(b"here"));
+        let addr = sim.put(b"here");
+        ring.push([Sqe { opcode: 16, fd, addr, off: 4, user_data: 1, ..Sqe::default() }]);
+        ring.submit();
+        sim.sleep(10 * MS);
+        if nonblocking {
+            assert_eq!(pairs(&ring.reap()), [(1, EAGAIN)]);
+            continue;
+        }
+        assert_eq!(ring.ready(), 0);
+        // Somebody accepts, and there is room.
+        let accept = Sqe { opcode: 13, fd: listener, user_data: 2, ..Sqe::default() };
+        let mut got = pairs(&ring.run([accept], 2));
+        got.sort_unstable();
+        assert_eq!(got[0], (1, 0));
+        assert!(got[1].1 >= 0);
+    }
 }

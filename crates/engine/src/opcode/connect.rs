@@ -64,7 +64,8 @@ impl Op for Connect {
                 self.in_progress = true;
                 Outcome::Again
             }
-            Err(Errno::EAGAIN) => Outcome::Again,
+            // EAGAIN as well: a unix listener's backlog is full. Such a socket is writable all the time,
+            // so the kernel polls in vain, gives up (poll.c APOLL_MAX_RETRY), and tells it.
             r => r.into(),
         }
     }

@@ -323,7 +323,7 @@ fn connect(d: &mut Draw<'_>) -> Entry {
     let (addr, off) = (memory(d.ud) + NAME_AT, address.len() as u64);
     let sqe = Sqe { addr, off, ..d.entry(16, fd) };
     let sqe = d.perhaps_fixed(sqe);
-    let errors = &[-111, -106, EALREADY, -88];
+    let errors = &[-111, -106, EALREADY, -88, EAGAIN];
     given(vec![(addr, address.to_vec())], owes(sqe, (0, 0), errors))
 }
 
