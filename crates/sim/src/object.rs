@@ -148,7 +148,7 @@ impl Queue {
         lock(&self.messages).len() < QUEUE_MAX
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         lock(&self.messages).is_empty()
     }
 

@@ -162,3 +162,27 @@ fn an_idle_worker_leaves_after_its_time() {
     assert_eq!(sim.threads(), 0);
     assert_eq!(pairs(&ring.run([with(ASYNC, sqe::nop(2))], 1)), [(2, 0)]);
 }
+
+#[test]
+fn a_waiter_wakes_for_a_timer_that_was_armed_while_it_slept() {
+    for seed in 0..50 {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, _w), buf) = (sim.pipe(), sim.alloc(8));
+        if seed % 2 == 0 {
+            // The waiter leads; without this it sleeps.
+            ring.push([sqe::read(r, buf, 4, 0, 1)]);
+            ring.submit();
+        }
+        let arg = sim.words(&[0, 0, sim.timespec(1000 * MS)]);
+        let fd = ring.fd;
+        let waiter = sim.start(move |e| e.enter(fd, 0, 1, GETEVENTS | EXT_ARG, arg, 24));
+        // Long enough for the reactor to leave the ring to its waiter.
+        sim.sleep(100 * MS);
+        ring.push([sqe::timeout(sim.timespec(MS), 0, 2)]);
+        ring.submit();
+        let from = sim.now();
+        waiter.join().expect("a completion to wait for");
+        assert_eq!(sim.now() - from, MS, "seed {seed}");
+    }
+}

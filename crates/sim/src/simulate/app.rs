@@ -20,6 +20,8 @@ const SQPOLL: u32 = 2;
 const ALL: u32 = 1000;
 /// user_data of what the end of a run submits.
 pub(crate) const FINAL: u64 = 1 << 32;
+/// Tag of the registered file in slot 0.
+pub(crate) const TAG: u64 = 1 << 33;
 const MS: u64 = 1_000_000;
 
 /// Descriptors that read something which comes and goes.
@@ -84,6 +86,8 @@ pub(crate) struct App {
     pub(crate) scratch: u64,
     /// The eventfd, as long as anybody has it.
     pub(crate) bell: Weak<Open>,
+    /// The sockets that connect.
+    pub(crate) callers: Vec<Weak<Open>>,
 }
 
 /// The descriptor that reads what this one writes.
@@ -156,13 +160,17 @@ impl App {
         }
     }
 
-    fn submit(&self, entries: &[Entry]) {
+    fn submit(&self, entries: &[Entry], wait: Option<(u32, u64)>) {
         for (addr, bytes) in entries.iter().flat_map(|e| &e.memory) {
             lock(&self.world).write(*addr, bytes).expect("memory of the application");
         }
         let sqes: Vec<Sqe> = entries.iter().map(|e| e.sqe).collect();
         for chains in whole_chains(&sqes, self.program.entries.0 as usize) {
             self.push(chains);
+            if let Some((min, ns)) = wait.filter(|_| !self.sqpoll()) {
+                let queued = lock(&self.side).client.queued();
+                self.wait(queued, min, ns);
+            }
             self.submit_all();
         }
     }
@@ -176,20 +184,20 @@ impl App {
         let (at, late) = (self.sched.now(), side.finishing);
         for c in side.client.reap() {
             let more = c.flags & 2 != 0;
-            if !more {
+            if !more && c.user_data < FINAL {
                 lock(&self.world).ledger.ended.insert(c.user_data % ALIAS);
             }
             side.log.push(Seen { ud: c.user_data, res: c.res, more, at, late });
         }
     }
 
-    fn wait(&self, min: u32, ns: u64) {
+    fn wait(&self, submit: u32, min: u32, ns: u64) {
         let ts = self.scratch + 32;
         let words = [0, 0, ts, 0, ns / 1_000_000_000, ns % 1_000_000_000];
         let bytes: Vec<u8> = words.iter().flat_map(|w: &u64| w.to_ne_bytes()).collect();
         lock(&self.world).write(self.scratch, &bytes).expect("scratch memory");
         let from = self.sched.now();
-        let r = self.enter(0, min, GETEVENTS | EXT_ARG, (self.scratch, 24));
+        let r = self.enter(submit, min, GETEVENTS | EXT_ARG, (self.scratch, 24));
         let took = self.sched.now() - from;
         match r {
             Err(Errno::ETIME) => {
@@ -257,8 +265,21 @@ impl App {
         self.after(ns, Box::new(action));
     }
 
-    /// Sends a message into a queue.
+    /// Ends the connections that were made.
+    pub(crate) fn hang_up(&self) {
+        for open in self.callers.iter().filter_map(Weak::upgrade) {
+            if let Body::Stream { rx, tx, .. } = &open.end().body {
+                let chans = [rx, tx].into_iter().flatten();
+                chans.filter(|c| !c.is_shut()).for_each(|c| c.shut());
+            }
+        }
+    }
+
+    /// Sends a message into a queue that has none.
     pub(crate) fn send_message(&self, fd: i32, queue: &Queue) {
+        if !queue.is_empty() {
+            return;
+        }
         let sent = queue.put(&[1; 9]).map_or(0, |()| 1);
         *lock(&self.side).fed.entry(fd).or_default() += sent;
         self.sched.changed();
@@ -290,8 +311,9 @@ impl App {
             return;
         }
         match step {
-            Step::Submit(entries) => self.submit(entries),
-            Step::Wait(min, ns) => self.wait(*min, *ns),
+            Step::Submit(entries) => self.submit(entries, None),
+            Step::SubmitAndWait(entries, min, ns) => self.submit(entries, Some((*min, *ns))),
+            Step::Wait(min, ns) => self.wait(0, *min, *ns),
             Step::Reap => self.reap(),
             Step::Poke => {
                 if self.sched.me() == 0 {

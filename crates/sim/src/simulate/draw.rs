@@ -7,6 +7,8 @@ use crate::rng::Rng;
 use ringer_uapi::Sqe;
 
 const MS: u64 = 1_000_000;
+/// A wait that outlasts everybody's patience \[ns\].
+const LONG: u64 = 80 * MS;
 const IOPOLL: u32 = 1;
 const SQPOLL: u32 = 1 << 1;
 const CQSIZE: u32 = 1 << 3;
@@ -80,6 +82,8 @@ pub fn draw(seed: u64) -> Program {
         setup,
         entries: (sq, cq),
         eventfd: rng.one_in(5).then(|| rng.one_in(2)),
+        tags: rng.one_in(4),
+        polled: rng.one_in(4),
         unregisters: rng.one_in(2),
         steps,
     };
@@ -226,7 +230,7 @@ impl Artist {
         let ns = self.rng.below(8) as u64 * MS / 2;
         let rng = &mut self.rng;
         match rng.below(16) {
-            0..=3 => Step::Wait(1 + rng.below(12) as u32, ns),
+            0..=3 => Step::Wait(1 + rng.below(12) as u32, if ns == 0 { LONG } else { ns }),
             4 => Step::Reap,
             5 => Step::Poke,
             6 => Step::Sleep(ns),
@@ -249,7 +253,14 @@ impl Artist {
                 steps.push(self.thread());
                 continue;
             }
-            steps.push(self.batch());
+            let batch = self.batch();
+            steps.push(match batch {
+                Step::Submit(entries) if self.rng.one_in(3) => {
+                    let min = 1 + self.rng.below(6) as u32;
+                    Step::SubmitAndWait(entries, min, self.rng.below(8) as u64 * MS / 2)
+                }
+                batch => batch,
+            });
             for _ in 0..self.rng.below(4) {
                 steps.push(self.meanwhile());
             }
@@ -272,7 +283,7 @@ impl Artist {
         match self.rng.below(4) {
             0 => Step::Sleep(ns),
             1 => Step::Reap,
-            _ => Step::Wait(1 + self.rng.below(6) as u32, ns),
+            _ => Step::Wait(1 + self.rng.below(6) as u32, if ns == 0 { LONG } else { ns }),
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Entry {
 pub enum Step {
     /// Queues whole chains and submits them.
     Submit(Vec<Entry>),
+    /// The same in one call that also waits for so many completions, so many nanoseconds at most.
+    SubmitAndWait(Vec<Entry>, u32, u64),
     /// Waits for so many completions, so many nanoseconds at most, and takes what is there.
     Wait(u32, u64),
     /// Takes what is there.
@@ -94,6 +96,10 @@ pub struct Program {
     pub entries: (u32, u32),
     /// An eventfd is registered: `Some(true)` for workers' completions only.
     pub eventfd: Option<bool>,
+    /// The registered files have tags.
+    pub tags: bool,
+    /// Somebody polls the ring's descriptor.
+    pub polled: bool,
     /// The tables are taken away before the ring is closed.
     pub unregisters: bool,
     /// What the application does.
@@ -115,7 +121,7 @@ impl Program {
         fn collect<'a>(steps: &'a [Step], all: &mut Vec<&'a Entry>) {
             for step in steps {
                 match step {
-                    Step::Submit(entries) => all.extend(entries),
+                    Step::Submit(entries) | Step::SubmitAndWait(entries, ..) => all.extend(entries),
                     Step::Thread(steps) => collect(steps, all),
                     _ => {}
                 }
@@ -172,9 +178,11 @@ fn list(f: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {
         match step {
             Step::Submit(entries) => {
                 writeln!(f, "    submit")?;
-                for e in entries {
-                    line(f, e)?;
-                }
+                entries.iter().try_for_each(|e| line(f, e))?;
+            }
+            Step::SubmitAndWait(entries, min, ns) => {
+                writeln!(f, "    submit and wait for {min}, {ns} ns")?;
+                entries.iter().try_for_each(|e| line(f, e))?;
             }
             Step::Thread(steps) => {
                 writeln!(f, "    thread {{")?;
@@ -201,14 +209,16 @@ impl fmt::Display for Program {
             .map(|x| format!("{x:?} 1/{}", self.rates.of(*x)))
             .collect();
         writeln!(f, "  faults: {}", faults.join(", "))?;
-        let flags = [
+        let facts = [
             (self.numberless, "files without numbers"),
             (self.no_nowait, "no RWF_NOWAIT"),
             (self.posix_locks, "POSIX locks"),
             (self.eventfd.is_some(), "eventfd"),
+            (self.tags, "tags"),
+            (self.polled, "a polled ring"),
             (self.unregisters, "unregisters"),
         ];
-        for (_, what) in flags.into_iter().filter(|(is, _)| *is) {
+        for (_, what) in facts.into_iter().filter(|(is, _)| *is) {
             writeln!(f, "  with {what}")?;
         }
         list(f, &self.steps)

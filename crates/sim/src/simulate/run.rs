@@ -6,10 +6,10 @@
 //! ```
 
 use super::Summary;
-use super::app::{ALL_FLOWS, App, FINAL, Ringside, Seen};
+use super::app::{ALL_FLOWS, App, FINAL, Ringside, Seen, TAG};
 use super::check;
 use super::program::{Program, Step};
-use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, SLOTS, STRIDE};
+use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, FREE_SLOT, SLOTS, STRIDE};
 use super::watch::watchman;
 use crate::kit::Flow;
 use crate::sched::lock;
@@ -17,6 +17,7 @@ use crate::sqe;
 use crate::{Client, Options, Sim, Thread};
 use ringer_uapi::{Params, Sqe};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 const MS: u64 = 1_000_000;
@@ -129,11 +130,7 @@ fn ring(sim: &Sim, program: &Program) -> Client {
     let ring = (0..1000).find_map(|_| Client::try_new(sim, entries, params).ok());
     let ring = ring.expect("a ring, some time");
     let fd = ring.fd;
-    let mut fds: Vec<i32> = (0..18).collect();
-    fds.resize(SLOTS as usize, -1);
-    let fds = sim.fds(&fds);
-    let files = (0..1000).any(|_| sim.register(fd, 2, fds, SLOTS).is_ok());
-    assert!(files, "registered files, some time");
+    register_files(sim, program, fd);
     let buffer = sim.words(&[ARENA, 128 * STRIDE]);
     sim.register(fd, 0, buffer, 1).expect("registered buffers");
     if let Some(asynchronous) = program.eventfd {
@@ -147,11 +144,23 @@ fn ring(sim: &Sim, program: &Program) -> Client {
     ring
 }
 
+fn register_files(sim: &Sim, program: &Program, fd: i32) {
+    let mut fds: Vec<i32> = (0..FREE_SLOT as i32).collect();
+    fds.resize(SLOTS as usize, -1);
+    let mut tags: Vec<u64> = (0..u64::from(FREE_SLOT)).map(|i| TAG + i).collect();
+    tags.resize(SLOTS as usize, 0);
+    let tags = if program.tags { sim.words(&tags) } else { 0 };
+    let arg = sim.words(&[u64::from(SLOTS), 0, sim.fds(&fds), tags]);
+    let done = (0..1000).any(|_| sim.register(fd, 13, arg, 32).is_ok());
+    assert!(done, "registered files, some time");
+}
+
 fn application(sim: &Sim, program: &Program) -> App {
     let flow = |fd: i32| sim.flow(fd).map(|f| (fd, f));
     let flows = ALL_FLOWS.into_iter().filter_map(flow).collect();
     let client = ring(sim, program);
     let fd = client.fd;
+    client.pages.polled.store(program.polled, Relaxed);
     let side = Ringside {
         client,
         log: Vec::new(),
@@ -173,6 +182,7 @@ fn application(sim: &Sim, program: &Program) -> App {
         fd,
         scratch: sim.alloc(128),
         bell: Arc::downgrade(&sim.open(10)),
+        callers: (13..=16).map(|fd| Arc::downgrade(&sim.open(fd))).collect(),
     }
 }
 
@@ -227,11 +237,12 @@ fn press(app: &App, round: u32) {
             Flow::Bytes(chan) if round == PRESS => chan.shut(),
             Flow::Bytes(_) => {}
             // Room for who sends, once in a while: it must not take away what others wait for.
-            Flow::Messages(_) if round.is_multiple_of(9) => app.eat(*fd, 1),
+            Flow::Messages(_) if round.is_multiple_of(9) => (0..4).for_each(|_| app.eat(*fd, 1)),
             Flow::Messages(queue) => app.send_message(*fd, queue),
         }
     }
     app.ring_bell();
+    app.hang_up();
     // Who connects is accepted, who accepts is called.
     for which in 0..2 {
         app.answer(which);
@@ -254,6 +265,13 @@ fn tidy(sim: &Sim, app: &App, program: &Program) {
         // What is not there any more is ENXIO.
         let _ = sim.register(app.fd, op, 0, 0);
     }
+    // Tags, more of them than the queue holds.
+    for _ in 0..SLOTS {
+        app.poke();
+        app.reap();
+    }
+    // Who was about to signal the eventfd still has it.
+    sim.run_workers();
     assert_eq!(sim.held(), 0, "files are held without a table and without requests");
 }
 

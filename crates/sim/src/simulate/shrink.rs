@@ -73,7 +73,11 @@ impl Shrinker {
         let (mut better, mut i) = (false, 0);
         loop {
             let mut p = self.best.clone();
-            let Some(Step::Submit(batch)) = locate(&mut p, at, within) else { return better };
+            let Some(Step::Submit(batch) | Step::SubmitAndWait(batch, ..)) =
+                locate(&mut p, at, within)
+            else {
+                return better;
+            };
             if i >= batch.len() {
                 return better;
             }
@@ -84,14 +88,18 @@ impl Shrinker {
                 continue;
             }
             let flags: Vec<u8> = match locate(&mut self.best, at, within) {
-                Some(Step::Submit(batch)) => {
+                Some(Step::Submit(batch) | Step::SubmitAndWait(batch, ..)) => {
                     batch.get(i).map(|e| flags_of(e).collect()).unwrap_or_default()
                 }
                 _ => Vec::new(),
             };
             for flag in flags {
                 let mut p = self.best.clone();
-                let Some(Step::Submit(batch)) = locate(&mut p, at, within) else { continue };
+                let Some(Step::Submit(batch) | Step::SubmitAndWait(batch, ..)) =
+                    locate(&mut p, at, within)
+                else {
+                    continue;
+                };
                 if let Some(e) = batch.get_mut(i) {
                     e.sqe.flags &= !flag;
                 }
@@ -112,7 +120,9 @@ impl Shrinker {
                 better |= self.offer(p);
             }
         }
-        let simpler: [fn(&mut Program); 5] = [
+        let simpler: [fn(&mut Program); 7] = [
+            |p| p.tags = false,
+            |p| p.polled = false,
             |p| p.numberless = false,
             |p| p.no_nowait = false,
             |p| p.posix_locks = false,

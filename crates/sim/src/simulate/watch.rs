@@ -1,6 +1,7 @@
 //! What must not be true when nobody can run and the clock is about to move.
 //!
 //! - a thread waits in `enter` for completions that are there: a lost wake-up
+//! - somebody polls the ring, completions are there, and its descriptor does not show it
 //! - a request can go on, and nobody has looked at it for [`LATE_NS`]: a lost edge, a lost timer
 //!
 //! What it does not do: judge requests in chains, behind drains, or in a world without threads or
@@ -12,6 +13,7 @@ use crate::object::{POLLERR, POLLHUP, POLLIN, POLLOUT};
 use crate::policy::Fault;
 use crate::sched::{Jump, Watchman, lock};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Longest time until somebody looks: the reactor's ticks, and a worker's look at a private file.
 const LATE_NS: u64 = 25_000_000;
@@ -84,6 +86,10 @@ fn lost_wake(app: &App, jump: &Jump) -> Option<String> {
         return None;
     }
     let ready = side.client.ready();
+    let pages = &side.client.pages;
+    if pages.polled.load(Relaxed) && ready > 0 && !pages.readable.load(Relaxed) {
+        return Some(format!("the ring does not look readable with {ready} at {} ns", jump.now));
+    }
     let cq = side.client.pages.geometry.cq_entries;
     let waiters = lock(&app.waiters);
     let lost = waiters
