@@ -97,6 +97,11 @@ impl Sim {
         lock(&self.world).ring_objects
     }
 
+    /// From here on no poller can watch another one.
+    pub fn no_nesting(&self) {
+        lock(&self.world).no_nesting = true;
+    }
+
     /// Has every jump of the clock looked at.
     pub(crate) fn watch(&self, watchman: Option<Watchman>) {
         self.sched.watch(watchman);

@@ -169,6 +169,9 @@ impl Poller for SimPoller {
     }
 
     fn nest(&self, inner: &Self, token: u64) -> HostResult<()> {
+        if lock(&self.world).no_nesting || self.sched.strikes(Fault::NoFile) {
+            return Err(Errno::ENOSPC);
+        }
         let set = Arc::downgrade(&inner.set);
         lock(&self.set.nested).push(Nested { set, token, seen: 0 });
         Ok(())

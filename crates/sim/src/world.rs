@@ -44,6 +44,8 @@ pub(crate) struct World {
     /// Pollers that exist, and rings.
     pub(crate) pollers: usize,
     pub(crate) ring_objects: usize,
+    /// No poller can watch another one.
+    pub(crate) no_nesting: bool,
     /// Numbers are never given out twice.
     pub(crate) fresh_numbers: Option<i32>,
     pub(crate) ledger: Ledger,
@@ -99,6 +101,7 @@ impl World {
             opens: Vec::new(),
             pollers: 0,
             ring_objects: 0,
+            no_nesting: false,
             fresh_numbers: None,
             ledger: Ledger::default(),
         }

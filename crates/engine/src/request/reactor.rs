@@ -60,7 +60,6 @@ impl<H: Host> Engine<H> {
         if st.in_care {
             return;
         }
-        st.in_care = true;
         st.care_parked = false;
         let care = Care {
             ring: Arc::downgrade(ring),
@@ -71,25 +70,34 @@ impl<H: Host> Engine<H> {
             // Not today's: the first look gives the caller a tick to wait by itself.
             epoch: st.lead_epoch.wrapping_sub(1),
         };
+        // Without a poller or a thread (limits) waiting callers still lead, and who waits or leaves
+        // next tries again.
+        st.in_care = self.hand_to_reactor(care).is_some();
+    }
+
+    /// Gives a ring to the reactor, which is made if there is none. `None`: it cannot be made.
+    fn hand_to_reactor(&self, care: Care<H>) -> Option<()> {
         let mut inner = self.reactor().inner.lock();
+        if inner.poller.is_none() {
+            let poller = Arc::new(self.host().poller().ok()?);
+            let (engine, theirs) = (self.me()?, poller.clone());
+            let body = Box::new(move || react(&engine, &theirs));
+            self.host().spawn(ThreadKind::Reactor, body).ok()?;
+            inner.poller = Some(poller);
+        }
         inner.inbox.push(care);
         if let Some(p) = &inner.poller {
             p.wake();
-            return;
         }
-        // Without a poller or a thread (limits), waiting callers still lead; nobody else does.
-        let Ok(poller) = self.host().poller() else { return };
-        let poller = Arc::new(poller);
-        let Some(engine) = self.me() else { return };
-        let theirs = poller.clone();
-        let body = Box::new(move || react(&engine, &theirs));
-        if self.host().spawn(ThreadKind::Reactor, body).is_ok() {
-            inner.poller = Some(poller);
-        }
+        Some(())
     }
 
-    /// A caller leaves its wait: if the reactor had stopped looking, it must look again.
-    pub(crate) fn unpark_care(&self, st: &mut State<H>) {
+    /// A caller leaves its wait: if the reactor had stopped looking, it must look again; if there was
+    /// none to be had, there may be now.
+    pub(crate) fn unpark_care(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if !st.in_care && (st.polled > 0 || !st.timers.is_empty()) {
+            self.need_care(ring, st);
+        }
         if !core::mem::take(&mut st.care_parked) {
             return;
         }

@@ -256,12 +256,12 @@ impl<H: Host> Engine<H> {
         Some(until.saturating_sub(self.host().now(Clock::Monotonic)))
     }
 
-    fn leave_wait(&self, ring: &Ring<H>, st: &mut State<H>) {
+    fn leave_wait(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         if st.sleepers > 0 && st.leader == 0 && st.polled > 0 {
             self.wake_waiters(ring, st, true);
         }
         if st.leader == 0 {
-            self.unpark_care(st);
+            self.unpark_care(ring, st);
         }
     }
 }
