@@ -94,7 +94,7 @@ impl Sim {
 
     /// A world without files in which `policy` makes every choice.
     pub fn with_policy(options: Options, policy: Arc<dyn Policy>) -> Self {
-        let sched = Sched::new(policy.clone());
+        let sched = Sched::new(policy);
         let world = Arc::new(Mutex::new(World::new()));
         let host = SimHost {
             sched: sched.clone(),
@@ -104,7 +104,7 @@ impl Sim {
             cold_names: AtomicBool::new(false),
             no_files: AtomicU32::new(0),
         };
-        Self { engine: Engine::with_policy(host, Box::new(Choices(policy))), sched, world }
+        Self { engine: Engine::with_policy(host, Box::new(Choices(sched.clone()))), sched, world }
     }
 
     /// Everything the seed can make unpleasant.

@@ -10,7 +10,7 @@
 //! (the workload's part), or corrupt anything.
 
 use crate::rng::Rng;
-use crate::sched::lock;
+use crate::sched::{Sched, lock};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
@@ -216,15 +216,15 @@ impl Policy for Chaos {
 
 /// The engine's choices, made by the world's policy.
 #[derive(Debug)]
-pub(crate) struct Choices(pub(crate) Arc<dyn Policy>);
+pub(crate) struct Choices(pub(crate) Arc<Sched>);
 
 impl ringer_engine::policy::Policy for Choices {
     fn next_ready(&self, n: usize) -> usize {
-        self.0.pick(n)
+        self.0.policy.pick(n)
     }
 
     fn share(&self, len: u32) -> u32 {
         let less = len > 1 && self.0.strikes(Fault::Share);
-        if less { self.0.part(len as usize) as u32 } else { len }
+        if less { self.0.policy.part(len as usize) as u32 } else { len }
     }
 }

@@ -21,7 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -29,6 +29,8 @@ use std::thread::JoinHandle;
 const JUMPS_MAX: u32 = 100_000;
 /// Turns of other tasks without the application running that count as a livelock, too.
 const TURNS_MAX: u32 = 200_000;
+/// Turns in all that count as one: no program here needs a tenth of it.
+const TOTAL_MAX: u64 = 5_000_000;
 /// Turns of a contended lock's waiter without anybody else getting on.
 const SPINS_MAX: u32 = 64;
 /// What [`RelaxBaton`] waits for.
@@ -118,8 +120,9 @@ struct Inner {
     /// Clock jumps in all, and since the application last ran.
     jumped: u64,
     jumps: u32,
-    /// Turns of others since the application last ran.
+    /// Turns of others since the application last ran, and of everybody ever.
     turns: u32,
+    total: u64,
     agenda: BTreeMap<(u64, u64), Action>,
     agenda_seq: u64,
     watchman: Option<Watchman>,
@@ -132,6 +135,8 @@ pub(crate) struct Sched {
     pub(crate) policy: Arc<dyn Policy>,
     /// Nothing goes wrong any more.
     calm: AtomicBool,
+    /// How often each fault struck.
+    struck: [AtomicU64; Fault::ALL.len()],
 }
 
 impl fmt::Debug for Sched {
@@ -190,6 +195,7 @@ impl Sched {
             jumped: 0,
             jumps: 0,
             turns: 0,
+            total: 0,
             agenda: BTreeMap::new(),
             agenda_seq: 0,
             watchman: None,
@@ -200,6 +206,7 @@ impl Sched {
             threads: Mutex::default(),
             policy,
             calm: AtomicBool::new(false),
+            struck: Default::default(),
         });
         lock(&sched.inner).tasks.push(Task::new("application", true));
         CURRENT.set(Some((sched.clone(), 0)));
@@ -230,7 +237,16 @@ impl Sched {
 
     /// Whether this happens to whoever runs now.
     pub(crate) fn strikes(&self, fault: Fault) -> bool {
-        !self.calm.load(Relaxed) && self.policy.strikes(fault)
+        let strikes = !self.calm.load(Relaxed) && self.policy.strikes(fault);
+        if strikes {
+            self.struck[fault as usize].fetch_add(1, Relaxed);
+        }
+        strikes
+    }
+
+    /// How often each fault struck.
+    pub(crate) fn struck(&self) -> [u64; Fault::ALL.len()] {
+        std::array::from_fn(|i| self.struck[i].load(Relaxed))
     }
 
     /// From here on nothing goes wrong.
@@ -395,6 +411,8 @@ impl Sched {
         let mut inner = lock(&self.inner);
         inner.tasks[id].wait = Wait::Done;
         inner.version += 1;
+        // What it held on its way out is free.
+        inner.tasks.iter_mut().for_each(|t| t.spins = 0);
         if !inner.over {
             drop(self.choose(inner));
         }
@@ -432,9 +450,7 @@ impl Sched {
         let spinning = wait == Wait::Spin;
         inner.tasks[id].spins = if spinning { inner.tasks[id].spins + 1 } else { 0 };
         if !spinning {
-            for t in &mut inner.tasks {
-                t.spins = 0;
-            }
+            inner.tasks.iter_mut().for_each(|t| t.spins = 0);
         }
         inner.tasks[id].wait = wait;
         drop(self.choose(inner));
@@ -474,7 +490,9 @@ impl Sched {
             }
             let able = inner.able();
             inner.turns += 1;
-            if inner.turns > TURNS_MAX {
+            inner.total += 1;
+            if inner.turns > TURNS_MAX || inner.total > TOTAL_MAX {
+                inner.total = 0;
                 inner.verdict = Some(format!("livelock: {}", inner.waits()));
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use super::program::{Entry, Program, Step};
 use super::rows::{ADDRESSES, ALIAS};
+use super::run::OVERFLOW;
 use crate::kit::{Flow, feed};
 use crate::object::{Body, Net, Open, Queue};
 use crate::sched::{Sched, lock};
@@ -52,6 +53,7 @@ pub(crate) struct Ringside {
     pub(crate) eaten: BTreeMap<i32, u64>,
     pub(crate) closing: bool,
     pub(crate) finishing: bool,
+    pub(crate) overflowed: bool,
 }
 
 impl Ringside {
@@ -182,6 +184,7 @@ impl App {
             return;
         }
         let (at, late) = (self.sched.now(), side.finishing);
+        side.overflowed |= side.client.sq_flags() & OVERFLOW != 0;
         for c in side.client.reap() {
             let more = c.flags & 2 != 0;
             if !more && c.user_data < FINAL {

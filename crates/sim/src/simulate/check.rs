@@ -146,11 +146,19 @@ impl Checker<'_> {
     }
 
     fn summary(&self) -> Summary {
-        let mut s = Summary { requests: self.entries.len() as u64, ..Summary::default() };
+        let mut s = Summary {
+            requests: self.entries.len() as u64,
+            overflows: u64::from(self.record.overflowed),
+            cut: u64::from(self.record.cut),
+            struck: self.record.struck,
+            ..Summary::default()
+        };
         for (ud, seen) in &self.got {
             let opcode = self.entries.get(ud).map_or(0, |e| e.sqe.opcode) as usize;
             for (_, c) in seen {
                 s.completions += 1;
+                s.more += u64::from(c.more);
+                s.cancelled += u64::from(c.res == ECANCELED);
                 let counts = if c.res >= 0 { &mut s.succeeded } else { &mut s.failed };
                 if let Some(n) = counts.get_mut(opcode) {
                     *n += 1;

@@ -39,6 +39,8 @@ struct Artist {
     skips: bool,
     budget: usize,
     sq: usize,
+    /// Opcode and user_data of what was drawn.
+    lately: Vec<(u8, u64)>,
 }
 
 /// The program of a seed.
@@ -62,6 +64,7 @@ pub fn draw(seed: u64) -> Program {
         budget: 12 + rng.below(40),
         next: 1,
         sq: sq as usize,
+        lately: Vec::new(),
         rng,
     };
     let threads = setup & (SINGLE_ISSUER | SQPOLL | IOPOLL) == 0 && artist.rng.one_in(4);
@@ -149,6 +152,7 @@ impl Artist {
         let draw = row.map_or(ROWS[0].2, |r| r.2);
         let mut e = draw(&mut self.drawing());
         self.next += 1;
+        self.lately.push((e.sqe.opcode, e.sqe.user_data));
         if self.rng.one_in(60) {
             e.sqe.opcode = 99;
             e.owes = super::program::Owes { ok: (1, 0), errors: &[-22], expires: None };
@@ -160,8 +164,14 @@ impl Artist {
     }
 
     fn drawing(&mut self) -> Draw<'_> {
-        let multis = !self.drains && !self.skips;
-        Draw { rng: &mut self.rng, ud: self.next, iopoll: self.iopoll, multis, fixed: self.fixed }
+        Draw {
+            rng: &mut self.rng,
+            ud: self.next,
+            iopoll: self.iopoll,
+            multis: !self.drains && !self.skips,
+            fixed: self.fixed,
+            lately: &self.lately,
+        }
     }
 
     /// Entries that are linked, the last one not.
@@ -233,7 +243,7 @@ impl Artist {
             0..=3 => Step::Wait(1 + rng.below(12) as u32, if ns == 0 { LONG } else { ns }),
             4 => Step::Reap,
             5 => Step::Poke,
-            6 => Step::Sleep(ns),
+            6 => Step::Sleep(if ns == 0 { LONG } else { ns }),
             7 => Step::Settle,
             8..=10 => Step::Feed(ns, [3, 3, 5, 6, 7, 9, 10][rng.below(7)], 1 + rng.below(60)),
             11 => Step::Eat([2, 4, 6][rng.below(3)], 1 + rng.below(500)),

@@ -21,6 +21,7 @@ pub use draw::draw;
 pub use program::{Entry, Kind, Owes, Program, Step};
 pub use shrink::shrink;
 
+use crate::policy::Fault;
 use crate::sched::{hush, is_hushed};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,11 +38,31 @@ pub struct Summary {
     pub succeeded: [u64; 64],
     /// See `succeeded`.
     pub failed: [u64; 64],
+    /// Completions that said that more come, and those that said that they were cancelled.
+    pub more: u64,
+    /// See `more`.
+    pub cancelled: u64,
+    /// Runs in which the completion queue overflowed, and in which the ring was closed early.
+    pub overflows: u64,
+    /// See `overflows`.
+    pub cut: u64,
+    /// How often each [`Fault`] struck.
+    pub struck: [u64; Fault::ALL.len()],
 }
 
 impl Default for Summary {
     fn default() -> Self {
-        Self { requests: 0, completions: 0, succeeded: [0; 64], failed: [0; 64] }
+        Self {
+            requests: 0,
+            completions: 0,
+            succeeded: [0; 64],
+            failed: [0; 64],
+            more: 0,
+            cancelled: 0,
+            overflows: 0,
+            cut: 0,
+            struck: [0; Fault::ALL.len()],
+        }
     }
 }
 
@@ -50,11 +71,16 @@ impl Summary {
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.completions += other.completions;
-        let sum = |to: &mut [u64; 64], from: &[u64; 64]| {
+        self.more += other.more;
+        self.cancelled += other.cancelled;
+        self.overflows += other.overflows;
+        self.cut += other.cut;
+        let sum = |to: &mut [u64], from: &[u64]| {
             to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
         };
         sum(&mut self.succeeded, &other.succeeded);
         sum(&mut self.failed, &other.failed);
+        sum(&mut self.struck, &other.struck);
     }
 }
 

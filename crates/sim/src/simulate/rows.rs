@@ -61,6 +61,8 @@ pub(crate) struct Draw<'a> {
     pub(crate) multis: bool,
     /// Files are registered.
     pub(crate) fixed: bool,
+    /// What was drawn lately: opcode and user_data.
+    pub(crate) lately: &'a [(u8, u64)],
 }
 
 /// A row: opcode, how often it is drawn, and how.
@@ -119,7 +121,13 @@ impl Draw<'_> {
         all[self.rng.below(all.len())]
     }
 
-    fn target(&mut self) -> u64 {
+    /// A request to cancel or change: one of these opcodes that was drawn lately, mostly.
+    fn target(&mut self, opcodes: &[u8]) -> u64 {
+        let fits = |(op, ud): &(u8, u64)| opcodes.contains(op).then_some(*ud);
+        let lately: Vec<u64> = self.lately.iter().rev().filter_map(fits).take(4).collect();
+        if !lately.is_empty() && !self.rng.one_in(4) {
+            return self.of(&lately);
+        }
         let ud = self.ud + 2;
         let back = self.below(12).min(ud - 1);
         ud - back
@@ -248,7 +256,7 @@ fn poll_add(d: &mut Draw<'_>) -> Entry {
 }
 
 fn poll_remove(d: &mut Draw<'_>) -> Entry {
-    let addr = d.target();
+    let addr = d.target(&[6]);
     let sqe = Sqe { addr, ..d.entry(7, -1) };
     let sqe = match d.below(4) {
         0 => Sqe { len: 2, op_flags: d.of(&[1, 1 | 4]), ..sqe },
@@ -275,7 +283,7 @@ fn timeout(d: &mut Draw<'_>) -> Entry {
 }
 
 fn timeout_remove(d: &mut Draw<'_>) -> Entry {
-    let addr = d.target();
+    let addr = d.target(&[11, 11, 15]);
     let sqe = Sqe { addr, ..d.entry(12, -1) };
     if d.rng.one_in(2) {
         return owes(sqe, (0, 0), CHANGES);
@@ -303,7 +311,8 @@ fn accept(d: &mut Draw<'_>) -> Entry {
 }
 
 fn cancel(d: &mut Draw<'_>) -> Entry {
-    let sqe = Sqe { addr: d.target(), ..d.entry(14, -1) };
+    let addr = d.target(&[1, 4, 6, 11, 13, 16, 22, 27]);
+    let sqe = Sqe { addr, ..d.entry(14, -1) };
     let fd = d.below(18) as i32;
     let sqe = match d.below(9) {
         0 => Sqe { op_flags: 1, ..sqe },

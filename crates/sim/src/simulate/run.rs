@@ -12,6 +12,7 @@ use super::program::{Program, Step};
 use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, FREE_SLOT, SLOTS, STRIDE};
 use super::watch::watchman;
 use crate::kit::Flow;
+use crate::policy::Fault;
 use crate::sched::lock;
 use crate::sqe;
 use crate::{Client, Options, Sim, Thread};
@@ -25,6 +26,8 @@ const S: u64 = 1_000 * MS;
 const IOPOLL: u32 = 1;
 const CQSIZE: u32 = 1 << 3;
 const R_DISABLED: u32 = 1 << 6;
+/// `IORING_SQ_CQ_OVERFLOW`.
+pub(crate) const OVERFLOW: u32 = 2;
 /// What buffers of requests are filled with: nothing else has this byte.
 pub(crate) const BLANK: u8 = 0xa5;
 /// Milliseconds that the end of a run may take, and when it begins to press.
@@ -47,6 +50,9 @@ pub(crate) struct Record {
     pub(crate) memory: Vec<u8>,
     /// The ring was closed before everything had ended.
     pub(crate) cut: bool,
+    /// The completion queue overflowed.
+    pub(crate) overflowed: bool,
+    pub(crate) struck: [u64; Fault::ALL.len()],
 }
 
 /// Runs a program and checks it.
@@ -170,6 +176,7 @@ fn application(sim: &Sim, program: &Program) -> App {
         eaten: BTreeMap::new(),
         closing: false,
         finishing: false,
+        overflowed: false,
     };
     App {
         engine: sim.engine.clone(),
@@ -212,11 +219,10 @@ fn end(sim: &Sim, app: &App) {
         app.submit_all();
         app.poke();
         app.reap();
+        let idle = sim.engine.in_flight(id) == Some(0);
         let side = lock(&app.side);
-        let over = side.client.queued() == 0
-            && side.client.ready() == 0
-            && side.client.sq_flags() & 2 == 0
-            && sim.engine.in_flight(id) == Some(0);
+        let empty = side.client.queued() == 0 && side.client.ready() == 0;
+        let over = idle && empty && side.client.sq_flags() & OVERFLOW == 0;
         drop(side);
         if over {
             return;
@@ -314,5 +320,7 @@ fn record(sim: &Sim, app: &App, cut: bool) -> Record {
         flows: app.flows.iter().map(flow).collect(),
         memory: w.read(ARENA, 128 * STRIDE as usize).map(<[u8]>::to_vec).unwrap_or_default(),
         cut,
+        overflowed: side.overflowed,
+        struck: sim.sched.struck(),
     }
 }

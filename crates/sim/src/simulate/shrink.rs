@@ -7,20 +7,23 @@ use super::attempt;
 use super::draw::{flags_of, mend};
 use super::program::{Program, Step};
 use crate::policy::Fault;
+use std::time::{Duration, Instant};
 
-/// Most programs tried.
+/// Most programs tried, and the longest time it may take.
 const TRIES: u32 = 600;
+const TIME: Duration = Duration::from_secs(20);
 
 struct Shrinker {
     best: Program,
     why: String,
     left: u32,
+    until: Instant,
 }
 
 impl Shrinker {
     /// Takes over a smaller program if it fails, too.
     fn offer(&mut self, smaller: Program) -> bool {
-        if self.left == 0 {
+        if self.left == 0 || Instant::now() > self.until {
             return false;
         }
         self.left -= 1;
@@ -155,7 +158,7 @@ fn locate(p: &mut Program, at: usize, within: usize) -> Option<&mut Step> {
 
 /// The smallest program found that fails, and how it does. `why` is how the given one fails.
 pub fn shrink(program: &Program, why: String) -> (Program, String) {
-    let mut s = Shrinker { best: program.clone(), why, left: TRIES };
+    let mut s = Shrinker { best: program.clone(), why, left: TRIES, until: Instant::now() + TIME };
     loop {
         let mut better = s.steps();
         better |= s.entries();
