@@ -393,6 +393,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's, or the socket's pending error.
     fn socket_error(&self, fd: i32) -> HostResult<()>;
+    /// `getsockopt(SO_TYPE)`: whether what a transfer left can be had by another one (streams and
+    /// sequenced packets; of a datagram the rest is gone).
+    fn is_stream(&self, _fd: i32) -> bool {
+        true
+    }
     /// `shutdown(2)`.
     ///
     /// # Errors

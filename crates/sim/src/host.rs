@@ -395,6 +395,10 @@ impl Host for SimHost {
         self.connect_error(fd)
     }
 
+    fn is_stream(&self, fd: i32) -> bool {
+        self.open(fd).is_ok_and(|o| !matches!(o.body, Body::Dgram { .. }))
+    }
+
     fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {
         self.shut_down(fd, how)
     }

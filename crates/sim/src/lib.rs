@@ -9,8 +9,9 @@
 //!
 //! A run is a function of its seed: same seed, same interleaving, same partial transfers, same
 //! results. Waiting costs nothing: when nobody can run, the clock jumps; when nothing can ever happen,
-//! the test fails and says who waits for what. What it does not do: model what depends on the real
-//! kernel (paths beyond names, accept and connect, credentials): that is the real host's tests' part.
+//! the test fails and says who waits for what. [`simulate`] draws programs from seeds and checks them.
+//! What it does not do: model what depends on the real kernel (paths beyond names, socket families and
+//! messages, credentials): that is the real host's tests' part.
 #![forbid(unsafe_code)]
 
 mod client;

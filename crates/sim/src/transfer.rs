@@ -175,6 +175,9 @@ impl SimHost {
             }
             Body::Epoll(_) => Err(Errno::EINVAL),
             _ if off != u64::MAX => Err(Errno::ESPIPE),
+            // The wrong end of a pipe says so before anything else.
+            Body::Stream { rx: None, .. } if !write => Err(Errno::EBADF),
+            Body::Stream { tx: None, .. } if write => Err(Errno::EBADF),
             _ if !wait && self.options.no_nowait => Err(Errno::EOPNOTSUPP),
             Body::Stream { .. } if write => self.put(&open, iov, wait),
             Body::Stream { .. } => self.take(&open, iov, wait, false),

@@ -269,3 +269,15 @@ fn a_full_listener_is_told_to_a_nonblocking_connect_and_waited_for_by_a_blocking
         assert!(got[1].1 >= 0);
     }
 }
+
+#[test]
+fn a_datagram_is_all_that_a_receive_of_everything_gets() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let ((a, b), buf) = (sim.datagrams(), sim.put(&[7; 100]));
+    let all = Sqe { op_flags: MSG_WAITALL, ..sqe::recv(a, buf, 100, 1) };
+    ring.push([with(LINK, all), sqe::nop(2)]);
+    ring.submit();
+    // Less than everything breaks the link, as from a stream.
+    assert_eq!(pairs(&ring.run([sqe::send(b, buf, 5, 3)], 3)), [(3, 5), (1, 5), (2, ECANCELED)]);
+}

@@ -224,6 +224,9 @@ impl Host for LinuxHost {
     fn socket_error(&self, fd: i32) -> HostResult<()> {
         net::socket_error(fd)
     }
+    fn is_stream(&self, fd: i32) -> bool {
+        net::is_stream(fd)
+    }
     fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {
         net::shutdown(fd, how)
     }

@@ -149,6 +149,13 @@ pub fn listening(fd: i32) -> HostResult<bool> {
     option(fd, net::SO_ACCEPTCONN).map(|v| v != 0)
 }
 
+/// `getsockopt(SO_TYPE)`: whether it is a stream, or one of sequenced packets.
+pub fn is_stream(fd: i32) -> bool {
+    const STREAM: i32 = net::SOCK_STREAM as i32;
+    const SEQPACKET: i32 = net::SOCK_SEQPACKET as i32;
+    matches!(option(fd, net::SO_TYPE), Ok(STREAM | SEQPACKET))
+}
+
 /// `shutdown(2)`.
 ///
 /// # Errors

@@ -13,7 +13,6 @@
 use super::connect::copy_addr;
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{Host, Iovec, SockAddr};
-use crate::policy::Policy;
 use crate::support::opflags::RECVSEND_ACCEPTED;
 use alloc::boxed::Box;
 use ringer_uapi::{Errno, Sqe};
@@ -24,12 +23,6 @@ const MSG_NOSIGNAL: u32 = 0x4000;
 const POLL_FIRST: u16 = 1;
 const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
-
-/// What polls first goes on at once if it is ready: the edge may have been reported to somebody else
-/// who waited in the same watch (poll.c `io_arm_poll_handler`, `IO_APOLL_READY`).
-fn is_ready<H: Host>(cx: &IssueCx<'_, H>, events: u32) -> bool {
-    cx.host.poll_now(cx.fd, events) != 0
-}
 
 /// A transfer in progress, in either direction.
 #[derive(Debug)]
@@ -61,32 +54,35 @@ impl Transfer {
         Iovec { base: self.buf.base + done, len: self.buf.len - done }
     }
 
-    fn run(
+    fn run<H: Host>(
         &mut self,
-        how: Issue,
-        policy: &dyn Policy,
-        ready: impl FnOnce() -> bool,
-        mut attempt: impl FnMut(Iovec, u32) -> Result<u32, Errno>,
+        cx: &IssueCx<'_, H>,
+        events: u32,
+        attempt: impl Fn(Iovec, u32) -> Result<u32, Errno>,
     ) -> Outcome {
-        if core::mem::take(&mut self.poll_first) && !ready() {
+        // What polls first goes on at once if it is ready: the edge may have been reported to somebody
+        // else who waited in the same watch (poll.c `io_arm_poll_handler`, `IO_APOLL_READY`).
+        if core::mem::take(&mut self.poll_first) && cx.host.poll_now(cx.fd, events) == 0 {
             return Outcome::Again;
         }
         // A worker gets here only with a file that nobody can poll: it blocks, and a cancel
         // interrupts it.
-        let nowait = if how == Issue::Worker { 0 } else { MSG_DONTWAIT };
+        let nowait = if cx.how == Issue::Worker { 0 } else { MSG_DONTWAIT };
         loop {
             let mut part = self.rest();
-            part.len = u64::from(policy.share(part.len as u32));
+            part.len = u64::from(cx.policy.share(part.len as u32));
             match attempt(part, self.flags | nowait) {
                 Ok(n) => {
                     self.done += n;
                     let more = u64::from(self.done) < self.buf.len;
-                    if n == 0 || !more || self.flags & MSG_WAITALL == 0 {
+                    // net.c `io_net_retry`: a datagram is all there is of it.
+                    let goes_on = more && self.flags & MSG_WAITALL != 0 && cx.host.is_stream(cx.fd);
+                    if n == 0 || !goes_on {
                         return Outcome::Done(Ok(self.done as i32), 0);
                     }
                 }
                 Err(Errno::EAGAIN) if self.flags & MSG_DONTWAIT == 0 => return Outcome::Again,
-                Err(Errno::EINTR) if how == Issue::Inline => {}
+                Err(Errno::EINTR) if cx.how == Issue::Inline => {}
                 Err(_) if self.done > 0 => return Outcome::Done(Ok(self.done as i32), 0),
                 Err(e) => return Outcome::Done(Err(e), 0),
             }
@@ -127,10 +123,9 @@ impl Op for Send {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        let (to, ready) = (self.to.as_deref(), || is_ready(cx, POLLOUT));
-        self.transfer.run(cx.how, cx.policy, ready, |buf, flags| {
-            cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to)
-        })
+        let to = self.to.as_deref();
+        let send = |buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to);
+        self.transfer.run(cx, POLLOUT, send)
     }
 }
 
@@ -160,7 +155,6 @@ impl Op for Recv {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        let ready = || is_ready(cx, POLLIN);
-        self.transfer.run(cx.how, cx.policy, ready, |buf, flags| cx.host.recv(cx.fd, buf, flags))
+        self.transfer.run(cx, POLLIN, |buf, flags| cx.host.recv(cx.fd, buf, flags))
     }
 }

@@ -363,7 +363,30 @@ impl Checker<'_> {
             let linked = e.sqe.flags & LINK != 0 && e.sqe.flags & HARD == 0;
             broken |= !bad && linked && fails(e, res) && i + 1 < chain.len();
         }
+        self.check_silence(chain, bad);
         self.check_progress(chain, bad);
+    }
+
+    /// What a failure with CQE_SKIP stops says nothing; a bad chain goes by its head.
+    fn check_silence(&self, chain: &Chain<'_>, bad: bool) {
+        let hides = |e: &Entry| e.sqe.flags & SKIP != 0;
+        let stops = |(i, e): (usize, &&Entry)| {
+            let soft = e.sqe.flags & HARD == 0 && e.sqe.opcode != 15;
+            let failed = soft && self.last(e).is_some_and(|(_, res)| fails(e, res));
+            (if bad { i == 0 } else { failed }).then_some(i)
+        };
+        let Some(at) = chain.iter().enumerate().find_map(stops) else { return };
+        let Some(head) = chain.get(at).filter(|e| hides(e)) else { return };
+        // Its own linked timeout ends with it, not with the chain.
+        let own = |i: usize, e: &Entry| !bad && i == at + 1 && e.sqe.opcode == 15;
+        let mut rest = chain.iter().enumerate().skip(at + 1).filter(|(i, e)| !own(*i, e));
+        let loud = rest.find(|(_, e)| !self.seen(e).is_empty());
+        assert!(
+            loud.is_none(),
+            "{}, which {} silences",
+            self.describe(loud.map_or(head, |l| l.1)),
+            head.sqe.user_data
+        );
     }
 
     /// What follows a success, or a hard link, is not cancelled for nothing.

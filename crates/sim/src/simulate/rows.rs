@@ -387,7 +387,7 @@ fn socket_io(d: &mut Draw<'_>, opcode: u8) -> Entry {
     let sqe = Sqe { addr: d.buf(), len, ..d.entry(opcode, fd) };
     let stream = fd < 8;
     let sqe = match d.below(6) {
-        0 | 1 if stream => Sqe { op_flags: 0x100, ..sqe },
+        0 | 1 => Sqe { op_flags: 0x100, ..sqe },
         2 => Sqe { op_flags: 0x40, ..sqe },
         3 => Sqe { ioprio: 1, ..sqe },
         _ => sqe,
