@@ -180,3 +180,43 @@ fn a_removed_timeout_does_not_end_a_wait() {
     assert_eq!(waiter.join(), Ok(0));
     assert_eq!(sim.now() - start, 80 * MS);
 }
+
+#[test]
+fn a_timeout_fires_by_itself_beside_what_waits_already() {
+    const SQPOLL: u32 = 2;
+    const SQ_WAKEUP: u32 = 2;
+    for setup in [0, SQPOLL] {
+        for pause in [0, 1, 20, 200] {
+            let sim = Sim::default();
+            let mut ring = Client::new(&sim, 8, setup);
+            let ((r, _w), buf) = (sim.pipe(), sim.alloc(8));
+            // The reactor sleeps until the pipe is ready, and has no other reason to wake.
+            ring.push([sqe::read(r, buf, 8, 0, 1)]);
+            ring.enter(1, 0, SQ_WAKEUP).expect("submit");
+            sim.sleep(pause * MS);
+            ring.push([sqe::timeout(sim.timespec(5 * MS), 0, 2)]);
+            ring.enter(1, 0, SQ_WAKEUP).expect("submit");
+            sim.sleep(30 * MS);
+            assert_eq!(pairs(&ring.reap()), [(2, ETIME)], "setup {setup:#x}, {pause} ms");
+        }
+    }
+}
+
+#[test]
+fn what_waits_beside_a_long_timeout_is_looked_after() {
+    for pause in [0, 1, 20, 200] {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+        // The reactor sleeps until the timeout, and watches nothing.
+        ring.push([sqe::timeout(sim.timespec(10_000 * MS), 0, 1)]);
+        ring.submit();
+        sim.sleep(pause * MS);
+        ring.push([sqe::read(r, buf, 8, 0, 2)]);
+        ring.submit();
+        sim.sleep(30 * MS);
+        sim.feed(w, b"data");
+        sim.sleep(30 * MS);
+        assert_eq!(pairs(&ring.reap()), [(2, 4)], "{pause} ms");
+    }
+}

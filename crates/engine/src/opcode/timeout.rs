@@ -226,6 +226,7 @@ impl<H: Host> Engine<H> {
         if first {
             // Whoever sleeps until a later time must look again.
             self.wake_waiters(ring, st, true);
+            self.tell_care_of_timer(st, deadline_ns);
         }
         self.need_care(ring, st);
     }

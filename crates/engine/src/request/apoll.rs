@@ -67,6 +67,7 @@ impl<H: Host> Engine<H> {
         match self.watch_for(st, &mut req, events) {
             Ok(Some(watch)) => {
                 self.park_in(ring, st, req, (watch, events));
+                self.tell_care_of_wait(st);
                 self.need_care(ring, st);
             }
             // No worker can wait for a mask.

@@ -101,6 +101,25 @@ impl<H: Host> Engine<H> {
         if !core::mem::take(&mut st.care_parked) {
             return;
         }
+        self.wake_reactor(st);
+    }
+
+    /// A deadline was added that the reactor, if it sleeps for this ring, does not know.
+    pub(crate) fn tell_care_of_timer(&self, st: &mut State<H>, deadline_ns: u64) {
+        if deadline_ns < st.care_until {
+            self.wake_reactor(st);
+        }
+    }
+
+    /// A request began to wait for a file, and the reactor may sleep for a time only.
+    pub(crate) fn tell_care_of_wait(&self, st: &mut State<H>) {
+        if st.care_until != 0 && st.care_blind {
+            self.wake_reactor(st);
+        }
+    }
+
+    fn wake_reactor(&self, st: &mut State<H>) {
+        st.care_until = 0;
         if let Some(p) = &self.reactor().inner.lock().poller {
             p.wake();
         }
@@ -157,6 +176,7 @@ fn look_locked<H: Host>(
     st: &mut State<H>,
     care: &mut Care<H>,
 ) -> Look {
+    st.care_until = 0;
     if st.polled == 0 && st.timers.is_empty() || st.dying {
         unnest(poller, st, care);
         st.in_care = false;
@@ -224,12 +244,19 @@ fn lead<H: Host>(
         engine.commit(ring, st);
     }
     let now = engine.host().now(Clock::Monotonic);
-    match st.timers.next() {
+    let look = match st.timers.next() {
         _ if st.told => Look::Again(TICK_MAX_NS),
-        Some(t) => Look::Again(t.saturating_sub(now).max(1)),
+        Some(t) if care.nested || st.polled == 0 => Look::Again(t.saturating_sub(now).max(1)),
+        Some(t) => Look::Again(t.saturating_sub(now).clamp(1, TICK_NS)),
         None if care.nested || st.polled == 0 => Look::Events,
         None => Look::Again(TICK_NS),
-    }
+    };
+    st.care_blind = !care.nested;
+    st.care_until = match look {
+        Look::Again(ns) => now.saturating_add(ns),
+        Look::Events | Look::Gone => u64::MAX,
+    };
+    look
 }
 
 /// Whether a DEFER_TASKRUN ring's owner would find something to do. Its poller is not read here:

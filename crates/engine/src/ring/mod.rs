@@ -125,6 +125,11 @@ pub struct State<H: Host> {
     pub lead_epoch: u32,
     /// The reactor stopped ticking for this ring because a caller leads it.
     pub care_parked: bool,
+    /// The reactor leads and does not look again before this time \[ns\], unless something it watches
+    /// happens; 0 while it need not be told of anything.
+    pub care_until: u64,
+    /// It does not watch the ring's poller meanwhile.
+    pub care_blind: bool,
     /// Satisfied waits in a row that did not look at the poller.
     pub unpolled: u32,
     /// Requests that workers run now.
@@ -167,6 +172,8 @@ impl<H: Host> State<H> {
             in_care: false,
             lead_epoch: 0,
             care_parked: false,
+            care_until: 0,
+            care_blind: false,
             unpolled: 0,
             running: 0,
             drain_off: false,
