@@ -166,7 +166,8 @@ impl Draw<'_> {
     }
 
     fn timespec(&mut self) -> (u64, (u64, Vec<u8>)) {
-        let ns = self.below(24) * MS / 2;
+        // Some outlast everything else.
+        let ns = if self.rng.one_in(8) { 200 * MS } else { self.below(24) * MS / 2 };
         let bytes = [0u64.to_ne_bytes(), ns.to_ne_bytes()].concat();
         (ns, (self.aux(), bytes))
     }

@@ -31,7 +31,7 @@ pub(crate) const OVERFLOW: u32 = 2;
 /// What buffers of requests are filled with: nothing else has this byte.
 pub(crate) const BLANK: u8 = 0xa5;
 /// Milliseconds that the end of a run may take, and when it begins to press.
-const ENDING: u32 = 400;
+const ENDING: u32 = 900;
 const PRESS: u32 = 12;
 const CANCEL: u32 = 60;
 
