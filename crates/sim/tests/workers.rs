@@ -186,3 +186,22 @@ fn a_waiter_wakes_for_a_timer_that_was_armed_while_it_slept() {
         assert_eq!(sim.now() - from, MS, "seed {seed}");
     }
 }
+
+#[test]
+fn a_worker_whose_request_was_cancelled_does_not_begin_to_block() {
+    for seed in 0..2 * SEEDS {
+        let sim = Sim::new(Options { no_nowait: true, ..racy(seed) });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(16));
+        // Both see that the device is ready, one of them gets what there is.
+        sim.feed(w, b"data");
+        let reads = [1, 2].map(|ud| with(ASYNC, sqe::read(r, buf, 4, 0, ud)));
+        ring.push(reads);
+        ring.submit();
+        ring.push([sqe::cancel(1, 0, 3), sqe::cancel(2, 0, 4)]);
+        ring.submit();
+        // Nothing more comes: the other one has to end by its cancel.
+        assert_eq!(ring.wait(4).len(), 4, "seed {seed}");
+        assert_eq!((ring.in_flight(), sim.held()), (0, 0), "seed {seed}");
+    }
+}

@@ -48,6 +48,8 @@ pub(crate) struct Ringside {
     /// Entries in the order of their submission, and when that was.
     pub(crate) order: Vec<u64>,
     pub(crate) pushed: BTreeMap<u64, u64>,
+    /// Completions that were there, taken or not, when the submission was over.
+    pub(crate) issued: BTreeMap<u64, usize>,
     /// What the application itself put into and took out of flows, by the descriptor that reads.
     pub(crate) fed: BTreeMap<i32, u64>,
     pub(crate) eaten: BTreeMap<i32, u64>,
@@ -174,6 +176,9 @@ impl App {
                 self.wait(queued, min, ns);
             }
             self.submit_all();
+            let mut side = lock(&self.side);
+            let there = side.log.len() + side.client.ready() as usize;
+            side.issued.extend(chains.iter().map(|s| (s.user_data, there)));
         }
     }
 

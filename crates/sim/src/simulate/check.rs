@@ -31,6 +31,7 @@ const WAITALL: u32 = 0x100;
 const ETIME_SUCCESS: u32 = 32;
 const MULTISHOT: u32 = 64;
 const BAD: u8 = 99;
+const SQPOLL: u32 = 2;
 
 /// The chain that an entry belongs to: entries in order.
 type Chain<'a> = Vec<&'a Entry>;
@@ -130,6 +131,7 @@ impl Checker<'_> {
         }
         for chain in &self.chains {
             self.check_chain(chain);
+            self.check_count(chain);
             for e in chain {
                 self.check_results(e);
                 self.check_time(e);
@@ -270,8 +272,7 @@ impl Checker<'_> {
     fn check_time(&self, e: &Entry) {
         let Some(ns) = e.owes.expires else { return };
         let ud = e.sqe.user_data;
-        let updated = |o: &Entry| o.sqe.opcode == 12 && o.sqe.op_flags != 0 && o.sqe.addr == ud;
-        if self.entries.values().any(|o| updated(o)) {
+        if self.is_changed(e) {
             return;
         }
         let from = self.record.pushed.get(&ud).copied().unwrap_or(0);
@@ -279,6 +280,35 @@ impl Checker<'_> {
             let due = from + ns * (k as u64 + 1);
             assert!(s.at >= due, "{} at {} ns, before {due} ns", self.describe(e), s.at);
         }
+    }
+
+    /// A timeout that expires was not reached by its count before. Only what was taken before the
+    /// timeout could be seen surely came first.
+    fn check_count(&self, chain: &Chain<'_>) {
+        let [e] = chain.as_slice() else { return };
+        let blind = self.program.has_threads()
+            || self.program.setup & SQPOLL != 0
+            || self.record.overflowed
+            || self.entries.values().any(|e| e.sqe.flags & DRAIN != 0);
+        let counts = e.sqe.opcode == 11 && e.sqe.off != 0 && !is_multi(e);
+        let (Some(from), [(_, end)]) = (self.record.issued.get(&e.sqe.user_data), self.seen(e))
+        else {
+            return;
+        };
+        if blind || !counts || end.res != ETIME || self.is_changed(e) {
+            return;
+        }
+        let timeout =
+            |s: &Seen| self.entries.get(&(s.ud % ALIAS)).is_some_and(|e| e.sqe.opcode == 11);
+        let before = |s: &&Seen| s.at < end.at && s.ud < FINAL && !timeout(s);
+        let n = self.record.log.iter().skip(*from).filter(before).count();
+        assert!(n < e.sqe.off as usize, "{} although {n} came before", self.describe(e));
+    }
+
+    /// Whether its time may have been changed.
+    fn is_changed(&self, e: &Entry) -> bool {
+        let updates = |o: &Entry| o.sqe.opcode == 12 && o.sqe.op_flags != 0;
+        self.entries.values().any(|o| updates(o) && o.sqe.addr == e.sqe.user_data)
     }
 
     /// A cancel that found one request means it.
