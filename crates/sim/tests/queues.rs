@@ -4,6 +4,7 @@ use ringer_sim::sqe::{ASYNC, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 use ringer_uapi::Errno;
 
+const GETEVENTS: u32 = 1;
 const CQ_OVERFLOW: u32 = 2;
 const TASKRUN: u32 = 4;
 const R_DISABLED: u32 = 1 << 6;
@@ -239,4 +240,16 @@ fn a_submission_thread_takes_entries_without_a_call_and_sleeps_when_idle() {
         assert_eq!(pairs(&ring.reap()), [(3, 0)], "seed {seed}");
         sim.close_ring(ring.fd);
     }
+}
+
+#[test]
+fn a_signal_or_a_timeout_is_no_error_beside_a_completion() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    ring.push([sqe::nop(1)]);
+    ring.submit();
+    sim.signal_later(MS);
+    assert_eq!(ring.enter(0, 2, GETEVENTS), Ok(0));
+    assert_eq!(ring.wait_ns(&sim, 2, MS), Ok(0));
+    assert_eq!(pairs(&ring.reap()), [(1, 0)]);
 }
