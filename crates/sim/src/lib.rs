@@ -22,11 +22,13 @@ mod net;
 mod object;
 mod policy;
 mod poller;
+mod quiet;
 mod ring;
 mod rng;
 mod sched;
 pub mod simulate;
 pub mod sqe;
+mod task;
 mod transfer;
 mod world;
 

@@ -15,14 +15,15 @@
 //! checker's business.
 
 use crate::policy::{Fault, Policy};
+use crate::quiet::{hush, is_hushed, text};
+use crate::task::{Task, Wait};
 use ringer_uapi::Errno;
-use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Clock jumps without the application running that count as a livelock.
@@ -45,54 +46,6 @@ pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Unwinds a task when the simulation is over.
 struct Over;
-
-/// What a task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    /// Nothing: it can run.
-    Ready,
-    /// A lock that somebody holds.
-    Spin,
-    /// Any change of the world since this version, a time, an interrupt.
-    Change {
-        version: u64,
-        until: Option<u64>,
-    },
-    /// A wake-up of the futex word at this address, a time, an interrupt.
-    Park {
-        addr: usize,
-        until: Option<u64>,
-    },
-    /// A time, and nothing else: a slow thread.
-    Slow {
-        until: u64,
-    },
-    /// That nobody else can run.
-    Idle,
-    Done,
-}
-
-impl Wait {
-    fn until(self) -> Option<u64> {
-        match self {
-            Self::Change { until, .. } | Self::Park { until, .. } => until,
-            Self::Slow { until } => Some(until),
-            Self::Ready | Self::Spin | Self::Idle | Self::Done => None,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Task {
-    name: String,
-    /// A thread of the application: signals are delivered to it.
-    app: bool,
-    wait: Wait,
-    woken: bool,
-    interrupted: bool,
-    spins: u32,
-    turn: Arc<Condvar>,
-}
 
 type Action = Box<dyn FnOnce() + Send>;
 
@@ -146,19 +99,7 @@ impl fmt::Debug for Sched {
 }
 
 thread_local! {
-    /// Panics of this thread are somebody's business who reports them otherwise.
-    static HUSHED: Cell<bool> = const { Cell::new(false) };
     static CURRENT: RefCell<Option<(Arc<Sched>, usize)>> = const { RefCell::new(None) };
-}
-
-/// Whether panics of the calling thread are kept quiet.
-pub(crate) fn is_hushed() -> bool {
-    HUSHED.get()
-}
-
-/// Keeps panics of the calling thread, and of the tasks it starts, quiet or not.
-pub(crate) fn hush(quiet: bool) {
-    HUSHED.set(quiet);
 }
 
 /// The task that runs on this thread.
@@ -387,7 +328,7 @@ impl Sched {
         let sched = self.clone();
         let hushed = is_hushed();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            HUSHED.set(hushed);
+            hush(hushed);
             sched.run(id, body);
         });
         lock(&self.threads).push(thread.map_err(|_| Errno::EAGAIN)?);
@@ -553,20 +494,6 @@ impl Sched {
     }
 }
 
-impl Task {
-    fn new(name: &str, app: bool) -> Self {
-        Self {
-            name: name.to_owned(),
-            app,
-            wait: Wait::Ready,
-            woken: false,
-            interrupted: false,
-            spins: 0,
-            turn: Arc::new(Condvar::new()),
-        }
-    }
-}
-
 impl Inner {
     fn give(&mut self, id: usize) {
         self.current = id;
@@ -624,14 +551,5 @@ impl Inner {
 fn leave(id: usize) {
     if id != 0 && !std::thread::panicking() {
         resume_unwind(Box::new(Over));
-    }
-}
-
-/// What a panic says.
-pub(crate) fn text(why: &(dyn Any + Send)) -> String {
-    match (why.downcast_ref::<&str>(), why.downcast_ref::<String>()) {
-        (Some(s), _) => (*s).to_owned(),
-        (_, Some(s)) => s.clone(),
-        _ => "?".to_owned(),
     }
 }

@@ -22,10 +22,9 @@ pub use program::{Entry, Kind, Owes, Program, Step};
 pub use shrink::shrink;
 
 use crate::policy::Fault;
-use crate::sched::{hush, is_hushed};
+use crate::quiet::{hush, is_hushed, text};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 /// What runs did.
 #[derive(Clone, Debug)]
@@ -119,12 +118,11 @@ pub fn opcodes() -> impl Iterator<Item = u8> {
 /// # Errors
 /// What is wrong.
 pub fn attempt(program: &Program) -> Result<Summary, String> {
-    quieten();
     let was = is_hushed();
     hush(true);
     let r = catch_unwind(AssertUnwindSafe(|| run::run(program)));
     hush(was);
-    r.map_err(|why| crate::sched::text(&*why))
+    r.map_err(|why| text(&*why))
 }
 
 /// Runs the program of a seed.
@@ -137,17 +135,4 @@ pub fn simulate(seed: u64) -> Result<Summary, Failure> {
         let least = Box::new(shrink(&program, why.clone()));
         Failure { seed, why, least }
     })
-}
-
-/// Keeps panics out of the output that are caught and told by whoever runs programs.
-fn quieten() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !is_hushed() {
-                before(info);
-            }
-        }));
-    });
 }

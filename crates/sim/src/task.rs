@@ -1,0 +1,65 @@
+//! A task of the scheduler, and what it waits for.
+
+use std::sync::{Arc, Condvar};
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Nothing: it can run.
+    Ready,
+    /// A lock that somebody holds.
+    Spin,
+    /// Any change of the world since this version, a time, an interrupt.
+    Change {
+        version: u64,
+        until: Option<u64>,
+    },
+    /// A wake-up of the futex word at this address, a time, an interrupt.
+    Park {
+        addr: usize,
+        until: Option<u64>,
+    },
+    /// A time, and nothing else: a slow thread.
+    Slow {
+        until: u64,
+    },
+    /// That nobody else can run.
+    Idle,
+    Done,
+}
+
+impl Wait {
+    pub(crate) fn until(self) -> Option<u64> {
+        match self {
+            Self::Change { until, .. } | Self::Park { until, .. } => until,
+            Self::Slow { until } => Some(until),
+            Self::Ready | Self::Spin | Self::Idle | Self::Done => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) name: String,
+    /// A thread of the application: signals are delivered to it.
+    pub(crate) app: bool,
+    pub(crate) wait: Wait,
+    pub(crate) woken: bool,
+    pub(crate) interrupted: bool,
+    pub(crate) spins: u32,
+    pub(crate) turn: Arc<Condvar>,
+}
+
+impl Task {
+    pub(crate) fn new(name: &str, app: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            app,
+            wait: Wait::Ready,
+            woken: false,
+            interrupted: false,
+            spins: 0,
+            turn: Arc::new(Condvar::new()),
+        }
+    }
+}
