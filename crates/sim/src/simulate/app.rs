@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, Weak};
 pub(crate) const GETEVENTS: u32 = 1;
 const SQ_WAKEUP: u32 = 2;
 const EXT_ARG: u32 = 8;
+const ABS_TIMER: u32 = 32;
 const SQPOLL: u32 = 2;
 /// As many as there are.
 const ALL: u32 = 1000;
@@ -201,11 +202,15 @@ impl App {
 
     fn wait(&self, submit: u32, min: u32, ns: u64) {
         let ts = self.scratch + 32;
-        let words = [0, 0, ts, 0, ns / 1_000_000_000, ns % 1_000_000_000];
+        // Now and then until a time, mostly for a time.
+        let until = min.is_multiple_of(3);
+        let when = if until { self.sched.now() + ns } else { ns };
+        let flags = GETEVENTS | EXT_ARG | if until { ABS_TIMER } else { 0 };
+        let words = [0, 0, ts, 0, when / 1_000_000_000, when % 1_000_000_000];
         let bytes: Vec<u8> = words.iter().flat_map(|w: &u64| w.to_ne_bytes()).collect();
         lock(&self.world).write(self.scratch, &bytes).expect("scratch memory");
         let from = self.sched.now();
-        let r = self.enter(submit, min, GETEVENTS | EXT_ARG, (self.scratch, 24));
+        let r = self.enter(submit, min, flags, (self.scratch, 24));
         let took = self.sched.now() - from;
         match r {
             Err(Errno::ETIME) => {

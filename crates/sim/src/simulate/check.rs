@@ -444,13 +444,14 @@ impl Checker<'_> {
         let (mut told, mut tried) = (0, 0);
         let (mut told_wall, mut tried_wall) = (0, 0);
         let drains = |e: &&Entry| e.sqe.flags & DRAIN != 0;
-        let mut within = false;
+        let mut behind = false;
         for unit in units {
-            // A drain inside of a chain drains the chain's head and what follows the chain.
-            if unit.iter().any(drains) || within {
+            // A drain anywhere in a chain drains the chain's head; what follows waits for it, too.
+            let is_drain = unit.iter().any(drains);
+            if is_drain || behind {
                 (told_wall, tried_wall) = (told, tried);
             }
-            within = unit.iter().skip(1).any(drains);
+            behind = is_drain;
             for e in unit {
                 let (first, last) = (self.seen(e).first(), self.seen(e).last());
                 assert!(

@@ -86,6 +86,7 @@ pub fn draw(seed: u64) -> Program {
         entries: (sq, cq),
         eventfd: rng.one_in(5).then(|| rng.one_in(2)),
         tags: rng.one_in(4),
+        neighbour: rng.one_in(4),
         polled: rng.one_in(4),
         unregisters: rng.one_in(2),
         steps,

@@ -11,6 +11,7 @@
 mod app;
 mod check;
 mod draw;
+mod neighbour;
 mod program;
 mod rows;
 mod run;

@@ -98,6 +98,8 @@ pub struct Program {
     pub eventfd: Option<bool>,
     /// The registered files have tags.
     pub tags: bool,
+    /// There is another ring, which only the reactor looks after.
+    pub neighbour: bool,
     /// Somebody polls the ring's descriptor.
     pub polled: bool,
     /// The tables are taken away before the ring is closed.
@@ -215,6 +217,7 @@ impl fmt::Display for Program {
             (self.posix_locks, "POSIX locks"),
             (self.eventfd.is_some(), "eventfd"),
             (self.tags, "tags"),
+            (self.neighbour, "another ring"),
             (self.polled, "a polled ring"),
             (self.unregisters, "unregisters"),
         ];

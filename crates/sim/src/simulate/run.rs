@@ -8,6 +8,7 @@
 use super::Summary;
 use super::app::{ALL_FLOWS, App, FINAL, Ringside, Seen, TAG};
 use super::check;
+use super::neighbour::{move_in, pipes};
 use super::program::{Program, Step};
 use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, FREE_SLOT, SLOTS, STRIDE};
 use super::watch::watchman;
@@ -58,14 +59,16 @@ pub(crate) struct Record {
 
 /// Runs a program and checks it.
 pub(crate) fn run(program: &Program) -> Summary {
-    let sim = world(program);
+    let (sim, neighbours) = world(program);
+    let neighbour = move_in(&sim, &neighbours);
     let app = application(&sim, program);
-    sim.watch(Some(watchman(&app)));
+    sim.watch(Some(watchman(&app, neighbour.clone())));
     let threads = play(&sim, &app, program);
     let cut = matches!(program.steps.last(), Some(Step::CloseRing));
     if !cut {
         threads.into_iter().for_each(Thread::join);
         end(&sim, &app);
+        neighbour.iter().for_each(|n| n.move_out(&sim));
         tidy(&sim, &app, program);
         close(&sim, &app);
     } else {
@@ -73,6 +76,7 @@ pub(crate) fn run(program: &Program) -> Summary {
         app.sched.calm();
         close(&sim, &app);
         threads.into_iter().for_each(Thread::join);
+        neighbour.iter().for_each(|n| n.move_out(&sim));
     }
     sim.watch(None);
     nothing_left(&sim);
@@ -80,7 +84,7 @@ pub(crate) fn run(program: &Program) -> Summary {
 }
 
 /// The objects of `rows.rs`.
-fn world(program: &Program) -> Sim {
+fn world(program: &Program) -> (Sim, Vec<(i32, i32)>) {
     let options = Options {
         numberless: program.numberless,
         no_nowait: program.no_nowait,
@@ -107,6 +111,7 @@ fn world(program: &Program) -> Sim {
     sim.eventfd();
     let last = sim.eventfd();
     assert_eq!(last, 19, "the objects have their numbers");
+    let neighbours = pipes(&sim, program);
     sim.named("n0", &[1; 50]);
     sim.named("n1", &[2; 60]);
     sim.directory("n2");
@@ -120,7 +125,7 @@ fn world(program: &Program) -> Sim {
             sim.write(super::rows::memory(e.sqe.user_data) + BUF_AT, &bytes);
         }
     }
-    sim
+    (sim, neighbours)
 }
 
 /// What the file at 0 holds.
@@ -278,8 +283,8 @@ fn tidy(sim: &Sim, app: &App, program: &Program) {
         app.poke();
         app.reap();
     }
-    // Who was about to signal the eventfd still has it.
-    sim.run_workers();
+    // Who was about to signal the eventfd still has it, and may be slow.
+    sim.sleep(5 * MS);
     assert_eq!(sim.held(), 0, "files are held without a table and without requests");
 }
 

@@ -123,7 +123,8 @@ impl Shrinker {
                 better |= self.offer(p);
             }
         }
-        let simpler: [fn(&mut Program); 7] = [
+        let simpler: [fn(&mut Program); 8] = [
+            |p| p.neighbour = false,
             |p| p.tags = false,
             |p| p.polled = false,
             |p| p.numberless = false,

@@ -8,6 +8,7 @@
 //! descriptors: those may wait for what cannot be seen from outside.
 
 use super::app::App;
+use super::neighbour::Neighbour;
 use super::program::{Entry, Program};
 use crate::object::{POLLERR, POLLHUP, POLLIN, POLLOUT};
 use crate::policy::Fault;
@@ -73,11 +74,15 @@ fn judged(program: &Program) -> BTreeMap<u64, For> {
 }
 
 /// See the module's doc.
-pub(crate) fn watchman(app: &App) -> Watchman {
+pub(crate) fn watchman(app: &App, neighbour: Option<Neighbour>) -> Watchman {
     let app = app.clone();
     let judged = judged(&app.program);
     let mut since: BTreeMap<u64, u64> = BTreeMap::new();
-    Box::new(move |jump| lost_wake(&app, jump).or_else(|| late(&app, jump, &judged, &mut since)))
+    Box::new(move |jump| {
+        lost_wake(&app, jump)
+            .or_else(|| late(&app, jump, &judged, &mut since))
+            .or_else(|| neighbour.as_ref().and_then(|n| n.overlooked(jump.next)))
+    })
 }
 
 fn lost_wake(app: &App, jump: &Jump) -> Option<String> {

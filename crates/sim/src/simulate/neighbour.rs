@@ -1,0 +1,74 @@
+//! Another ring of the process, which nobody enters: only the reactor looks after it.
+//!
+//! ```text
+//!  t0: reads of two pipes, timeouts of 3, 30 and 90 ms      5 ms: the one is fed      40 ms: the other
+//! ```
+//!
+//! Whatever the program's own ring does to the reactor, these complete in their time.
+
+use super::program::Program;
+use crate::policy::Fault;
+use crate::{Client, Sim, sqe};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const MS: u64 = 1_000_000;
+/// Longest time until the reactor has looked.
+const LATE_NS: u64 = 25 * MS;
+/// user_data of a request, and when it can end \[ms\]: reads, then timeouts.
+const READS: [(u64, u64); 2] = [(1, 5), (2, 40)];
+const TIMEOUTS: [(u64, u64); 3] = [(3, 3), (4, 30), (5, 90)];
+
+/// See the module's doc.
+#[derive(Clone, Debug)]
+pub(crate) struct Neighbour {
+    client: Arc<Client>,
+    born: u64,
+}
+
+/// Makes the pipes; they come before the program's ring.
+pub(crate) fn pipes(sim: &Sim, program: &Program) -> Vec<(i32, i32)> {
+    // Who has no thread or no descriptor is not looked after by anybody.
+    let blind = program.has(Fault::NoThread) || program.has(Fault::NoFile);
+    if program.neighbour && !blind { READS.map(|_| sim.pipe()).into() } else { Vec::new() }
+}
+
+/// Makes the ring and submits everything at once.
+pub(crate) fn move_in(sim: &Sim, pipes: &[(i32, i32)]) -> Option<Neighbour> {
+    if pipes.is_empty() {
+        return None;
+    }
+    let mut client = Client::new(sim, 8, 0);
+    let buf = sim.alloc(64);
+    let born = sim.now();
+    for ((ud, ms), (r, w)) in READS.into_iter().zip(pipes) {
+        sim.feed_later(ms * MS, *w, b"news");
+        client.push([sqe::read(*r, buf + 8 * ud, 4, 0, ud)]);
+    }
+    client.push(TIMEOUTS.map(|(ud, ms)| sqe::timeout(sim.timespec(ms * MS), 0, ud)));
+    client.submit();
+    Some(Neighbour { client: Arc::new(client), born })
+}
+
+impl Neighbour {
+    /// What should have ended before the clock goes to `next`, and has not.
+    pub(crate) fn overlooked(&self, next: u64) -> Option<String> {
+        let shown: BTreeSet<u64> = self.client.peek().collect();
+        let all = READS.iter().chain(&TIMEOUTS);
+        let late =
+            |(ud, ms): &&(u64, u64)| self.born + ms * MS + LATE_NS < next && !shown.contains(ud);
+        let (ud, ms) = all.clone().find(late)?;
+        Some(format!(
+            "request {ud} of a ring beside can end after {ms} ms: nobody looks at {next} ns"
+        ))
+    }
+
+    /// Waits for the last of it, and closes the ring.
+    pub(crate) fn move_out(&self, sim: &Sim) {
+        let until = self.born + 120 * MS;
+        sim.sleep(until.saturating_sub(sim.now()));
+        let n = self.client.ready() as usize;
+        assert_eq!(n, READS.len() + TIMEOUTS.len(), "completions of the ring beside");
+        sim.close_ring(self.client.fd);
+    }
+}
