@@ -149,6 +149,11 @@ impl Client {
         Some(Cqe { user_data, res: w as i32, flags: (w >> 32) as u32, big: [0; 2] })
     }
 
+    /// The CQ tail as the engine published it.
+    pub fn cq_tail(&self) -> u32 {
+        self.pages.rings.w32(self.params.cq_off.tail as usize).load(Acquire)
+    }
+
     /// The user_data of what is there, which stays there.
     pub fn peek(&self) -> impl Iterator<Item = u64> {
         let g = &self.pages.geometry;

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 pub(crate) const GETEVENTS: u32 = 1;
 const SQ_WAKEUP: u32 = 2;
+/// `IORING_SQ_NEED_WAKEUP`.
+const NEED_WAKEUP: u32 = 1;
 const EXT_ARG: u32 = 8;
 const ABS_TIMER: u32 = 32;
 const SQPOLL: u32 = 2;
@@ -143,7 +145,10 @@ impl App {
                 return;
             }
             if self.sqpoll() {
-                self.expect(self.enter(queued, 0, SQ_WAKEUP, (0, 0)).map(drop));
+                // As liburing does: only a thread that says it sleeps is woken.
+                if lock(&self.side).client.sq_flags() & NEED_WAKEUP != 0 {
+                    self.expect(self.enter(queued, 0, SQ_WAKEUP, (0, 0)).map(drop));
+                }
                 self.sched.sleep(MS / 4);
                 continue;
             }

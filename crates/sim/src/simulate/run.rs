@@ -60,7 +60,7 @@ pub(crate) struct Record {
 /// Runs a program and checks it.
 pub(crate) fn run(program: &Program) -> Summary {
     let (sim, neighbours) = world(program);
-    let neighbour = move_in(&sim, &neighbours);
+    let neighbour = neighbours.map(|pipes| move_in(&sim, &pipes));
     let app = application(&sim, program);
     sim.watch(Some(watchman(&app, neighbour.clone())));
     let threads = play(&sim, &app, program);
@@ -84,7 +84,7 @@ pub(crate) fn run(program: &Program) -> Summary {
 }
 
 /// The objects of `rows.rs`.
-fn world(program: &Program) -> (Sim, Vec<(i32, i32)>) {
+fn world(program: &Program) -> (Sim, Option<Vec<(i32, i32)>>) {
     let options = Options {
         numberless: program.numberless,
         no_nowait: program.no_nowait,
@@ -137,7 +137,9 @@ pub(crate) fn file_byte(at: usize) -> u8 {
 fn ring(sim: &Sim, program: &Program) -> Client {
     let (entries, cq) = program.entries;
     let cq_entries = if program.setup & CQSIZE != 0 { cq } else { 0 };
-    let params = Params { flags: program.setup, cq_entries, ..Params::default() };
+    // A submission thread falls asleep between two batches, mostly.
+    let sq_thread_idle = 1 + program.seed as u32 % 3;
+    let params = Params { flags: program.setup, cq_entries, sq_thread_idle, ..Params::default() };
     // No thread or descriptor to be had is no ring to be had; the world gets better.
     let ring = (0..1000).find_map(|_| Client::try_new(sim, entries, params).ok());
     let ring = ring.expect("a ring, some time");

@@ -2,6 +2,8 @@
 //!
 //! - a thread waits in `enter` for completions that are there: a lost wake-up
 //! - somebody polls the ring, completions are there, and its descriptor does not show it
+//! - completions were published, and the registered eventfd was not signalled
+//! - a multishot poll is armed, its pipe was written to, and it has not told
 //! - a request can go on, and nobody has looked at it for [`LATE_NS`]: a lost edge, a lost timer
 //!
 //! What it does not do: judge requests in chains, behind drains, or in a world without threads or
@@ -13,7 +15,7 @@ use super::program::{Entry, Program};
 use crate::object::{POLLERR, POLLHUP, POLLIN, POLLOUT};
 use crate::policy::Fault;
 use crate::sched::{Jump, Watchman, lock};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Longest time until somebody looks: the reactor's ticks, and a worker's look at a private file.
@@ -29,6 +31,19 @@ const SKIP: u8 = 64;
 enum For {
     Events(i32, u32),
     Time(u64),
+    /// Another completion for everything that is written to this pipe.
+    News(i32),
+}
+
+/// What a watchman remembers between two jumps.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Since when a request can go on.
+    since: BTreeMap<u64, u64>,
+    /// What a multishot had told of: completions, and the edge of its file then.
+    told: BTreeMap<u64, (usize, u64)>,
+    /// Completions published and signals of the eventfd.
+    published: (u32, u64),
 }
 
 /// What a request waits for, if it is one that can be judged.
@@ -40,6 +55,9 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
         2 | 5 | 23 | 26 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
         6 if s.fd > 1 && s.len == 0 && !program.entries().iter().any(updates) => {
             Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT)))
+        }
+        6 if matches!(s.fd, 2 | 4) && !program.entries().iter().any(updates) => {
+            (s.op_flags & POLLIN != 0).then_some(For::News(s.fd))
         }
         11 if s.op_flags & !UPDATE == 0 && !program.entries().iter().any(updates) => {
             e.owes.expires.map(For::Time)
@@ -77,10 +95,11 @@ fn judged(program: &Program) -> BTreeMap<u64, For> {
 pub(crate) fn watchman(app: &App, neighbour: Option<Neighbour>) -> Watchman {
     let app = app.clone();
     let judged = judged(&app.program);
-    let mut since: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut memory = Memory::default();
     Box::new(move |jump| {
         lost_wake(&app, jump)
-            .or_else(|| late(&app, jump, &judged, &mut since))
+            .or_else(|| silent_bell(&app, jump, &mut memory))
+            .or_else(|| late(&app, jump, &judged, &mut memory))
             .or_else(|| neighbour.as_ref().and_then(|n| n.overlooked(jump.next)))
     })
 }
@@ -108,28 +127,48 @@ fn lost_wake(app: &App, jump: &Jump) -> Option<String> {
     })
 }
 
+/// Every publication of completions signals the registered eventfd.
+fn silent_bell(app: &App, jump: &Jump, memory: &mut Memory) -> Option<String> {
+    let side = lock(&app.side);
+    if side.finishing || side.closing || app.program.eventfd != Some(false) {
+        return None;
+    }
+    let bell = app.bell.upgrade()?;
+    let (tail, signals) = (side.client.cq_tail(), bell.edge());
+    let before = std::mem::replace(&mut memory.published, (tail, signals));
+    let silent = before.0 != tail && before.1 == signals;
+    silent.then(|| format!("completion {tail} at {} ns was not told to the eventfd", jump.now))
+}
+
 fn late(
     app: &App,
     jump: &Jump,
     judged: &BTreeMap<u64, For>,
-    since: &mut BTreeMap<u64, u64>,
+    memory: &mut Memory,
 ) -> Option<String> {
     let side = lock(&app.side);
     let overflow = side.client.sq_flags() & OVERFLOW != 0;
     if side.closing || overflow || side.client.queued() > 0 || nobody_asks(app, jump) {
-        since.clear();
+        memory.since.clear();
         return None;
     }
     let ended = &lock(&app.world).ledger.ended.clone();
-    let shown: BTreeSet<u64> = side.client.peek().collect();
+    let shown: Vec<u64> = side.client.peek().collect();
     for (ud, what) in judged {
         let Some(pushed) = side.pushed.get(ud) else { continue };
-        let waits = !ended.contains(ud) && !shown.contains(ud);
-        if !waits || !can_go_on(app, *what, *pushed, jump.now) {
-            since.remove(ud);
+        let able = if let For::News(fd) = *what {
+            let taken = side.log.iter().filter(|s| s.ud == *ud).count();
+            let n = taken + shown.iter().filter(|s| **s == *ud).count();
+            !ended.contains(ud) && has_news(app, fd, memory.told.entry(*ud).or_default(), n)
+        } else {
+            let waits = !ended.contains(ud) && !shown.contains(ud);
+            waits && can_go_on(app, *what, *pushed, jump.now)
+        };
+        if !able {
+            memory.since.remove(ud);
             continue;
         }
-        let first = *since.entry(*ud).or_insert(jump.now);
+        let first = *memory.since.entry(*ud).or_insert(jump.now);
         if jump.next - first > LATE_NS {
             return Some(format!(
                 "request {ud} can go on since {first} ns, at {} ns nobody has looked at it: {what:?}",
@@ -146,6 +185,16 @@ fn nobody_asks(app: &App, jump: &Jump) -> bool {
     app.program.setup & DEFER_TASKRUN != 0 && !waits
 }
 
+/// Whether a pipe was written to, and is readable, since a multishot told of it the last time.
+fn has_news(app: &App, fd: i32, told: &mut (usize, u64), n: usize) -> bool {
+    let Ok(open) = lock(&app.world).open(fd) else { return false };
+    let edge = open.edge();
+    if told.0 != n {
+        *told = (n, edge);
+    }
+    edge != told.1 && open.mask() & POLLIN != 0
+}
+
 fn can_go_on(app: &App, what: For, pushed: u64, now: u64) -> bool {
     match what {
         For::Time(ns) => pushed + ns <= now,
@@ -153,5 +202,6 @@ fn can_go_on(app: &App, what: For, pushed: u64, now: u64) -> bool {
             let open = lock(&app.world).open(fd);
             open.is_ok_and(|o| o.mask() & (events | POLLERR | POLLHUP) != 0)
         }
+        For::News(_) => false,
     }
 }
