@@ -10,6 +10,7 @@ use crate::world::World;
 use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
 use ringer_uapi::Errno;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -53,10 +54,14 @@ impl Set {
         found
     }
 
-    /// Changes with everything that could make the set ready.
+    /// Changes with everything that could make the set ready. A sum would not: what goes and what
+    /// comes could make up for each other.
     fn edge(&self) -> u64 {
-        let edges = |e: &Entry| e.open.upgrade().map_or(0, |o| o.edge().wrapping_add(1));
-        lock(&self.entries).values().map(edges).fold(1, u64::wrapping_add)
+        let mut hash = DefaultHasher::new();
+        for (fd, e) in &*lock(&self.entries) {
+            (*fd, e.token, e.open.upgrade().map(|o| o.edge())).hash(&mut hash);
+        }
+        hash.finish()
     }
 
     fn nested_ready(&self, found: &mut Vec<PollEvent>, max: usize) {
