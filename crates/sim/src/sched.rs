@@ -31,7 +31,7 @@ const JUMPS_MAX: u32 = 100_000;
 /// Turns of other tasks without the application running that count as a livelock, too.
 const TURNS_MAX: u32 = 200_000;
 /// Turns in all that count as one: no program here needs a tenth of it.
-const TOTAL_MAX: u64 = 5_000_000;
+const TOTAL_MAX: u64 = 500_000;
 /// Turns of a contended lock's waiter without anybody else getting on.
 const SPINS_MAX: u32 = 64;
 /// What [`RelaxBaton`] waits for.
