@@ -50,7 +50,6 @@ enum Task {
         #[arg(long)]
         ringer: Option<PathBuf>,
     },
-    /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
     /// Random programs of every opcode in the simulator, checked.
     Simulate {
         /// Seeds, A..B.
@@ -63,7 +62,7 @@ enum Task {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
-    /// Write SUPPORT.md from the op table.
+    /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
     Tables {
         /// Only say whether it is current.
         #[arg(long)]

@@ -3,7 +3,7 @@
 //! `RINGER_SIM_SEED=N` runs one seed, `RINGER_SIM_SEEDS=N` so many; `cargo xtask simulate` runs as
 //! long as it is told to.
 
-use ringer_engine::opcode::{OPDEFS, Support};
+use ringer_engine::opcode::OPDEFS;
 use ringer_sim::simulate::{self, Program, Step, Summary};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -45,7 +45,7 @@ fn over(seeds: std::ops::Range<u64>) -> Summary {
 fn every_row_has_a_workload_in_the_simulator() {
     let drawn: BTreeSet<u8> = simulate::opcodes().collect();
     for (opcode, def) in OPDEFS.iter().enumerate() {
-        let carried_out = def.support != Support::None;
+        let carried_out = def.support.is_there();
         let has = drawn.contains(&(opcode as u8));
         assert!(has || !carried_out, "{} needs a row in simulate/rows.rs", def.name);
     }
