@@ -44,9 +44,9 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// All requests.
+    /// All requests. A file may say anything: sums end at the largest number.
     pub(crate) fn total(&self) -> u64 {
-        self.requests.values().sum()
+        self.requests.values().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
     fn add(&mut self, other: &Self) {
@@ -56,12 +56,13 @@ impl Counts {
             (&mut self.refused, &other.refused),
         ] {
             for (name, n) in theirs {
-                *mine.entry(name.clone()).or_default() += n;
+                let mine = mine.entry(name.clone()).or_default();
+                *mine = mine.saturating_add(*n);
             }
         }
-        self.rings += other.rings;
-        self.enters += other.enters;
-        self.native += other.native;
+        self.rings = self.rings.saturating_add(other.rings);
+        self.enters = self.enters.saturating_add(other.enters);
+        self.native = self.native.saturating_add(other.native);
     }
 
     fn of_line(line: &Value) -> Self {
@@ -374,6 +375,20 @@ mod tests {
         fs::write(path.with_file_name("s.jsonl.12"), "not counters").unwrap();
         fs::write(path.with_file_name("s.jsonl.13"), vec![0; layout::LEN]).unwrap();
         assert_eq!(read(&path).unwrap(), []);
+    }
+
+    #[test]
+    fn counts_that_nobody_can_have_made_add_up_to_the_largest() {
+        let line = format!(
+            "{{\"event\":\"exit\",\"pid\":7,\"rings\":{0},\"enters\":{0},\"native_calls\":{0},\
+              \"requests\":{{\"READ\":{0},\"WRITE\":{0}}},\"errors\":{{\"READ\":{0}}}}}\n",
+            u64::MAX
+        );
+        let (_keep, path) = file(&line.repeat(2));
+        let all = read(&path).unwrap();
+        let sum = sum(&all);
+        assert_eq!((sum.total(), sum.rings, sum.native), (u64::MAX, u64::MAX, u64::MAX));
+        assert_eq!((sum.requests["READ"], sum.failed["READ"]), (u64::MAX, u64::MAX));
     }
 
     #[test]
