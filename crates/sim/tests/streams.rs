@@ -281,3 +281,14 @@ fn a_datagram_is_all_that_a_receive_of_everything_gets() {
     // Less than everything breaks the link, as from a stream.
     assert_eq!(pairs(&ring.run([sqe::send(b, buf, 5, 3)], 3)), [(3, 5), (1, 5), (2, ECANCELED)]);
 }
+
+#[test]
+fn the_wrong_end_of_a_pipe_is_ebadf_whatever_the_file_knows() {
+    for no_nowait in [false, true] {
+        let sim = Sim::new(Options { no_nowait, ..Options::default() });
+        let (mut ring, (r, w)) = (Client::new(&sim, 8, 0), sim.pipe());
+        let buf = sim.alloc(8);
+        assert_eq!(pairs(&ring.run([sqe::read(w, buf, 8, u64::MAX, 1)], 1)), [(1, -9)]);
+        assert_eq!(pairs(&ring.run([sqe::write(r, buf, 8, u64::MAX, 2)], 1)), [(2, -9)]);
+    }
+}
