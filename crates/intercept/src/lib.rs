@@ -16,6 +16,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(any(test, feature = "test-utils"))]
+pub mod bpf;
 mod decode;
 pub mod entry;
 pub mod env;

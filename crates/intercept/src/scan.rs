@@ -108,6 +108,12 @@ fn add_ranges(object: &Object<'_>, found: &mut Vec<Range>) {
     }
 }
 
+/// The length of the instruction at the start of `code`, if one starts there.
+#[cfg(any(test, feature = "test-utils"))]
+pub fn insn_len(code: &[u8]) -> Option<usize> {
+    decode(code).map(|insn| insn.len)
+}
+
 /// Whether `code` could make one of the three calls by itself.
 pub fn carries_calls(code: &[u8]) -> bool {
     let mut any = false;
