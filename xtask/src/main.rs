@@ -7,6 +7,7 @@
 mod bench;
 mod fidelity;
 mod simulate;
+mod fuzz;
 mod tables;
 
 use anyhow::Result;
@@ -63,6 +64,9 @@ enum Task {
         jobs: usize,
     },
     /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
+    /// Run the fuzz targets: corpus, then mutations; or guided by coverage.
+    Fuzz(fuzz::Plan),
+    /// Write SUPPORT.md from the op table.
     Tables {
         /// Only say whether it is current.
         #[arg(long)]
@@ -82,6 +86,7 @@ fn main() -> Result<()> {
         Task::Simulate { seeds, minutes, jobs } => {
             simulate::run(&simulate::Plan { seeds, minutes, jobs })
         }
+        Task::Fuzz(plan) => fuzz::run(&plan),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }
 }
