@@ -5,6 +5,7 @@
 //!  io net names thin calls            usermem  copies that survive bad pointers
 //!  thread       raw threads, record   signals  fault and interrupt handlers, chaining
 //!  alloc        our own allocator     lock     the futex lock under every mutex
+//!  standin      pages for ring memory that vanished
 //!  poller       epoll + wake          clock    clock_gettime    identity  who a thread is
 //!  keeper file ringobj fdtable posixlock       where descriptors and rings live
 //!  raw          typed system calls    arch/    everything that is per-architecture
@@ -32,6 +33,7 @@ pub mod pin;
 pub mod poller;
 pub mod raw;
 pub mod signals;
+mod standin;
 pub mod thread;
 pub mod usermem;
 

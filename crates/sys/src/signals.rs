@@ -22,7 +22,7 @@ use ringer_uapi::Errno;
 use crate::arch::{self, Ucontext};
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
-use crate::thread;
+use crate::{standin, thread};
 
 /// A signal's action as rt_sigaction(2) takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -317,17 +317,16 @@ fn is_user_ring(addr: usize) -> bool {
 
 /// Puts a fresh page where a caller-owned ring lost its own, so that our access goes on.
 fn put_page(addr: usize, nothing_there: bool) -> bool {
-    let fixed = if nothing_there { g::MAP_FIXED_NOREPLACE } else { g::MAP_FIXED };
-    let flags = g::MAP_PRIVATE | g::MAP_ANONYMOUS | fixed;
+    let page = addr & !(PAGE - 1);
+    if nothing_there {
+        return standin::put(page);
+    }
+    let flags = g::MAP_PRIVATE | g::MAP_ANONYMOUS | g::MAP_FIXED;
     let prot = g::PROT_READ | g::PROT_WRITE;
     // SAFETY: the host says the page belongs to a region that the application gave us as ring
     // memory; its present mapping cannot be accessed (that is why we are here), so nothing
     // readable is lost.
-    match unsafe { raw::mmap(addr & !(PAGE - 1), PAGE, prot, flags, -1, 0) } {
-        // EEXIST: another thread was faster.
-        Ok(_) | Err(Errno::EEXIST) => true,
-        Err(_) => false,
-    }
+    unsafe { raw::mmap(page, PAGE, prot, flags, -1, 0) }.is_ok()
 }
 
 /// Does what the kernel would have done had the application's action been its own.

@@ -13,6 +13,7 @@ use ringer_uapi::{Errno, OFF_SQES};
 
 use crate::keeper::Shelf;
 use crate::raw::{self, PAGE, SysResult, general as g};
+use crate::standin;
 
 /// Memory of one ring, both regions.
 #[derive(Debug)]
@@ -245,8 +246,10 @@ fn enter_in_place(at: usize, len: usize) -> SysResult<()> {
 }
 
 fn leave_in_place(at: usize) {
-    if let Some((start, _)) = IN_PLACE.iter().find(|(start, _)| start.load(Relaxed) == at) {
+    if let Some((start, end)) = IN_PLACE.iter().find(|(start, _)| start.load(Relaxed) == at) {
+        let end = end.load(Relaxed);
         start.store(0, Release);
+        standin::take_back(at, end);
     }
 }
 

@@ -435,6 +435,39 @@ fn private_memory_of_the_caller_is_used_in_place_and_known_to_the_fault_handler(
     assert!(!owns_user_ring(at as usize));
 }
 
+/// Whether something is mapped at an address.
+fn is_mapped(at: u64) -> bool {
+    // SAFETY: changes nothing; ENOMEM where nothing is.
+    unsafe { raw::madvise(at as usize, 4096, 0) }.is_ok()
+}
+
+#[test]
+fn memory_that_the_caller_unmapped_is_free_again_when_the_ring_is_gone() {
+    let code = in_child(|| {
+        crate::signals::set_user_rings(owns_user_ring);
+        crate::signals::install();
+        let at = user_pages(g::MAP_PRIVATE, RW);
+        let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
+        let spec = RingSpec { user_memory: Some((at, at + 4096)), ..spec };
+        let ring = create(&spec).unwrap();
+        // SAFETY: what is used of it comes back by the handler under test.
+        unsafe { raw::munmap(at as usize, 8192) }.unwrap();
+        ring.rings().w32(8).store(1, Relaxed);
+        ring.sqes().w32(8).store(2, Relaxed);
+        assert!(is_mapped(at) && is_mapped(at + 4096), "the ring goes on");
+        // The program has a new use for one of the two.
+        let flags = g::MAP_PRIVATE | g::MAP_ANONYMOUS | g::MAP_FIXED;
+        // SAFETY: a page that the engine's stand-in has.
+        unsafe { raw::mmap(at as usize + 4096, 4096, RW, flags, -1, 0) }.unwrap();
+        drop(ring);
+        assert!(!is_mapped(at), "the stand-in went with the ring");
+        assert!(is_mapped(at + 4096), "the program's own page stays");
+        assert_eq!(crate::usermem::load64(at + 4096), Ok(0), "untouched");
+        0
+    });
+    assert_eq!(code, 0);
+}
+
 #[test]
 fn memory_that_cannot_be_written_is_efault() {
     let read_only = user_pages(g::MAP_PRIVATE, g::PROT_READ);
