@@ -8,6 +8,7 @@ mod bench;
 mod fidelity;
 mod simulate;
 mod fuzz;
+mod soak;
 mod tables;
 
 use anyhow::Result;
@@ -66,6 +67,8 @@ enum Task {
     /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
     /// Run the fuzz targets: corpus, then mutations; or guided by coverage.
     Fuzz(fuzz::Plan),
+    /// Soak: rings, kills and mixed work under ringer; nothing leaks.
+    Soak(soak::Plan),
     /// Write SUPPORT.md from the op table.
     Tables {
         /// Only say whether it is current.
@@ -87,6 +90,7 @@ fn main() -> Result<()> {
             simulate::run(&simulate::Plan { seeds, minutes, jobs })
         }
         Task::Fuzz(plan) => fuzz::run(&plan),
+        Task::Soak(plan) => soak::run(&plan),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }
 }

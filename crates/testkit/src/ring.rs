@@ -125,6 +125,16 @@ impl Ring {
 
     /// Queues an entry; the program keeps count of the room.
     pub fn push(&mut self, sqe: Sqe) {
+        self.push_together([sqe]);
+    }
+
+    /// Queues entries so that all of them appear at once: a submission thread takes chains whole.
+    pub fn push_together(&mut self, sqes: impl IntoIterator<Item = Sqe>) {
+        sqes.into_iter().for_each(|sqe| self.write(sqe));
+        self.sq.store(self.params.sq_off.tail as usize, self.sq_tail);
+    }
+
+    fn write(&mut self, sqe: Sqe) {
         let mask = self.params.sq_entries - 1;
         let slot = self.sq_tail & mask;
         let stride = if self.params.flags & Setup::SQE128.bits() != 0 { 128 } else { 64 };
@@ -135,7 +145,6 @@ impl Ring {
             self.sq.store(self.params.sq_off.array as usize + 4 * slot as usize, slot);
         }
         self.sq_tail = self.sq_tail.wrapping_add(1);
-        self.sq.store(self.params.sq_off.tail as usize, self.sq_tail);
     }
 
     /// io_uring_enter(2) as it is.

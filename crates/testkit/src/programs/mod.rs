@@ -20,6 +20,7 @@ pub mod random;
 pub mod registration;
 pub mod rough;
 pub mod setup;
+pub mod soak;
 pub mod spine;
 pub mod waits;
 pub mod wishes;
@@ -74,6 +75,10 @@ const PROGRAMS: &[Entry] = &[
     ("wishes", wishes::wishes),
     ("features", features::features),
     ("query", query::query),
+    ("soak-rings", soak::rings),
+    ("soak-forks", soak::forks),
+    ("soak-mixed", soak::mixed),
+    ("soak-victim", soak::victim),
 ];
 
 /// Fails with what was seen when a claim does not hold.

@@ -1,0 +1,175 @@
+//! Rings made and dropped: every setup, sets registered or not, requests in flight, five ways to go.
+
+use super::super::{Outcome, expect, must};
+use super::account::History;
+use crate::os::{self, Buf, Errno};
+use crate::ring::{GETEVENTS, Ring, SQ_WAKEUP, reg, u64s};
+use crate::sqe::{self, ASYNC, FIXED, LINK, op};
+use ringer_uapi::flags::Setup;
+use ringer_uapi::{Params, Sqe};
+
+/// Setup flags of the rings, in turn.
+const KINDS: [Setup; 9] = [
+    Setup::empty(),
+    Setup::SUBMIT_ALL.union(Setup::CLAMP),
+    Setup::SINGLE_ISSUER.union(Setup::DEFER_TASKRUN),
+    Setup::COOP_TASKRUN.union(Setup::TASKRUN_FLAG),
+    Setup::SQE128.union(Setup::CQE32),
+    Setup::NO_MMAP,
+    Setup::SQPOLL,
+    Setup::NO_SQARRAY.union(Setup::SINGLE_ISSUER),
+    Setup::IOPOLL,
+];
+/// Rings that may be on their way out at once: how far a pool grows is not a matter of luck then.
+const TOGETHER: u64 = 64;
+/// Rings before the first account: every kind with every way to go, several times.
+const WARM_UP: u64 = 900;
+/// Accounts in all.
+const ACCOUNTS: u64 = 12;
+
+/// What the rings share.
+struct World {
+    file: i32,
+    pipe: (i32, i32),
+    sockets: (i32, i32),
+    page: Buf,
+    hour: Buf,
+}
+
+impl World {
+    fn new() -> Result<Self, String> {
+        Ok(Self {
+            file: must("file", os::temp_file(&[7; 8192]))?,
+            pipe: must("pipe", os::pipe())?,
+            sockets: must("socketpair", os::socketpair(libc::SOCK_STREAM))?,
+            page: Buf::new(8192),
+            hour: u64s(&[3600, 0]),
+        })
+    }
+
+    /// Requests that never end by themselves, and some that do.
+    fn entries(&self) -> [Sqe; 10] {
+        let (r, a, buf) = (self.pipe.0, self.sockets.0, self.page.addr());
+        let hour = |opcode, ud| sqe::rw(opcode, -1, self.hour.addr(), 1, 0, ud);
+        let poll =
+            |fd, multi, ud| Sqe { op_flags: 1, len: multi, ..sqe::of_fd(op::POLL_ADD, fd, ud) };
+        [
+            sqe::nop(1),
+            sqe::read(r, buf, 64, 0, 2),
+            sqe::flagged(sqe::read(r, buf, 64, 0, 3), ASYNC),
+            poll(a, 0, 4),
+            poll(r, 1, 5),
+            hour(op::TIMEOUT, 6),
+            sqe::flagged(sqe::read(self.file, buf, 512, 0, 7), ASYNC),
+            sqe::rw(op::RECV, a, buf, 64, 0, 8),
+            sqe::flagged(sqe::rw(op::RECV, a, buf, 64, 0, 9), LINK),
+            hour(op::LINK_TIMEOUT, 10),
+        ]
+    }
+
+    fn register(&self, ring: &Ring) -> Outcome {
+        let files = [self.file, self.pipe.0, self.pipe.1, self.sockets.0, -1];
+        must("files", ring.register_files(&files))?;
+        let iovs = u64s(&[self.page.addr(), 4096, self.page.addr() + 4096, 4096]);
+        must("buffers", ring.register(reg::BUFFERS, iovs.addr(), 2)).map(drop)
+    }
+}
+
+/// A ring; where the last one of its kind still goes away, memory for it may be short.
+fn make(kind: Setup) -> Result<Ring, String> {
+    for _ in 0..1000 {
+        let made = if kind.contains(Setup::NO_MMAP) {
+            Ring::in_memory(16, (kind - Setup::NO_MMAP).bits())
+        } else {
+            let params = Params { flags: kind.bits(), sq_thread_idle: 1, ..Params::default() };
+            Ring::with(16, params)
+        };
+        match made {
+            Err(Errno(libc::ENOMEM | libc::EMFILE)) => {
+                let _ = os::poll(-1, 0, 5);
+            }
+            made => return must("setup", made),
+        }
+    }
+    Err("no memory for a ring for five seconds".into())
+}
+
+/// The `i`th ring lives and goes.
+fn one(world: &World, i: u64) -> Outcome {
+    let kind = KINDS[i as usize % KINDS.len()];
+    let turn = i / KINDS.len() as u64;
+    let mut ring = make(kind)?;
+    if turn.is_multiple_of(2) {
+        world.register(&ring)?;
+    }
+    if turn % 3 != 2 {
+        for (n, mut sqe) in world.entries().into_iter().enumerate() {
+            if turn.is_multiple_of(2) && n == 6 {
+                sqe = sqe::flagged(Sqe { fd: 0, ..sqe }, FIXED);
+            }
+            ring.push(sqe);
+        }
+        let flags = if kind.contains(Setup::SQPOLL) { SQ_WAKEUP } else { 0 };
+        must("submit", ring.enter(10, 0, flags | GETEVENTS, 0, 0))?;
+        let first = must("the NOP", ring.wait())?;
+        expect("a request that ends", (1..=10).contains(&first.user_data), true)?;
+        while ring.reap().is_some() {}
+    }
+    leave(ring, turn)
+}
+
+/// Five ways to go.
+fn leave(mut ring: Ring, turn: u64) -> Outcome {
+    match turn % 5 {
+        0 => {}
+        1 => {
+            // Unmapped first, then closed.
+            let fd = std::mem::replace(&mut ring.fd, -1);
+            drop(ring);
+            return must("close", os::close(fd)).map(drop);
+        }
+        2 => {
+            ring.push(Sqe { op_flags: 1 | 4, ..sqe::of(op::ASYNC_CANCEL, 11) });
+            must("cancel", ring.enter(1, 0, SQ_WAKEUP | GETEVENTS, 0, 0))?;
+        }
+        3 => {
+            // ENXIO: this one had no sets.
+            let _ = ring.register(reg::UNREGISTER_FILES, 0, 0);
+            let _ = ring.register(reg::UNREGISTER_BUFFERS, 0, 0);
+        }
+        _ => {
+            // By a duplicate, which goes last.
+            let copy = must("dup", os::dup(ring.fd))?;
+            drop(ring);
+            return must("close", os::close(copy)).map(drop);
+        }
+    }
+    drop(ring);
+    Ok(())
+}
+
+/// So many rings (10,000) come and go; afterwards everything is back.
+pub fn rings(count: &str) -> Outcome {
+    os::deadline(0);
+    let count: u64 = count.parse().unwrap_or(10_000);
+    let world = World::new()?;
+    for i in 0..count.min(WARM_UP) {
+        one(&world, i)?;
+    }
+    let mut history = History::default();
+    history.take("soak-rings, warm");
+    let each = count.div_ceil(ACCOUNTS - 1).max(1);
+    for from in (0..count).step_by(each as usize) {
+        let to = count.min(from + each);
+        for i in from..to {
+            one(&world, i)?;
+            if i.is_multiple_of(TOGETHER) {
+                history.wait_for_descriptors();
+            }
+        }
+        history.take(&format!("soak-rings, {to} of {count} rings"));
+    }
+    must("close", os::close(world.pipe.1))?;
+    expect("nobody keeps the pipe's end", os::read(world.pipe.0, &mut [0]), Ok(0))?;
+    history.judge()
+}
