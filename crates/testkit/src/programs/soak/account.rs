@@ -169,16 +169,19 @@ impl History {
         self.0.push(account);
     }
 
-    /// Waits until no more descriptors are held than at the first account; a second at most.
-    pub(super) fn wait_for_descriptors(&self) {
+    /// Waits until no more descriptors are held than at the first account; ten seconds at most.
+    pub(super) fn wait_for_descriptors(&self) -> Outcome {
         let held = |a: &Account| a.fds + a.hidden;
         let most = self.0.first().map_or(0, held);
-        for _ in 0..1000 {
-            if held(&Account::descriptors()) <= most {
-                break;
+        let mut now = 0;
+        for _ in 0..2000 {
+            now = held(&Account::descriptors());
+            if now <= most {
+                return Ok(());
             }
-            let _ = os::poll(-1, 0, 1);
+            let _ = os::poll(-1, 0, 5);
         }
+        Err(format!("descriptors do not come back: {most} at first, {now} now"))
     }
 
     /// Whether everything is back: see the module's doc.
@@ -192,6 +195,7 @@ impl History {
             return Err("too few accounts to judge".into());
         };
         let counts = first.counts();
+        let mut new_threads = 0;
         for (i, (what, at_first)) in counts.into_iter().enumerate() {
             let of = |part: &[Account]| part.iter().map(|a| a.counts()[i].1).collect::<Vec<_>>();
             // Whoever may end at any moment (an idle worker) is counted where there are fewest.
@@ -199,9 +203,12 @@ impl History {
             let after = of(fourth).into_iter().min().unwrap_or(0);
             let slack = match what {
                 "threads" => POOL_SLACK,
-                "mappings" => POOL_SLACK * MAPS_OF_A_THREAD,
+                "mappings" => new_threads * MAPS_OF_A_THREAD,
                 _ => 0,
             };
+            if what == "threads" {
+                new_threads = after.saturating_sub(before);
+            }
             if after > before + slack {
                 return Err(format!("{what} grow: {at_first} at first, {before}, then {after}"));
             }

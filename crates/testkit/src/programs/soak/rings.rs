@@ -164,7 +164,7 @@ pub fn rings(count: &str) -> Outcome {
         for i in from..to {
             one(&world, i)?;
             if i.is_multiple_of(TOGETHER) {
-                history.wait_for_descriptors();
+                history.wait_for_descriptors()?;
             }
         }
         history.take(&format!("soak-rings, {to} of {count} rings"));
