@@ -32,6 +32,8 @@ const JUMPS_MAX: u32 = 100_000;
 const TURNS_MAX: u32 = 200_000;
 /// Turns in all that count as one: no program here needs a tenth of it.
 const TOTAL_MAX: u64 = 500_000;
+/// Calls of the host in one turn that count as one.
+const CALLS_MAX: u64 = 1_000_000;
 /// Turns of a contended lock's waiter without anybody else getting on.
 const SPINS_MAX: u32 = 64;
 /// What [`RelaxBaton`] waits for.
@@ -88,6 +90,8 @@ pub(crate) struct Sched {
     pub(crate) policy: Arc<dyn Policy>,
     /// Nothing goes wrong any more.
     calm: AtomicBool,
+    /// Calls of the host since the baton last went on.
+    calls: AtomicU64,
     /// How often each fault struck.
     struck: [AtomicU64; Fault::ALL.len()],
 }
@@ -147,6 +151,7 @@ impl Sched {
             threads: Mutex::default(),
             policy,
             calm: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
             struck: Default::default(),
         });
         lock(&sched.inner).tasks.push(Task::new("application", true));
@@ -212,6 +217,13 @@ impl Sched {
 
     /// A place where another task may go on instead, if the policy wants it.
     pub(crate) fn breathe(&self) {
+        if self.calls.fetch_add(1, Relaxed) > CALLS_MAX {
+            let mut inner = lock(&self.inner);
+            let name = inner.tasks[me()].name.clone();
+            inner.verdict.get_or_insert_with(|| format!("livelock: {name} never waits"));
+            drop(inner);
+            self.pass(Wait::Ready);
+        }
         if self.strikes(Fault::Slow) {
             let until = self.now() + self.policy.amount(SLOW_NS);
             self.pass(Wait::Slow { until });
@@ -425,6 +437,7 @@ impl Sched {
 
     /// Gives the baton to somebody who can run, moving the clock if nobody can.
     fn choose<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        self.calls.store(0, Relaxed);
         loop {
             if inner.verdict.is_some() {
                 break inner.give(0);

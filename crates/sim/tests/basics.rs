@@ -1,5 +1,6 @@
 //! The smallest claims: a request, its completion, and what the host was asked for it.
 
+use ringer_engine::host::{Clock, Host};
 use ringer_sim::{Client, Sim, pairs, sqe};
 
 #[test]
@@ -29,4 +30,12 @@ fn an_uncached_read_goes_to_a_worker() {
     assert_eq!(pairs(&ring.run([sqe::read(fd, buf, 5, 6, 1)], 1)), [(1, 5)]);
     assert_eq!(sim.read(buf, 5), b"world");
     assert_eq!(sim.held(), 0);
+}
+
+#[test]
+#[should_panic(expected = "never waits")]
+fn a_thread_that_never_waits_is_told() {
+    let sim = Sim::default();
+    let endless = sim.start(|e| while e.host().now(Clock::Monotonic) != 0 {});
+    endless.join();
 }
