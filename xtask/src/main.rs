@@ -9,6 +9,7 @@ mod fidelity;
 mod simulate;
 mod fuzz;
 mod soak;
+mod model;
 mod tables;
 
 use anyhow::Result;
@@ -69,6 +70,15 @@ enum Task {
     Fuzz(fuzz::Plan),
     /// Soak: rings, kills and mixed work under ringer; nothing leaks.
     Soak(soak::Plan),
+    /// Check the protocols between threads, over all interleavings.
+    Model {
+        /// More preemptions: minutes instead of seconds.
+        #[arg(long)]
+        long: bool,
+        /// Only models whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// Write SUPPORT.md from the op table.
     Tables {
         /// Only say whether it is current.
@@ -91,6 +101,7 @@ fn main() -> Result<()> {
         }
         Task::Fuzz(plan) => fuzz::run(&plan),
         Task::Soak(plan) => soak::run(&plan),
+        Task::Model { long, only } => model::run(long, &only),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }
 }

@@ -7,10 +7,10 @@
 //!
 //! What a host does not do: know about SQEs, CQEs or requests.
 
+use crate::primitive::AtomicU32;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Debug;
-use core::sync::atomic::AtomicU32;
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::Errno;
 

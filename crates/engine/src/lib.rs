@@ -21,6 +21,7 @@ pub mod engine;
 pub mod host;
 pub mod opcode;
 pub mod policy;
+mod primitive;
 pub mod request;
 pub mod resource;
 pub mod ring;

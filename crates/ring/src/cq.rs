@@ -1,3 +1,16 @@
+//! The completion queue's pages: entries that the engine hands over and gets back.
+//!
+//! ```text
+//!   engine                            application
+//!   store the entry
+//!   tail = 1          (Release)  -->  tail? 1           (Acquire)
+//!                                     read the entry
+//!   head? 1           (Acquire)  <--  head = 1          (Release)
+//!   overwrite it
+//! ```
+//!
+//! What it does not do: decide when to publish, or what does not fit (the engine does).
+
 use crate::geometry::{CQ_ENTRIES, CQ_FLAGS, CQ_HEAD, CQ_MASK, CQ_OVERFLOW, CQ_TAIL, CQES};
 use crate::{Geometry, Map};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};

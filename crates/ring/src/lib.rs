@@ -14,10 +14,17 @@
 #![no_std]
 #[cfg(feature = "test-utils")]
 extern crate alloc;
+#[cfg(loom)]
+extern crate std;
 
 mod cq;
 mod geometry;
+#[cfg(not(loom))]
 mod map;
+#[cfg(loom)]
+#[path = "map/model.rs"]
+mod map;
+mod primitive;
 mod sq;
 
 pub use cq::CqView;

@@ -1,5 +1,5 @@
+use crate::primitive::{AtomicU32, AtomicU64};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// A region shared with the application, seen as atomic words.
 ///

@@ -1,4 +1,19 @@
+//! The submission queue's pages: entries that the application hands over and gets back.
+//!
+//! ```text
+//!   application                       engine
+//!   store the entry
+//!   tail = 1          (Release)  -->  tail? 1           (Acquire)
+//!                                     copy the entry
+//!   head? 1           (Acquire)  <--  head = 1          (Release)
+//!   overwrite it
+//! ```
+//!
+//! Without the first pair the engine copies half an entry, without the second one that the
+//! application is overwriting. What it does not do: trust a word twice.
+
 use crate::geometry::{SQ_DROPPED, SQ_ENTRIES, SQ_FLAGS, SQ_HEAD, SQ_MASK, SQ_TAIL};
+use crate::primitive::fence;
 use crate::{Geometry, Map};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use ringer_uapi::{Sqe, flags::SqRing};
@@ -65,17 +80,34 @@ impl<'a> SqView<'a> {
         w.store(w.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
+    /// Tells the application that entries need a wake-up from here on. A look at the tail after
+    /// this sees every entry whose publisher did not see the flag:
+    ///
+    /// ```text
+    ///   submission thread              application
+    ///   flags |= NEED_WAKEUP           tail += 1
+    ///   fence                          fence (liburing `sq_ring_needs_enter`)
+    ///   tail? nothing: sleep           NEED_WAKEUP? no: nobody to wake
+    /// ```
+    pub fn set_need_wakeup(&self) {
+        self.set_flags(SqRing::NEED_WAKEUP);
+        // A fence, and not an ordering of the line above: that orders the flag's load and store with
+        // what came before, and lets a later load overtake the store (6.18 sqpoll.c `io_sq_thread`
+        // has a barrier here for the same reason).
+        fence(SeqCst);
+    }
+
     /// Sets bits of the SQ flags word.
     pub fn set_flags(&self, f: SqRing) {
-        // SeqCst: for NEED_WAKEUP this store and the sleeper's following load of the tail must not
-        // swap; pairs with the application's fence between its tail store and its load of the
-        // flags (liburing `sq_ring_needs_enter`).
-        self.rings.w32(SQ_FLAGS).fetch_or(f.bits(), SeqCst);
+        // Relaxed: the application looks at them without an order, too; `set_need_wakeup` adds what
+        // that flag needs.
+        self.rings.w32(SQ_FLAGS).fetch_or(f.bits(), Relaxed);
     }
 
     /// Clears bits of the SQ flags word.
     pub fn clear_flags(&self, f: SqRing) {
-        self.rings.w32(SQ_FLAGS).fetch_and(!f.bits(), SeqCst);
+        // Relaxed: who sees a flag too long makes a call for nothing.
+        self.rings.w32(SQ_FLAGS).fetch_and(!f.bits(), Relaxed);
     }
 
     /// The SQ flags word, for tests and resize.

@@ -20,7 +20,6 @@
 //! In a forked child nothing of this exists; it is made again when first needed. What it does not
 //! do: know what a file is for, or touch the application's numbers.
 
-mod clerk;
 mod janitor;
 mod passing;
 #[cfg(test)]
@@ -35,12 +34,12 @@ use rust_alloc::vec::Vec;
 use ringer_engine::host::RingId;
 use ringer_uapi::Errno;
 
+use crate::clerk::Clerk;
 use crate::fdtable;
 use crate::generation::{self, Wiped};
 use crate::lock::ForkMutex;
 use crate::raw::{self, SysResult, general as g};
 use crate::thread::{self, Name, Spec, Table};
-use clerk::Clerk;
 use janitor::Janitor;
 pub use janitor::{OnClosed, on_ring_closed};
 pub(crate) use passing::Cloexec;

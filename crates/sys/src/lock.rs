@@ -6,21 +6,32 @@
 //!    ^----unlock + wake one --------------------'
 //! ```
 //!
+//! The lost wake-up it prevents, by marking the word and sleeping on the mark:
+//!
+//! ```text
+//!   waiter                                 holder
+//!   1 held: not mine
+//!   swap: 2
+//!                                          swap: 0, was 2 -> wakes one
+//!   sleep while 2: differs -> tries again
+//! ```
+//!
 //! It recovers nothing: a holder that dies, or that a fork left behind in the parent, leaves it
 //! held ([`ForkLock`] and fresh roots in the child are the answer to that). It is not
 //! recursive, not fair, and must not be taken in a signal handler that may have interrupted its
 //! holder.
 
-use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use crate::{generation, raw};
+use crate::generation;
+use crate::primitive::{AtomicU32, futex_wait, futex_wake, spin_loop};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// How often to look before sleeping \[pauses\]: about a microsecond, less than a futex round trip.
-const SPINS: u32 = 40;
+const SPINS: u32 = if cfg!(loom) { 1 } else { 40 };
 
 /// A 4-byte futex mutex.
 #[derive(Debug)]
@@ -46,13 +57,13 @@ impl FutexLock {
             {
                 return;
             }
-            core::hint::spin_loop();
+            spin_loop();
         }
         // Acquire: pairs with the Release of the unlock that stored FREE. From here on we must
         // leave CONTENDED behind, since we cannot know whether others sleep too.
         while self.0.swap(CONTENDED, Acquire) != FREE {
             // Any return (woken, EAGAIN, EINTR) leads to another try.
-            let _ = raw::futex_wait(&self.0, CONTENDED, None);
+            let _ = futex_wait(&self.0, CONTENDED, None);
         }
     }
 }
@@ -86,7 +97,7 @@ unsafe impl lock_api::RawMutex for FutexLock {
     unsafe fn unlock(&self) {
         // Release: pairs with the Acquire of the next holder.
         if self.0.swap(FREE, Release) == CONTENDED {
-            raw::futex_wake(&self.0, 1);
+            futex_wake(&self.0, 1);
         }
     }
 
@@ -126,13 +137,13 @@ impl ForkLock {
             if self.take(own, HELD) {
                 return;
             }
-            core::hint::spin_loop();
+            spin_loop();
         }
         // As in `FutexLock::lock_contended`.
         while !self.take(own, CONTENDED) {
             let held = own | HELD;
             let _ = self.0.compare_exchange(held, own | CONTENDED, Relaxed, Relaxed);
-            let _ = raw::futex_wait(&self.0, own | CONTENDED, None);
+            let _ = futex_wait(&self.0, own | CONTENDED, None);
         }
     }
 }
@@ -169,7 +180,7 @@ unsafe impl lock_api::RawMutex for ForkLock {
     unsafe fn unlock(&self) {
         // Release: pairs with the Acquire of the next holder.
         if self.0.swap(FREE, Release) & 3 == CONTENDED {
-            raw::futex_wake(&self.0, 1);
+            futex_wake(&self.0, 1);
         }
     }
 }
@@ -184,6 +195,7 @@ pub type ForkMutex<T> = lock_api::Mutex<ForkLock, T>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raw;
     use std::vec::Vec;
 
     #[test]

@@ -15,6 +15,7 @@ use super::Phase;
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, Identity, ThreadKind};
 use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome};
+use crate::primitive::AtomicU32;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use crate::sync::{Mutex, mutex};
@@ -22,7 +23,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Release};
+use core::sync::atomic::{Ordering::Acquire, Ordering::Release};
 use ringer_uapi::Errno;
 use ringer_uapi::flags::Setup;
 

@@ -22,6 +22,7 @@ pub use cq::{Cq, Due};
 pub use sqpoll::SqPoll;
 
 use crate::host::{Host, HostRing, RingId};
+use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{Req, apoll::Watch, timers::Timers};
 use crate::resource::filetable::FileTable;
 use crate::resource::rsrc::BufTable;
@@ -30,7 +31,6 @@ use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32};
 use ringer_ring::{CqView, Geometry, SqView};
 use ringer_uapi::Errno;
 use ringer_uapi::flags::Setup;

@@ -6,12 +6,13 @@
 use super::{Ring, SqPoll, State};
 use crate::engine::Engine;
 use crate::host::{Host, RingSpec};
+use crate::primitive::{AtomicBool, AtomicU32};
 use crate::stats;
 use crate::support::rings::{FEATURES_REPORTED, SETUP_ACCEPTED};
 use crate::support::{Place, refusal};
 use crate::sync::mutex;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 use ringer_ring::Geometry;
 use ringer_uapi::flags::Setup;
 use ringer_uapi::{CQ_ENTRIES_MAX, Errno, Params, SQ_ENTRIES_MAX};

@@ -14,16 +14,17 @@
 use super::Ring;
 use crate::engine::Engine;
 use crate::host::{Clock, Host, ThreadKind};
+use crate::primitive::{AtomicBool, AtomicU32, bound};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Release};
+use core::sync::atomic::{Ordering::Acquire, Ordering::Release};
 use ringer_uapi::Errno;
 use ringer_uapi::flags::{Enter, SqRing};
 
 /// Idle time when the application gives none: one second.
 const IDLE_DEFAULT_MS: u32 = 1000;
 /// Empty looks at the tail between two looks at the clock.
-const SPINS: u32 = 128;
+const SPINS: u32 = bound(128, 1);
 /// Longest sleep of the parked thread, so that a ring whose last user vanished is noticed \[ns\].
 const PARK_NS: u64 = 3_600_000_000_000;
 
@@ -176,7 +177,7 @@ impl<H: Host> SqPoll<H> {
             if st.dying || self.stop.load(Acquire) {
                 return false;
             }
-            ring.sq().set_flags(SqRing::NEED_WAKEUP);
+            ring.sq().set_need_wakeup();
             if ring.sq().tail() != st.sq_head && !ring.disabled.load(Acquire) {
                 ring.sq().clear_flags(SqRing::NEED_WAKEUP);
                 return true;

@@ -13,7 +13,7 @@ use rust_alloc::vec::Vec;
 
 use ringer_engine::host::RingId;
 
-use super::clerk::{Clerk, Job};
+use crate::clerk::{Clerk, Job};
 use crate::lock::ForkMutex;
 use crate::raw::{self, SysResult, general as g};
 use crate::ringobj;

@@ -6,26 +6,35 @@
 //!                                                        asleep = true
 //!                                                        sleep while bell == seen
 //! ```
-//! A job pushed after the last look has changed the bell, so the sleep does not begin. Who rang
-//! before `asleep` was set need not wake: all four accesses are in one order.
+//! A job pushed after the last look has changed the bell, so the sleep does not begin. Who finds
+//! `asleep` not set need not wake, and the lost wake-up that this could be is prevented by a full
+//! fence on each side, so that one of them sees the other:
+//!
+//! ```text
+//!   poster                                clerk
+//!                                         takes the last job, finds none
+//!   push; bell = seen + 1
+//!   fence                                 asleep = true
+//!   asleep? no: do not wake               fence (in futex(2))
+//!                                         sleep while bell == seen: differs -> looks again
+//! ```
 //!
 //! What it does not do: know about descriptors; lose a job; end by itself.
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use rust_alloc::boxed::Box;
 use rust_alloc::collections::VecDeque;
 use rust_alloc::sync::Arc;
 
 use crate::lock::{ForkMutex, Mutex};
-use crate::{raw, thread};
+use crate::primitive::{AtomicBool, AtomicU32, fence, futex_wait, futex_wake, tid};
 
 /// Something to be done on the clerk's thread.
-pub(crate) type Job = Box<dyn FnOnce() + Send + 'static>;
+pub type Job = Box<dyn FnOnce() + Send + 'static>;
 
 /// The queue of one such thread.
 #[derive(Default)]
-pub(crate) struct Clerk {
+pub struct Clerk {
     jobs: ForkMutex<VecDeque<Job>>,
     bell: AtomicU32,
     asleep: AtomicBool,
@@ -55,44 +64,47 @@ impl<R> Answer<R> {
     fn wait(&self) -> bool {
         // Fails once it is done, or when this is not the first sleep.
         let _ = self.done.compare_exchange(PENDING, ASLEEP, Relaxed, Relaxed);
-        let _ = raw::futex_wait(&self.done, ASLEEP, None);
-        self.done.load(Acquire) == DONE
+        let _ = futex_wait(&self.done, ASLEEP, None);
+        self.done.load(Relaxed) == DONE
     }
 }
 
 impl Clerk {
     /// The serving thread's id, 0 before it runs.
-    pub(crate) fn tid(&self) -> u32 {
+    pub fn tid(&self) -> u32 {
         self.tid.load(Relaxed)
     }
 
     /// Gives a job away.
-    pub(crate) fn post(&self, job: Job) {
+    pub fn post(&self, job: Job) {
         self.jobs.lock().push_back(job);
         self.ring();
     }
 
     /// Makes the clerk look around.
-    pub(crate) fn ring(&self) {
-        // Release: pairs with the Acquire in `seen`. SeqCst: see the module's doc.
-        self.bell.fetch_add(1, SeqCst);
-        if self.asleep.load(SeqCst) {
-            raw::futex_wake(&self.bell, 1);
+    pub fn ring(&self) {
+        // Release: pairs with the Acquire in `seen`. The fence: with the one of futex(2) in
+        // `rest`, see the module's doc.
+        self.bell.fetch_add(1, Release);
+        fence(SeqCst);
+        if self.asleep.load(Relaxed) {
+            futex_wake(&self.bell, 1);
         }
     }
 
     /// Has `f` done and waits for its answer; does it at once on the clerk's own thread.
-    pub(crate) fn call<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
-        if self.tid() == thread::tid() {
+    pub fn call<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
+        if self.tid() == tid() {
             return f();
         }
         let answer = Arc::new(Answer { value: Mutex::new(None), done: AtomicU32::new(0) });
         let to = Arc::clone(&answer);
         self.post(Box::new(move || {
             *to.value.lock() = Some(f());
-            // Release: pairs with the Acquire below. `to` keeps the word alive for the wake.
-            if to.done.swap(DONE, AcqRel) == ASLEEP {
-                raw::futex_wake(&to.done, 1);
+            // Relaxed, here and in `wait`: the lock above orders the value. `to` keeps the word alive
+            // for the wake.
+            if to.done.swap(DONE, Relaxed) == ASLEEP {
+                futex_wake(&to.done, 1);
             }
         }));
         loop {
@@ -105,12 +117,12 @@ impl Clerk {
     }
 
     /// What to hand to [`Clerk::rest`] after having looked.
-    pub(crate) fn seen(&self) -> u32 {
+    pub fn seen(&self) -> u32 {
         self.bell.load(Acquire)
     }
 
     /// Does everything that is queued.
-    pub(crate) fn work(&self) {
+    pub fn work(&self) {
         loop {
             // A statement of its own: the lock must be free while the job runs.
             let job = self.jobs.lock().pop_front();
@@ -120,19 +132,20 @@ impl Clerk {
     }
 
     /// Sleeps until the bell rang after `seen`, or `timeout_ns` passed.
-    pub(crate) fn rest(&self, seen: u32, timeout_ns: Option<u64>) {
-        self.asleep.store(true, SeqCst);
-        let _ = raw::futex_wait(&self.bell, seen, timeout_ns);
+    pub fn rest(&self, seen: u32, timeout_ns: Option<u64>) {
+        // Relaxed: futex(2) has a full barrier before its look at the bell, which is the fence here.
+        self.asleep.store(true, Relaxed);
+        let _ = futex_wait(&self.bell, seen, timeout_ns);
         self.asleep.store(false, Relaxed);
     }
 
     /// Takes the place of the serving thread.
-    pub(crate) fn begin(&self) {
-        self.tid.store(thread::tid(), Relaxed);
+    pub fn begin(&self) {
+        self.tid.store(tid(), Relaxed);
     }
 
     /// Serves until [`Clerk::stop`].
-    pub(crate) fn serve(&self) {
+    pub fn serve(&self) {
         self.begin();
         while !self.stop.load(Relaxed) {
             let seen = self.seen();
@@ -145,7 +158,7 @@ impl Clerk {
     }
 
     /// Ends the service, after the jobs that are queued.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.stop.store(true, Relaxed);
         self.ring();
     }

@@ -1,0 +1,462 @@
+//! [`Machine`], the Host of a model: loom's threads, locks and waits, files of bytes.
+//!
+//! What it does not model answers `ENOSYS`. Its own bookkeeping is in locks of std, which the model
+//! checker does not see, so that it adds no order between threads that the real host does not.
+
+use crate::file::{File, Held};
+use crate::lock::Lock;
+use crate::poller::{ModelPoller, Set};
+use crate::quiet;
+use crate::ring::{ModelRing, Pages};
+use loom::sync::atomic::AtomicU32;
+use ringer_engine::host::{
+    Clock, FileKind, Host, HostResult, HostThread, Identity, Iovec, RingId, RingSpec, SockAddr,
+    ThreadKind,
+};
+use ringer_ring::Map;
+use ringer_sys::primitive::Futexes;
+use ringer_uapi::Errno;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU32 as Count, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Weak};
+
+const RWF_NOWAIT: u32 = 8;
+const MSG_DONTWAIT: u32 = 0x40;
+const POLLIN: u32 = 1;
+/// First address of the application's memory.
+const BASE: u64 = 0x10_0000;
+/// First number of a ring's descriptor.
+const RING_FD: i32 = 100;
+/// A timeout up to here passes at once; a longer one never, unless [`Options::impatient`] \[ns\].
+const SHORT_NS: u64 = 2_000_000_000;
+/// How many timeouts pass before they, too, never do: a model ends.
+const PASSES_MAX: u32 = 8;
+
+/// What a model's machine is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A reactor can be made. Without, waiting callers alone lead their rings.
+    pub reactor: bool,
+    /// Workers that can be made.
+    pub workers: u32,
+    /// Long timeouts pass, too: idle workers leave.
+    pub impatient: bool,
+    /// Somebody polls rings' descriptors.
+    pub polled: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { reactor: false, workers: 1, impatient: false, polled: false }
+    }
+}
+
+/// Unwinds an engine's thread at the end of a model.
+struct Over;
+
+/// What there is in a machine.
+#[derive(Debug, Default)]
+pub struct World {
+    pub(crate) options: Options,
+    pub(crate) sets: Mutex<Vec<Weak<Set>>>,
+    files: Mutex<Vec<Arc<File>>>,
+    rings: Mutex<Vec<Arc<Pages>>>,
+    memory: Mutex<Vec<u8>>,
+    futexes: Futexes,
+    clock: AtomicU64,
+    passes: Count,
+    workers: Count,
+    over: AtomicBool,
+}
+
+impl World {
+    pub(crate) fn file(&self, fd: i32) -> HostResult<Arc<File>> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        quiet(&self.files).get(at).cloned().ok_or(Errno::EBADF)
+    }
+
+    pub(crate) fn pages(&self, fd: i32) -> Arc<Pages> {
+        quiet(&self.rings)[(fd - RING_FD) as usize].clone()
+    }
+
+    /// Puts bytes into fresh memory.
+    pub(crate) fn put(&self, bytes: &[u8]) -> u64 {
+        let mut m = quiet(&self.memory);
+        let at = BASE + m.len() as u64;
+        m.extend_from_slice(bytes);
+        at
+    }
+
+    /// Whether a timeout passes, while the caller has nothing else to do. The clock goes on with it.
+    pub(crate) fn passes(&self, timeout_ns: Option<u64>) -> bool {
+        let Some(ns) = timeout_ns else { return false };
+        if ns > SHORT_NS && !self.options.impatient
+            || self.passes.fetch_add(1, Relaxed) > PASSES_MAX
+        {
+            return false;
+        }
+        self.clock.fetch_add(ns, Relaxed);
+        true
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    /// Ends the calling thread of the engine, which holds no lock.
+    pub(crate) fn leave(&self) -> ! {
+        std::panic::resume_unwind(Box::new(Over));
+    }
+
+    /// The model is over: sleepers of the engine leave.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Relaxed);
+        self.shake();
+    }
+
+    fn shake(&self) {
+        self.futexes.shake();
+        let sets: Vec<_> = quiet(&self.sets).iter().filter_map(Weak::upgrade).collect();
+        sets.iter().for_each(|s| s.shake());
+        self.shake_files();
+    }
+
+    fn shake_files(&self) {
+        let files = quiet(&self.files).clone();
+        files.iter().for_each(|f| f.shake());
+    }
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    interrupted: AtomicBool,
+}
+
+loom::thread_local! {
+    static ME: RefCell<Option<Arc<Record>>> = RefCell::new(None);
+}
+
+/// Whether the calling thread's next blocking call is to answer `EINTR`.
+pub(crate) fn interrupted() -> bool {
+    ME.with(|me| me.borrow().as_ref().is_some_and(|r| r.interrupted.load(Relaxed)))
+}
+
+/// A thread that the engine started.
+#[derive(Debug)]
+pub struct Thread {
+    record: Arc<Record>,
+    world: Arc<World>,
+}
+
+impl HostThread for Thread {
+    fn interrupt(&self) {
+        self.record.interrupted.store(true, Relaxed);
+        self.world.shake_files();
+    }
+
+    fn clear_interrupt(&self) {
+        self.record.interrupted.store(false, Relaxed);
+    }
+}
+
+/// See the module's doc.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub(crate) world: Arc<World>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new(Options::default())
+    }
+}
+
+impl Machine {
+    /// A machine without files.
+    pub fn new(options: Options) -> Self {
+        Self { world: Arc::new(World { options, ..World::default() }) }
+    }
+
+    /// A new, empty file and its number.
+    pub fn file(&self, kind: FileKind) -> (Arc<File>, i32) {
+        let mut files = quiet(&self.world.files);
+        let number = files.len() as i32;
+        let file = Arc::new(File::new(kind, number));
+        files.push(file.clone());
+        (file, number)
+    }
+
+    /// An address with these bytes.
+    pub fn put(&self, bytes: &[u8]) -> u64 {
+        self.world.put(bytes)
+    }
+}
+
+impl Host for Machine {
+    type Lock = Lock;
+    type Poller = ModelPoller;
+    type File = Held;
+    type Ring = ModelRing;
+    type Thread = Thread;
+
+    fn ring_create(&self, spec: &RingSpec) -> HostResult<ModelRing> {
+        let pages = Arc::new(Pages::new(spec.id, spec.geometry));
+        Ok(ModelRing { pages, world: self.world.clone() })
+    }
+
+    fn ring_install(&self, ring: &ModelRing) -> HostResult<i32> {
+        let mut rings = quiet(&self.world.rings);
+        rings.push(ring.pages.clone());
+        Ok(RING_FD + rings.len() as i32 - 1)
+    }
+
+    fn ring_of(&self, fd: i32) -> HostResult<RingId> {
+        let at = usize::try_from(fd - RING_FD).map_err(|_| Errno::EOPNOTSUPP)?;
+        quiet(&self.world.rings).get(at).map(|p| p.id).ok_or(Errno::EBADF)
+    }
+
+    fn copy_in(&self, addr: u64, to: &mut [u8]) -> HostResult<()> {
+        let m = quiet(&self.world.memory);
+        let at = addr.checked_sub(BASE).ok_or(Errno::EFAULT)? as usize;
+        to.copy_from_slice(m.get(at..at + to.len()).ok_or(Errno::EFAULT)?);
+        Ok(())
+    }
+
+    fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()> {
+        let mut m = quiet(&self.world.memory);
+        let at = addr.checked_sub(BASE).ok_or(Errno::EFAULT)? as usize;
+        m.get_mut(at..at + from.len()).ok_or(Errno::EFAULT)?.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn copy_path(&self, _addr: u64) -> HostResult<Box<[u8]>> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn check_pinnable(&self, _addr: u64, _len: u64) -> HostResult<()> {
+        Ok(())
+    }
+
+    fn now(&self, _clock: Clock) -> u64 {
+        self.world.clock.load(Relaxed)
+    }
+
+    fn tid(&self) -> u32 {
+        ringer_sys::primitive::tid()
+    }
+
+    fn identity(&self) -> Identity {
+        Identity(0)
+    }
+
+    fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()> {
+        let given_up = || self.world.is_over() || self.world.passes(timeout_ns);
+        let r = self.world.futexes.wait(word, expected, given_up);
+        if timeout_ns.is_none() && self.world.is_over() {
+            self.world.leave();
+        }
+        r
+    }
+
+    fn yield_cpu(&self) {
+        // Who yields waits for time to pass.
+        self.world.clock.fetch_add(SHORT_NS, Relaxed);
+        loom::thread::yield_now();
+    }
+
+    fn unpark(&self, word: &AtomicU32, n: u32) {
+        self.world.futexes.wake(word, n);
+    }
+
+    fn spawn(&self, kind: ThreadKind, body: Box<dyn FnOnce() + Send>) -> HostResult<Thread> {
+        let refused = match kind {
+            ThreadKind::Reactor => !self.world.options.reactor,
+            ThreadKind::SqPoll(_) => false,
+            ThreadKind::Worker | ThreadKind::Private => {
+                self.world.workers.fetch_add(1, Relaxed) >= self.world.options.workers
+            }
+        };
+        if refused {
+            return Err(Errno::EAGAIN);
+        }
+        let record = Arc::new(Record::default());
+        let theirs = record.clone();
+        crate::spawn(move || {
+            ME.with(|me| *me.borrow_mut() = Some(theirs));
+            let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            if let Err(payload) = end
+                && !payload.is::<Over>()
+            {
+                std::panic::resume_unwind(payload);
+            }
+        });
+        Ok(Thread { record, world: self.world.clone() })
+    }
+
+    fn poller(&self) -> HostResult<ModelPoller> {
+        Ok(ModelPoller::new(self.world.clone()))
+    }
+
+    fn cpus(&self) -> u32 {
+        1
+    }
+
+    fn cpu_allowed(&self, _cpu: u32) -> bool {
+        true
+    }
+
+    fn nofile(&self) -> u64 {
+        1024
+    }
+
+    fn hold(&self, fd: i32) -> HostResult<Held> {
+        self.world.file(fd).map(Held)
+    }
+
+    fn adopt(&self, fds: &[i32]) -> HostResult<Vec<Held>> {
+        fds.iter().map(|&fd| self.hold(fd)).collect()
+    }
+
+    fn take(&self, _fd: i32) -> HostResult<Held> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn release(&self, files: Vec<Held>) {
+        drop(files);
+    }
+
+    fn borrow(&self, _file: &Held) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn give_back(&self, _fd: i32) {}
+
+    fn install(&self, _file: &Held, _cloexec: bool) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn may_hold_posix_locks(&self) -> bool {
+        false
+    }
+
+    fn kind(&self, fd: i32) -> HostResult<FileKind> {
+        self.world.file(fd).map(|f| f.kind)
+    }
+
+    fn status_flags(&self, _fd: i32) -> HostResult<u32> {
+        Ok(2)
+    }
+
+    fn readv(&self, fd: i32, _iov: &[Iovec], _off: u64, rwf: u32) -> HostResult<u32> {
+        let file = self.world.file(fd)?;
+        let wait = rwf & RWF_NOWAIT == 0;
+        if !wait && file.kind == FileKind::Other {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        file.take(&self.world, wait)
+    }
+
+    fn writev(&self, fd: i32, _iov: &[Iovec], _off: u64, rwf: u32) -> HostResult<u32> {
+        if rwf & RWF_NOWAIT != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.world.file(fd)?.put();
+        Ok(1)
+    }
+
+    fn fsync(&self, _fd: i32, _datasync: bool) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn readahead(&self, _fd: i32, _off: u64, _len: u64) {}
+
+    fn poll_now(&self, fd: i32, events: u32) -> u32 {
+        // Of what knows no RWF_NOWAIT, somebody else takes the byte that this promises.
+        let ready = |f: Arc<File>| f.kind == FileKind::Other || f.readable();
+        self.world.file(fd).map_or(0x20, |f| if ready(f) { POLLIN & events } else { 0 })
+    }
+
+    fn recv(&self, fd: i32, _buf: Iovec, flags: u32) -> HostResult<u32> {
+        self.world.file(fd)?.take(&self.world, flags & MSG_DONTWAIT == 0)
+    }
+
+    fn send(&self, _fd: i32, _buf: Iovec, _flags: u32, _to: Option<&SockAddr>) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn recvmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn sendmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn listening(&self, _fd: i32) -> HostResult<bool> {
+        Ok(false)
+    }
+
+    fn accept(&self, _fd: i32, _addr: u64, _addrlen: u64, _flags: u32) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn connect(&self, _fd: i32, _to: &SockAddr) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn socket_error(&self, _fd: i32) -> HostResult<()> {
+        Ok(())
+    }
+
+    fn shutdown(&self, _fd: i32, _how: i32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn epoll_ctl(&self, _ep: i32, _op: i32, _fd: i32, _ev: Option<(u32, u64)>) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn openat2(&self, _dirfd: i32, _path: &[u8], _how: [u64; 3]) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn close(&self, _fd: i32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn statx(&self, _dir: i32, _path: &[u8], _flags: u32, _mask: u32, _buf: u64) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn unlinkat(&self, _dirfd: i32, _path: &[u8], _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn renameat2(&self, _from: (i32, &[u8]), _to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn mkdirat(&self, _dirfd: i32, _path: &[u8], _mode: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn symlinkat(&self, _target: &[u8], _dirfd: i32, _path: &[u8]) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn linkat(&self, _from: (i32, &[u8]), _to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn check_eventfd(&self, fd: i32) -> HostResult<()> {
+        self.world.file(fd).map(|_| ())
+    }
+
+    fn eventfd_signal(&self, file: &Held) {
+        file.0.put();
+    }
+
+    fn counters(&self) -> Option<&Map> {
+        None
+    }
+}

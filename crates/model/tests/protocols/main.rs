@@ -1,0 +1,8 @@
+//! One model for each race that a protocol between threads prevents. `cargo xtask model` runs them.
+//!
+//! Each was seen to fail with one ordering or one step of its protocol weakened; the commit that
+//! brought it says which. What they do not do: run without `--cfg loom`.
+#![cfg(loom)]
+
+mod locks;
+mod pages;
