@@ -19,6 +19,8 @@ const PREEMPTIONS_LONG: u32 = 3;
 const TIME: Duration = Duration::from_secs(120);
 /// In the long form.
 const TIME_LONG: Duration = Duration::from_secs(1800);
+/// Decisions of one execution; more is a loop that never ends.
+const BRANCHES: usize = 20_000;
 /// Where the build goes, below the workspace.
 const TARGET: &str = "target/model";
 /// Lines of a failed model's output that are shown.
@@ -105,6 +107,7 @@ fn start(program: &Path, name: String, bound: u32) -> Result<Running> {
     let child = Command::new(program)
         .args(["--exact", &name, "--nocapture"])
         .env("LOOM_MAX_PREEMPTIONS", bound.to_string())
+        .env("LOOM_MAX_BRANCHES", BRANCHES.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -14,6 +14,7 @@ pub const GETEVENTS: u32 = 1;
 pub const SQ_WAKEUP: u32 = 2;
 /// `IORING_ENTER_SQ_WAIT`.
 pub const SQ_WAIT: u32 = 4;
+const EXT_ARG: u32 = 8;
 const NEED_WAKEUP: u32 = 1;
 const CQ_OVERFLOW: u32 = 2;
 
@@ -88,6 +89,17 @@ impl App {
     /// The call's.
     pub fn enter(&self, submit: u32, min: u32, flags: u32) -> Result<usize, Errno> {
         self.engine.enter(self.fd, submit, min, flags, 0, 0)
+    }
+
+    /// Waits at most `ns` for `min` completions.
+    ///
+    /// # Errors
+    /// `ETIME`.
+    pub fn wait_ns(&self, min: u32, ns: u64) -> Result<usize, Errno> {
+        let at = self.world().put(&[0u64.to_ne_bytes(), ns.to_ne_bytes()].concat());
+        let arg = [0u64, 0, at].map(u64::to_ne_bytes).concat();
+        let arg = self.world().put(&arg);
+        self.engine.enter(self.fd, 0, min, GETEVENTS | EXT_ARG, arg, 24)
     }
 
     /// Submits one entry that is queued already.

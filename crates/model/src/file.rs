@@ -6,6 +6,7 @@ use crate::{lock, quiet, sleep};
 use loom::sync::{Condvar, Mutex};
 use ringer_engine::host::{FileKind, HostFile, HostResult};
 use ringer_uapi::Errno;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 /// See the module's doc.
@@ -16,6 +17,8 @@ pub struct File {
     pub kind: FileKind,
     number: i32,
     bytes: Mutex<u32>,
+    /// Threads asleep in a read.
+    asleep: AtomicU32,
     more: Condvar,
     watchers: std::sync::Mutex<Vec<Weak<Set>>>,
 }
@@ -26,6 +29,7 @@ impl File {
             kind,
             number,
             bytes: Mutex::new(0),
+            asleep: AtomicU32::new(0),
             more: Condvar::new(),
             watchers: std::sync::Mutex::default(),
         }
@@ -58,10 +62,17 @@ impl File {
                 drop(bytes);
                 world.leave();
             }
+            self.asleep.fetch_add(1, Relaxed);
             bytes = sleep(&self.more, bytes);
+            self.asleep.fetch_sub(1, Relaxed);
         }
         *bytes -= 1;
         Ok(1)
+    }
+
+    /// Whether a thread sleeps in a read.
+    pub fn is_busy(&self) -> bool {
+        self.asleep.load(Relaxed) > 0
     }
 
     /// Whether there is a byte.

@@ -24,7 +24,7 @@ mod poller;
 mod ring;
 
 pub use app::{App, GETEVENTS, SQ_WAIT, SQ_WAKEUP};
-pub use check::{check, check_to};
+pub use check::check;
 pub use file::File;
 pub use host::{Machine, Options, Thread, World};
 pub use lock::Lock;

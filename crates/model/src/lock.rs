@@ -4,8 +4,10 @@
 //! The futex lock of the real host has models of its own. What it does not do: spin.
 
 use loom::sync::{Mutex, MutexGuard};
+use ringer_sys::primitive::AtomicBool;
 use std::cell::UnsafeCell;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// See the module's doc.
 pub struct Lock {
@@ -14,6 +16,9 @@ pub struct Lock {
     /// On the heap, so that a guard's reference survives a move of the `Lock`; made when first
     /// taken, because loom has no constants.
     mutex: OnceLock<Box<Mutex<()>>>,
+    /// Loom takes an unlock for no event of its own, so it would never try what a `try_lock` finds
+    /// before it: both look at this, and their order is a decision.
+    freed: AtomicBool,
 }
 
 impl std::fmt::Debug for Lock {
@@ -45,7 +50,8 @@ impl Lock {
 // `unlock` takes it out again.
 unsafe impl lock_api::RawMutex for Lock {
     #[allow(clippy::declare_interior_mutable_const, reason = "lock_api asks for this constant")]
-    const INIT: Self = Self { held: UnsafeCell::new(None), mutex: OnceLock::new() };
+    const INIT: Self =
+        Self { held: UnsafeCell::new(None), mutex: OnceLock::new(), freed: AtomicBool::new(false) };
     type GuardMarker = lock_api::GuardSend;
 
     fn lock(&self) {
@@ -53,12 +59,14 @@ unsafe impl lock_api::RawMutex for Lock {
     }
 
     fn try_lock(&self) -> bool {
+        self.freed.load(Relaxed);
         let Ok(guard) = self.mutex().try_lock() else { return false };
         self.keep(guard);
         true
     }
 
     unsafe fn unlock(&self) {
+        self.freed.store(true, Relaxed);
         // SAFETY: the caller holds the lock (contract of `unlock`).
         let guard = unsafe { (*self.held.get()).take() };
         drop(guard);

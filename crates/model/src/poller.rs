@@ -144,7 +144,7 @@ impl Poller for ModelPoller {
         timeout_ns: Option<u64>,
         _mask: Option<SigMask>,
     ) -> HostResult<usize> {
-        let mut passed = timeout_ns == Some(0);
+        let (mut passed, mut asked) = (timeout_ns == Some(0), false);
         let mut ready = lock(&self.set.ready);
         loop {
             let woken = std::mem::take(&mut ready.woken);
@@ -152,17 +152,15 @@ impl Poller for ModelPoller {
             if woken || n > 0 || passed {
                 return Ok(n);
             }
+            if !std::mem::replace(&mut asked, true) {
+                drop(ready);
+                passed = self.world.passes(timeout_ns);
+                ready = lock(&self.set.ready);
+                continue;
+            }
             if self.world.is_over() {
                 drop(ready);
                 self.world.leave();
-            }
-            if self.world.passes(timeout_ns) {
-                // Time passes when somebody else had a chance.
-                drop(ready);
-                loom::thread::yield_now();
-                ready = lock(&self.set.ready);
-                passed = true;
-                continue;
             }
             ready = sleep(&self.set.changed, ready);
         }

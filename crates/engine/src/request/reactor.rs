@@ -6,6 +6,15 @@
 //!                                                            events and timers here
 //! ```
 //!
+//! No ring is left alone when its leader goes:
+//!
+//! ```text
+//!   reactor                              leader
+//!   lock: led for long: parked; unlock
+//!                                        lock: leaves; parked: takes the mark, wakes the reactor
+//!   wait returns: looks again, leads
+//! ```
+//!
 //! One thread a process, made when a request first waits, asleep without a tick when it has nothing
 //! to look after. What it does not do: touch DEFER_TASKRUN rings' queues; it only tells their owner.
 

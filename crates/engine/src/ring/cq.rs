@@ -6,6 +6,14 @@
 //!  commit -> publish tail -> counted timeouts -> wake, eventfd, readable
 //! ```
 //!
+//! ```text
+//!   waiter                               poster
+//!                                        CQ full: backlog 3
+//!   takes 1, 2 in memory
+//!                                        room, but a backlog: 4 goes behind 3
+//!   enter: flushes 3, then 4
+//! ```
+//!
 //! Nothing is lost and nothing overtakes: while the backlog holds something, everything new goes
 //! behind it (6.18 io_uring.c `io_cqring_event_overflow`). What it does not do: decide whether the
 //! caller may post now; DEFER_TASKRUN rings queue in `State::deferred` instead.
@@ -16,7 +24,7 @@ use crate::host::{Host, HostRing, Poller};
 use crate::sync::MutexGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::Release;
+use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::flags::{CqeFlags, SqRing};
 use ringer_uapi::{Cqe, Errno};
 
@@ -184,8 +192,8 @@ impl<H: Host> Engine<H> {
             st.due.leader = true;
         }
         if st.sleepers > 0 && !st.due.sleepers {
-            // Release: pairs with the Acquire in `sleep` (wait.rs).
-            ring.wait_seq.fetch_add(1, Release);
+            // Relaxed: `sleep` (wait.rs) reads it under the same lock.
+            ring.wait_seq.fetch_add(1, Relaxed);
             st.due.sleepers = true;
         }
     }

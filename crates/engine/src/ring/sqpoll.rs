@@ -8,7 +8,18 @@
 //!
 //! No submission is missed: the flag is set with a full barrier before the last look at the tail,
 //! and the application stores the tail before a full barrier and its look at the flag (liburing
-//! `sq_ring_needs_enter`). What it does not do: share a thread between rings (ATTACH_WQ gives each
+//! `sq_ring_needs_enter`). Nor is a wake-up:
+//!
+//! ```text
+//!   submission thread                    application
+//!   wake read
+//!   NEED_WAKEUP set; barrier; tail: nothing
+//!                                        tail += 1; barrier; NEED_WAKEUP: enter
+//!                                        wake += 1, unpark
+//!   park(wake): differs -> looks again
+//! ```
+//!
+//! What it does not do: share a thread between rings (ATTACH_WQ gives each
 //! its own; LIMITATIONS.md). Source: 6.18 io_uring/sqpoll.c `io_sq_thread`.
 
 use super::Ring;

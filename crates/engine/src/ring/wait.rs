@@ -25,7 +25,7 @@ use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing, PollEvent, Poller, SigMask};
 use crate::sync::MutexGuard;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
 use ringer_uapi::flags::{Setup, SqRing};
 
@@ -221,9 +221,8 @@ impl<H: Host> Engine<H> {
         timeout: Option<u64>,
     ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
         st.sleepers += 1;
-        // Acquire: pairs with the Release in `wake_waiters`; read under the lock, so a bump after
-        // this is seen by the futex.
-        let seq = ring.wait_seq.load(Acquire);
+        // Relaxed: read and bumped under the lock, so a bump after this is seen by the futex.
+        let seq = ring.wait_seq.load(Relaxed);
         self.unlock(ring, st);
         let r = self.host().park(&ring.wait_seq, seq, timeout);
         let mut st = ring.state.lock();

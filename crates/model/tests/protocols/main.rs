@@ -4,5 +4,10 @@
 //! brought it says which. What they do not do: run without `--cfg loom`.
 #![cfg(loom)]
 
+mod lead;
 mod locks;
+mod overflow;
 mod pages;
+mod sqe;
+mod sqpoll;
+mod waits;

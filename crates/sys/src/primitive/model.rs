@@ -16,7 +16,7 @@ use core::ops::Deref;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::sync::{Condvar, Mutex};
 use ringer_uapi::Errno;
-use rust_alloc::collections::{BTreeMap, VecDeque};
+use rust_alloc::collections::VecDeque;
 use rust_alloc::sync::Arc;
 use rust_alloc::vec::Vec;
 use std::cell::RefCell;
@@ -24,10 +24,20 @@ use std::sync::OnceLock;
 
 use crate::raw::SysResult;
 
+/// A pair of fences of which one costs nothing is, to a model, a pair of fences.
+pub fn light_fence() {
+    fence(SeqCst);
+}
+
+/// See [`light_fence`].
+pub fn heavy_fence() {
+    fence(SeqCst);
+}
+
 pub use loom::hint::spin_loop;
 pub use loom::sync::atomic::fence;
 
-/// How many of each kind one execution of a model can use.
+/// How many of a kind one execution of a model can use.
 const STOCK: usize = 24;
 
 /// A model checker's atomic that a constant can hold. It comes out of a stock that is made when the
@@ -50,9 +60,9 @@ macro_rules! lazy_atomic {
                 Self(OnceLock::new())
             }
 
-            fn stock() {
+            fn stock(n: usize) {
                 let new = || loom::sync::atomic::$name::new(<$value>::default());
-                $stock.set((0..STOCK).map(|_| new()).collect());
+                $stock.set((0..n).map(|_| new()).collect());
             }
         }
 
@@ -67,7 +77,11 @@ macro_rules! lazy_atomic {
 }
 
 lazy_atomic!(AtomicU32, u32, WORDS);
+lazy_atomic!(AtomicU64, u64, DOUBLES);
 lazy_atomic!(AtomicBool, bool, FLAGS);
+
+/// A word of memory that was not made as an atomic.
+pub type Word64 = loom::sync::atomic::AtomicU64;
 
 #[derive(Debug, Default)]
 struct Bucket {
@@ -95,15 +109,21 @@ impl Sleepers {
 /// The futexes of one execution of a model, by the address of the word.
 #[derive(Debug, Default)]
 pub struct Futexes {
-    // A lock of std: no thread of the model runs while it is held.
-    by_address: std::sync::Mutex<BTreeMap<usize, Arc<Sleepers>>>,
+    // A lock of std: no thread of the model runs while it is held. In the order of first use, which
+    // is the same whenever an execution is repeated; that of addresses is not.
+    by_address: std::sync::Mutex<Vec<(usize, Arc<Sleepers>)>>,
 }
 
 impl Futexes {
     fn of(&self, word: &loom::sync::atomic::AtomicU32) -> Arc<Sleepers> {
         let mut all = self.by_address.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let at = core::ptr::from_ref(word) as usize;
-        all.entry(at).or_insert_with(|| Arc::new(Sleepers::new())).clone()
+        if let Some((_, s)) = all.iter().find(|(address, _)| *address == at) {
+            return s.clone();
+        }
+        let s = Arc::new(Sleepers::new());
+        all.push((at, s.clone()));
+        s
     }
 
     /// Sleeps while `*word == expected`, or until `given_up` says so after a wake.
@@ -157,9 +177,8 @@ impl Futexes {
 
     /// Makes every sleeper ask whether it has given up.
     pub fn shake(&self) {
-        let all: Vec<_> =
-            self.by_address.lock().map(|m| m.values().cloned().collect()).unwrap_or_default();
-        for s in all {
+        let all = self.by_address.lock().map(|m| m.clone()).unwrap_or_default();
+        for (_, s) in all {
             drop(s.bucket.lock());
             s.woken.notify_all();
         }
@@ -174,8 +193,9 @@ std::thread_local! {
 /// To be called first in every execution of a model.
 pub fn reset() {
     FUTEXES.take();
-    AtomicU32::stock();
-    AtomicBool::stock();
+    AtomicU32::stock(STOCK);
+    AtomicU64::stock(1);
+    AtomicBool::stock(STOCK);
 }
 
 /// As futex(2) `FUTEX_WAIT`.
