@@ -1,6 +1,19 @@
 //! Cancelling requests wherever they wait: poll, worker queue, worker, timer.
 //!
 //! A running worker is interrupted and its request completes by itself; everything else ends here.
+//!
+//! ```text
+//!   worker                               cancel
+//!   lock: Queued -> Running; unlock
+//!   tries what does not block
+//!                                        lock: cancelled; it only tries: no interrupt; unlock
+//!   lock: about to block? cancelled: no
+//!                                        (or, when it is about to block:)
+//!                                        lock: cancelled, interrupt; unlock
+//!   blocks: EINTR, now or at once
+//! ```
+//!
+//! Whoever takes a request out of `State::reqs` ends it, and only one can: a stale key finds nothing.
 //! What it does not do: find members of a chain that have not started (the kernel does not either).
 
 use super::{Phase, ReqFile};

@@ -4,6 +4,7 @@
 //! brought it says which. What they do not do: run without `--cfg loom`.
 #![cfg(loom)]
 
+mod cancel;
 mod lead;
 mod locks;
 mod overflow;
@@ -11,3 +12,4 @@ mod pages;
 mod sqe;
 mod sqpoll;
 mod waits;
+mod workers;
