@@ -5,6 +5,18 @@
 //!                          nobody: cancel all -> workers done? -> polled I/O -> buffers -> files
 //! ```
 //!
+//! Calls under way and the pages are looked at under the lock, and who comes to the lock later finds
+//! the ring dying. Else a call could come in between and sleep for ever:
+//!
+//! ```text
+//!   caller                               host: last descriptor gone
+//!   finds the ring
+//!                                        active: 0
+//!   active += 1; lock; submit; unlock
+//!                                        lock; probe: unmapped, dying; unlock
+//!   lock; waits for what nobody posts
+//! ```
+//!
 //! The order is the kernel's (6.18 io_uring.c `io_ring_exit_work`, `io_ring_ctx_free`), visible as
 //! tag CQEs in memory the caller gave. What it does not do: notice the last close (the host does).
 
@@ -23,11 +35,13 @@ impl<H: Host> Engine<H> {
     /// still maps it or runs in it; call again on a tick.
     pub fn ring_closed(&self, id: RingId) -> bool {
         let Some(ring) = self.ring(id) else { return true };
+        let mut st = ring.state.lock();
+        // Under the lock: who counts itself after this look finds the ring dying, and who did before
+        // is seen, though it may not hold the lock now (it sleeps, or is between two steps).
         // Acquire: pairs with the Release of a leaving call.
         if ring.active.load(Acquire) > 0 {
             return false;
         }
-        let mut st = ring.state.lock();
         if !st.dying {
             if !ring.user_memory {
                 if ring.mem.still_mapped() {

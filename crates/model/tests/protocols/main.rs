@@ -11,5 +11,6 @@ mod overflow;
 mod pages;
 mod sqe;
 mod sqpoll;
+mod teardown;
 mod waits;
 mod workers;
