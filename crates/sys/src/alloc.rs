@@ -1,8 +1,7 @@
 //! Our own allocator: nothing of libc's, no lock, usable in a signal handler and in a forked child.
 //!
 //! ```text
-//!  <= 32 KiB  22 size classes (2^n and 1.5 * 2^n), each a lock-free list of free blocks:
-//!             head = [ 44 bits block address | 20 bits tag ] -> block -> block -> 0
+//!  <= 32 KiB  22 size classes (2^n and 1.5 * 2^n), each a lock-free list of free blocks (`freelist`)
 //!             empty: mmap a chunk, cut it, push the blocks
 //!  larger     mmap, mremap, munmap
 //!  mmap fails: from the reserve, [ taken ... | next -> untouched ]
@@ -11,8 +10,7 @@
 //! Lock-free means: an allocation inside a signal handler that interrupted one, or in a child whose
 //! parent was forked in the middle of one, works. A fork (or kill) between two steps loses at most
 //! the blocks that were on their way. Blocks of a class stay with it: memory of small blocks is
-//! reused, never returned, so it is bounded by the peak. The tag counts pops, so that a list head
-//! that came back after exactly 2^20 changes during one pop would be needed to confuse it.
+//! reused, never returned, so it is bounded by the peak.
 //!
 //! **Reserve:** a failed allocation ends the program, which the kernel's io_uring would not: there
 //! the system call answers `ENOMEM`. So that a program at its memory limit gets as far as such an
@@ -21,9 +19,10 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
+use crate::freelist::FreeList;
 use crate::raw::{self, PAGE, general as g};
 
 /// The allocator: `#[global_allocator] static ALLOC: Alloc = Alloc;`.
@@ -44,7 +43,11 @@ const RESERVE_MAX: usize = 128 * 1024;
 /// 16, 24 (unused), 32, 48, 64, ... 24576, 32768: two classes for each doubling.
 const CLASSES: usize = 2 * (MAX / MIN).ilog2() as usize + 1;
 
-static FREE: [List; CLASSES] = [const { List(AtomicU64::new(0)) }; CLASSES];
+/// Free blocks of one size; each block's first word is the address of the next one.
+#[derive(Debug)]
+struct List(FreeList);
+
+static FREE: [List; CLASSES] = [const { List(FreeList::new()) }; CLASSES];
 
 /// The class for a layout and its block size, or `None` for memory straight from the kernel.
 fn class(layout: Layout) -> Option<(&'static List, usize)> {
@@ -60,22 +63,6 @@ fn class(layout: Layout) -> Option<(&'static List, usize)> {
     FREE.get(index).map(|list| (list, if fits_middle { middle } else { above }))
 }
 
-/// A stack of free blocks; each block's first word is the address of the next one.
-#[derive(Debug)]
-struct List(AtomicU64);
-
-const TAG_BITS: u32 = 20;
-const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
-
-/// Blocks are 16-aligned and below 2^48, so their address takes 44 bits.
-const fn pack(block: usize, tag: u64) -> u64 {
-    (block as u64) << (TAG_BITS - 4) | (tag & TAG_MASK)
-}
-
-const fn block_of(head: u64) -> usize {
-    (head >> TAG_BITS << 4) as usize
-}
-
 /// The link word of a block.
 fn link(block: usize) -> &'static AtomicU64 {
     let at: *mut u64 = core::ptr::with_exposed_provenance_mut(block);
@@ -87,34 +74,12 @@ fn link(block: usize) -> &'static AtomicU64 {
 
 impl List {
     fn pop(&self) -> Option<usize> {
-        // Acquire: pairs with the Release of the push that linked the block.
-        let mut head = self.0.load(Acquire);
-        loop {
-            let block = block_of(head);
-            if block == 0 {
-                return None;
-            }
-            // If the block is no longer free this is rubbish, but then the head has changed.
-            let next = link(block).load(Relaxed);
-            let new = pack(next as usize, head + 1);
-            match self.0.compare_exchange_weak(head, new, Acquire, Acquire) {
-                Ok(_) => return Some(block),
-                Err(now) => head = now,
-            }
-        }
+        self.0.pop(link)
     }
 
     /// Pushes a chain whose inner links are set.
     fn push(&self, first: usize, last: usize) {
-        let mut head = self.0.load(Relaxed);
-        loop {
-            link(last).store(block_of(head) as u64, Relaxed);
-            let new = pack(first, head + 1);
-            match self.0.compare_exchange_weak(head, new, AcqRel, Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+        self.0.push(first, last, link);
     }
 
     /// Asks the kernel for a chunk of blocks, keeps all but one. The first block's bytes are zero.

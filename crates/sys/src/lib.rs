@@ -7,7 +7,7 @@
 //!  alloc        our own allocator     lock     the futex lock under every mutex
 //!  standin      pages for ring memory that vanished
 //!  poller       epoll + wake          clock    clock_gettime    identity  who a thread is
-//!  clerk        a thread that does what others give it   primitive  atomics and futex of these
+//!  clerk wake readiness   protocols between threads     primitive  atomics and futex of these
 //!  keeper file ringobj fdtable posixlock       where descriptors and rings live
 //!  raw          typed system calls    arch/    everything that is per-architecture
 //! ```
@@ -29,6 +29,7 @@ pub mod clerk;
 pub mod clock;
 #[cfg(not(loom))]
 pub mod cpu;
+pub mod freelist;
 pub mod generation;
 #[cfg(not(loom))]
 pub mod host;
@@ -50,13 +51,16 @@ mod primitive;
 #[cfg(loom)]
 pub mod primitive;
 pub mod raw;
+pub mod readiness;
 #[cfg(not(loom))]
 pub mod signals;
+#[cfg(not(loom))]
 mod standin;
 #[cfg(not(loom))]
 pub mod thread;
 #[cfg(not(loom))]
 pub mod usermem;
+pub mod wake;
 
 #[cfg(not(loom))]
 pub use host::LinuxHost;

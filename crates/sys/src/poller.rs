@@ -9,12 +9,13 @@
 //! application closes its two numbers (interception keeps them from its close family).
 
 use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
 use ringer_uapi::Errno;
 
 use crate::raw::{self, general as g};
+use crate::wake::Wake;
 use crate::{fdtable, signals, thread};
 
 /// The token of the eventfd; the engine's own never has this value.
@@ -27,8 +28,7 @@ const BATCH: usize = 64;
 pub struct LinuxPoller {
     epoll: i32,
     eventfd: i32,
-    /// The eventfd is written (or about to be), and no wait has drained it since.
-    woken: AtomicBool,
+    woken: Wake,
 }
 
 impl LinuxPoller {
@@ -45,7 +45,7 @@ impl LinuxPoller {
                 return Err(e);
             }
         };
-        let new = Self { epoll, eventfd, woken: AtomicBool::new(false) };
+        let new = Self { epoll, eventfd, woken: Wake::new() };
         raw::epoll_ctl(epoll, g::EPOLL_CTL_ADD, eventfd, Some((g::EPOLLIN, WAKE)))?;
         Ok(new)
     }
@@ -56,11 +56,10 @@ impl LinuxPoller {
 
     /// After the eventfd was reported.
     fn drain(&self) {
-        let mut count = [0u8; 8];
-        // EAGAIN: drained already. Then forget, in this order: a `wake` between the two finds
-        // `woken` set and does not write, and needs not, because this wait returns.
-        let _ = raw::read(self.eventfd, &mut count);
-        self.woken.swap(false, AcqRel);
+        self.woken.answer(|| {
+            // EAGAIN: drained already.
+            let _ = raw::read(self.eventfd, &mut [0u8; 8]);
+        });
     }
 }
 
@@ -115,11 +114,9 @@ impl Poller for LinuxPoller {
     }
 
     fn wake(&self) {
-        // AcqRel: what the waker stored before is seen by the waiter, whose `drain` reads this
-        // flag after we set it, or whose wait returns because of our write.
-        if !self.woken.swap(true, AcqRel) {
+        self.woken.ring(|| {
             let _ = raw::write(self.eventfd, &1u64.to_ne_bytes());
-        }
+        });
     }
 
     fn nest(&self, inner: &Self, token: u64) -> HostResult<()> {

@@ -9,8 +9,30 @@ pub(crate) use crate::raw::{futex_wait, futex_wake};
 pub(crate) use crate::thread::tid;
 #[cfg(not(loom))]
 pub(crate) use core::hint::spin_loop;
+/// A word of memory that was not made as an atomic.
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, fence};
+pub(crate) use core::sync::atomic::AtomicU64 as Word64;
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
+
+/// One side of a pair of full fences, the one that must cost nothing: the other side makes every
+/// thread pass a barrier, so that only the compiler must be told.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn light_fence() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+}
+
+/// The other side: makes every running thread of the process pass a full barrier. Where that is
+/// refused, the window left is a store buffer's.
+#[cfg(not(loom))]
+pub(crate) fn heavy_fence() {
+    const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+    const PRIVATE_EXPEDITED: usize = 1 << 3;
+    for command in [REGISTER_PRIVATE_EXPEDITED, PRIVATE_EXPEDITED] {
+        crate::raw::membarrier(command);
+    }
+}
 
 #[cfg(loom)]
 mod model;

@@ -396,6 +396,12 @@ pub fn futex_wake(word: &AtomicU32, n: u32) {
     let _woken = unsafe { syscall3(g::__NR_futex, word.as_ptr() as usize, op, n) };
 }
 
+/// `membarrier(2)` without flags; a kernel or a filter may refuse.
+pub fn membarrier(command: usize) {
+    // SAFETY: touches no memory.
+    let _ = unsafe { syscall3(g::__NR_membarrier, command, 0, 0) };
+}
+
 /// Nanoseconds as a `timespec`.
 pub const fn timespec(ns: u64) -> g::__kernel_timespec {
     g::__kernel_timespec {

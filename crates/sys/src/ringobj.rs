@@ -13,15 +13,8 @@
 //! a ring, as with the kernel. The usual mmap of the application duplicates the engine's view, which
 //! needs no descriptor.
 //!
-//! **Readable byte.** A ring that nobody polls costs one load per posted batch. The flag `polled`
-//! is set once, by the interposed epoll_ctl, poll and select:
-//! ```text
-//!  poster                         poller
-//!  publish CQ tail                polled = true
-//!  (compiler fence)               membarrier(2): every running thread passes a full barrier
-//!  if polled: write a byte        if CQ not empty: write a byte
-//! ```
-//! so that one of them sees the other. Draining needs a reader, and a reader of ours hides the last
+//! **Readable byte.** Who writes and drops it when: `readiness`. A ring that nobody polls costs one
+//! load per posted batch; the interposed epoll_ctl, poll and select say who polls. Draining needs a reader, and a reader of ours hides the last
 //! close: it is made at the first drain and closed by the janitor when some 4 ms passed without
 //! one, so that only the end of a ring in use is seen that much later. After draining, the CQ is
 //! looked at again, so that a CQE posted meanwhile keeps its byte. Numbers in the app table are
@@ -34,8 +27,8 @@ mod memory;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use core::sync::atomic::AtomicI32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicI32, compiler_fence};
 use rust_alloc::boxed::Box;
 use rust_alloc::sync::Arc;
 use rust_alloc::vec::Vec;
@@ -49,6 +42,7 @@ use crate::generation::{self, Wiped};
 use crate::keeper::{self, Shelf, Wait};
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
+use crate::readiness::{Descriptor, Readiness};
 use memory::Memory;
 pub use memory::owns_user_ring;
 
@@ -69,9 +63,7 @@ struct Inner {
     write_end: i32,
     /// In the shelf's table until the application has its own.
     read_end: ForkMutex<Option<i32>>,
-    polled: AtomicBool,
-    /// Whether a byte was written since the last drain.
-    readable: AtomicBool,
+    readiness: Readiness,
     /// The pipe's device and inode.
     pipe: (u64, u64),
     /// A second write end in the app table, once somebody polls.
@@ -134,8 +126,7 @@ pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
         shelf,
         write_end,
         read_end: ForkMutex::new(Some(read_end)),
-        polled: AtomicBool::new(false),
-        readable: AtomicBool::new(false),
+        readiness: Readiness::new(),
         pipe,
         doorbell: AtomicI32::new(NONE),
         reader: ForkMutex::default(),
@@ -263,43 +254,9 @@ impl Drop for Inner {
 // --- readable --------------------------------------------------------------------------------
 
 impl Inner {
-    fn cq_empty(&self) -> bool {
-        let at = self.geometry.cq_offsets();
-        let rings = self.memory.rings();
-        // Acquire: pairs with the Release of the post that stored the tail.
-        rings.w32(at.tail as usize).load(Acquire) == rings.w32(at.head as usize).load(Acquire)
-    }
-
     /// Whether a number of the app table still is this ring's pipe.
     fn is_pipe(&self, number: i32) -> bool {
         is_pipe(number, self.pipe)
-    }
-
-    fn write_byte(self: &Arc<Self>) {
-        let doorbell = self.doorbell.load(Acquire);
-        if doorbell != NONE && keeper::in_app_table() && self.is_pipe(doorbell) {
-            // A full pipe is readable as well.
-            let _ = raw::write(doorbell, &[0]);
-        } else {
-            let ring = Arc::clone(self);
-            self.shelf.post(move || {
-                let _ = raw::write(ring.write_end, &[0]);
-            });
-        }
-        self.readable.store(true, Release);
-    }
-
-    fn drain(self: &Arc<Self>) {
-        if !self.readable.swap(false, Acquire) {
-            return;
-        }
-        if !(keeper::in_app_table() && self.drain_here()) {
-            let ring = Arc::clone(self);
-            self.shelf.call(move || ring.drain_at_home());
-        }
-        if !self.cq_empty() {
-            self.write_byte();
-        }
     }
 
     /// In the app table. `false`: no reader is to be had here.
@@ -330,14 +287,10 @@ impl Inner {
 
     /// Somebody is about to wait on the descriptor.
     fn polled(self: &Arc<Self>) {
-        if !self.polled.load(Acquire) {
+        if !self.readiness.is_polled() {
             self.begin_polled();
         }
-        match (self.cq_empty(), self.readable.load(Acquire)) {
-            (false, false) => self.write_byte(),
-            (true, true) => self.drain(),
-            _ => {}
-        }
+        self.readiness.look(self);
     }
 
     #[cold]
@@ -351,8 +304,36 @@ impl Inner {
                 fdtable::close_ours(high);
             }
         }
-        self.polled.store(true, Release);
-        barrier_everywhere();
+        self.readiness.begin();
+    }
+}
+
+impl Descriptor for Arc<Inner> {
+    fn fill(&self) {
+        let doorbell = self.doorbell.load(Acquire);
+        if doorbell != NONE && keeper::in_app_table() && self.is_pipe(doorbell) {
+            // A full pipe is readable as well.
+            let _ = raw::write(doorbell, &[0]);
+        } else {
+            let ring = Arc::clone(self);
+            self.shelf.post(move || {
+                let _ = raw::write(ring.write_end, &[0]);
+            });
+        }
+    }
+
+    fn empty(&self) {
+        if !(keeper::in_app_table() && self.drain_here()) {
+            let ring = Arc::clone(self);
+            self.shelf.call(move || ring.drain_at_home());
+        }
+    }
+
+    fn cq_empty(&self) -> bool {
+        let at = self.geometry.cq_offsets();
+        let rings = self.memory.rings();
+        // Acquire: pairs with the Release of the post that stored the tail.
+        rings.w32(at.tail as usize).load(Acquire) == rings.w32(at.head as usize).load(Acquire)
     }
 }
 
@@ -391,17 +372,6 @@ fn empty(fd: i32) {
     while raw::read(fd, &mut bytes).is_ok_and(|n| n == bytes.len()) {}
 }
 
-/// Makes every running thread of the process pass a full barrier. Where that is refused, the
-/// window left is a store buffer's, once in a ring's life.
-fn barrier_everywhere() {
-    const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
-    const PRIVATE_EXPEDITED: usize = 1 << 3;
-    for command in [REGISTER_PRIVATE_EXPEDITED, PRIVATE_EXPEDITED] {
-        // SAFETY: touches no memory.
-        let _ = unsafe { raw::syscall3(g::__NR_membarrier, command, 0, 0) };
-    }
-}
-
 /// The application waits on `fd`, or puts it into an epoll set (interposed epoll_ctl, poll,
 /// select): a ring's descriptor becomes readable exactly when it has CQEs from here on. Cheap for
 /// what is no ring.
@@ -427,9 +397,9 @@ pub fn before_wait() {
     if !fdtable::any_rings() {
         return;
     }
-    let stale = |r: &&Arc<Inner>| r.readable.load(Relaxed) && r.cq_empty();
+    let stale = |r: &&Arc<Inner>| r.readiness.is_readable() && r.cq_empty();
     let found: Vec<Arc<Inner>> = rings().lock().iter().filter(stale).map(Arc::clone).collect();
-    found.iter().for_each(Inner::drain);
+    found.iter().for_each(|r| r.readiness.drain(r));
 }
 
 impl HostRing for LinuxRing {
@@ -443,23 +413,17 @@ impl HostRing for LinuxRing {
 
     #[inline]
     fn polled(&self) -> bool {
-        self.0.polled.load(Relaxed)
+        self.0.readiness.is_polled()
     }
 
     #[inline]
     fn signal(&self) {
-        // The other half of `barrier_everywhere`: see the module's doc.
-        compiler_fence(core::sync::atomic::Ordering::SeqCst);
-        if self.0.polled.load(Relaxed) {
-            self.0.write_byte();
-        }
+        self.0.readiness.posted(&self.0);
     }
 
     #[inline]
     fn drain(&self) {
-        if self.0.readable.load(Relaxed) {
-            self.0.drain();
-        }
+        self.0.readiness.drain(&self.0);
     }
 
     fn still_mapped(&self) -> bool {

@@ -5,10 +5,12 @@
 #![cfg(loom)]
 
 mod cancel;
+mod freelist;
 mod lead;
 mod locks;
 mod overflow;
 mod pages;
+mod readiness;
 mod sqe;
 mod sqpoll;
 mod teardown;
