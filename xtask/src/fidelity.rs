@@ -53,7 +53,8 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn build(root: &Path) -> Result<PathBuf> {
+/// Builds ringer and the kit's programs in release; answers ringer's path.
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "-q", "--release", "-p", "ringer-cli", "-p", "ringer-testkit", "--bins"]);
     ensure!(cargo.current_dir(root).status()?.success(), "ringer does not build");

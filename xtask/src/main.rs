@@ -1,10 +1,11 @@
 //! `cargo xtask`: chores of the project.
 //!
 //! `bench` measures ringer beside the kernel's io_uring and plain system calls; `fidelity` runs the
-//! fidelity matrix. What it does not do: run tests (`cargo test --workspace`, `.ci/run`).
+//! fidelity matrix, `conformance` liburing's own tests. What it does not do: run tests (`cargo test --workspace`, `.ci/run`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod bench;
+mod conformance;
 mod fidelity;
 mod simulate;
 mod fuzz;
@@ -78,6 +79,26 @@ enum Task {
         /// Only models whose name contains this.
         #[arg(long, default_value = "")]
         only: String,
+    /// Run liburing's own tests (Debian's source package) on the kernel and on ringer.
+    Conformance {
+        /// Run them on the kernel's io_uring first and record what they come to.
+        #[arg(long)]
+        native: bool,
+        /// Run those as well that take minutes.
+        #[arg(long)]
+        long: bool,
+        /// Only tests whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Tests at a time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// A source tree of the suite instead of the fetched one.
+        #[arg(long)]
+        source: Option<PathBuf>,
+        /// The ringer binary (default: built here, in release).
+        #[arg(long)]
+        ringer: Option<PathBuf>,
     },
     /// Write SUPPORT.md from the op table.
     Tables {
@@ -102,6 +123,10 @@ fn main() -> Result<()> {
         Task::Fuzz(plan) => fuzz::run(&plan),
         Task::Soak(plan) => soak::run(&plan),
         Task::Model { long, only } => model::run(long, &only),
+        Task::Conformance { native, long, only, jobs, source, ringer } => conformance::run(
+            std::path::Path::new("."),
+            &conformance::Plan { native, long, only, jobs, source, ringer },
+        ),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }
 }

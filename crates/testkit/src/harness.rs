@@ -142,7 +142,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn read(ringer: &str, file: &Path) -> Self {
+    /// Reads a stats file.
+    pub fn read(ringer: &str, file: &Path) -> Self {
         let out = Command::new(ringer).args(["stats", "--json"]).arg(file).output();
         let json: Value =
             out.ok().and_then(|o| serde_json::from_slice(&o.stdout).ok()).unwrap_or_default();
@@ -152,6 +153,11 @@ impl Stats {
     /// Requests of one opcode, over all processes.
     pub fn requests(&self, opcode: &str) -> u64 {
         self.processes.iter().filter_map(|p| p["requests"][opcode].as_u64()).sum()
+    }
+
+    /// Rings made by ringer, over all processes.
+    pub fn rings(&self) -> u64 {
+        self.processes.iter().filter_map(|p| p["rings"].as_u64()).sum()
     }
 
     /// Calls that reached the kernel's own io_uring, over all processes.
