@@ -58,8 +58,9 @@ impl<H: Host> Engine<H> {
         st.deferred.push_back(Deferred { key, res, cflags });
         if !st.may_post {
             tell_owner(ring, st);
-            self.wake_waiters(ring, st, true);
         }
+        // Whoever waits posts it, on an IOPOLL ring as well.
+        self.wake_waiters(ring, st, true);
     }
 
     /// Posts what was deferred; only where posting is allowed.

@@ -22,6 +22,7 @@ pub mod rough;
 pub mod setup;
 pub mod soak;
 pub mod spine;
+pub mod stuck;
 pub mod waits;
 pub mod wishes;
 
@@ -68,6 +69,8 @@ const PROGRAMS: &[Entry] = &[
     ("sqpoll-reads", modes::sqpoll_reads),
     ("sqpoll-idle", modes::sqpoll_idle),
     ("iopoll", modes::iopoll),
+    ("iopoll-waits", stuck::iopoll_waits),
+    ("connect-given-up", stuck::connect_given_up),
     ("bad-input", bad::transcript),
     ("bad-racing-writer", bad::racing_writer),
     ("bad-numbers", bad::numbers),
