@@ -17,6 +17,8 @@ use ringer_uapi::{Errno, Sqe};
 
 const POLLOUT: u32 = 4;
 
+const AF_UNIX: u16 = 1;
+
 /// See the module's doc.
 #[derive(Debug)]
 pub struct Connect {
@@ -34,6 +36,14 @@ pub(crate) fn copy_addr<H: Host>(host: &H, addr: u64, len: u64) -> Result<SockAd
         host.copy_in(addr, to)?;
     }
     Ok(a)
+}
+
+impl Connect {
+    /// Whether the kernel waits by poll for the connection of a blocking socket, too. Only a unix
+    /// listener without room makes it block a worker.
+    pub(crate) fn polls(&self) -> bool {
+        u16::from_ne_bytes([self.to.bytes[0], self.to.bytes[1]]) != AF_UNIX
+    }
 }
 
 impl Op for Connect {

@@ -139,9 +139,10 @@ impl<H: Host> Engine<H> {
         (res, keys)
     }
 
-    /// Whether a request can be cancelled for sure: it is not on a worker.
+    /// Whether a request can be cancelled for sure: the kernel would not have it on a worker.
     pub(crate) fn can_cancel(&self, st: &State<H>, key: Key) -> bool {
-        st.reqs.get(key).is_some_and(|r| !matches!(r.phase, Phase::Running { tries: false, .. }))
+        let blocks = |p: &Phase<H>| matches!(p, Phase::Running { tries: false, polls: false, .. });
+        st.reqs.get(key).is_some_and(|r| !blocks(&r.phase))
     }
 
     /// Cancels one request, or interrupts the worker it runs on.
@@ -150,7 +151,7 @@ impl<H: Host> Engine<H> {
             req.cancelled = true;
         }
         match st.reqs.get(key).map(|r| &r.phase) {
-            Some(Phase::Running { thread, tries }) => {
+            Some(Phase::Running { thread, tries, .. }) => {
                 if let Some(t) = thread
                     && !tries
                 {

@@ -201,7 +201,9 @@ impl<H: Host> Engine<H> {
         let polls = def.poll != 0
             && class != Class::Private
             && file.as_ref().is_some_and(|f| f.kind() != FileKind::Regular);
-        req.phase = Phase::Running { thread, tries: polls };
+        // net.c `io_connect` is only tried, on a worker as well; then the kernel polls.
+        let certain = matches!(&cmd, Cmd::Connect(c) if c.polls());
+        req.phase = Phase::Running { thread, tries: polls, polls: certain };
         st.running += 1;
         drop(st);
 
@@ -224,6 +226,9 @@ impl<H: Host> Engine<H> {
         let outcome = match outcome {
             Outcome::Again | Outcome::Punt if req.cancelled || st.dying => {
                 Outcome::Done(Err(Errno::ECANCELED), 0)
+            }
+            Outcome::Done(Err(Errno::EINTR), f) if certain && req.cancelled => {
+                Outcome::Done(Err(Errno::ECANCELED), f)
             }
             other => other,
         };

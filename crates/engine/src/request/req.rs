@@ -62,6 +62,8 @@ pub enum Phase<H: Host> {
         thread: Option<Arc<H::Thread>>,
         /// The attempt cannot block.
         tries: bool,
+        /// It blocks where the kernel waits by poll: a cancel of it is certain.
+        polls: bool,
     },
     /// Waiting for a time (the key of the timer heap), `None` for a timeout that only counts.
     Timer(Option<(u64, u64)>),
