@@ -84,7 +84,7 @@ enum Task {
         /// Run them on the kernel's io_uring first and record what they come to.
         #[arg(long)]
         native: bool,
-        /// Run those as well that take minutes.
+        /// Run those as well that take minutes or a quiet machine.
         #[arg(long)]
         long: bool,
         /// Only tests whose name contains this.

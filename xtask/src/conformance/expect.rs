@@ -9,6 +9,8 @@
 //!   zcrx = { skip = "why" }                             says itself that it cannot run here
 //!   splice = { later = 5, why = "SPLICE" }              needs what the tables do not call full
 //!   fadvise = { later = 5, why = "FADVISE", passes = true }   leaves early and calls it a pass
+//!   fsnotify = { pass = "", eperm = "why" }             the other blocker refuses what the test needs
+//!   tee = { later = 5, why = "TEE", seconds = 10 }    hangs: its own deadline
 //!   iopoll = { pass = "", long = "why" }                only with --long, else a counted skip
 //! ```
 //! What it does not do: judge (see `verdict`).
@@ -36,8 +38,19 @@ pub(crate) struct Row {
     pub(crate) expect: Expect,
     /// A pass without a ring is right for this test.
     pub(crate) no_ring: bool,
+    /// Why Docker's profile cannot be the blocker: then it is the one that refuses io_uring alone.
+    pub(crate) eperm: Option<String>,
+    /// A deadline of its own \[s\], for what is known to hang.
+    pub(crate) seconds: Option<u64>,
     /// Why it runs only with `--long`.
     pub(crate) long: Option<String>,
+}
+
+impl Row {
+    /// A row that says nothing else.
+    pub(crate) fn of(expect: Expect) -> Self {
+        Self { expect, no_ring: false, eperm: None, seconds: None, long: None }
+    }
 }
 
 /// The whole file.
@@ -65,16 +78,15 @@ impl Expected {
 
 fn row(value: &Value) -> Result<Row> {
     match value {
-        Value::String(word) if word == "pass" => {
-            Ok(Row { expect: Expect::Pass, no_ring: false, long: None })
-        }
+        Value::String(word) if word == "pass" => Ok(Row::of(Expect::Pass)),
         Value::Table(keys) => from_keys(keys),
         _ => bail!("neither \"pass\" nor a table"),
     }
 }
 
 fn from_keys(keys: &Table) -> Result<Row> {
-    const KNOWN: [&str; 8] = ["pass", "fail", "skip", "later", "why", "passes", "no_ring", "long"];
+    const KNOWN: [&str; 10] =
+        ["pass", "fail", "skip", "later", "why", "passes", "no_ring", "eperm", "seconds", "long"];
     for key in keys.keys() {
         ensure!(KNOWN.contains(&key.as_str()), "unknown key {key}");
     }
@@ -88,13 +100,21 @@ fn from_keys(keys: &Table) -> Result<Row> {
         Expect::Skip(reason(keys, "skip")?)
     } else {
         Expect::Later {
-            issue: issue(keys)?,
+            issue: number(keys, "later")?,
             why: reason(keys, "why")?,
             passes: flag(keys, "passes")?,
         }
     };
-    let long = keys.contains_key("long").then(|| reason(keys, "long")).transpose()?;
-    Ok(Row { expect, no_ring: flag(keys, "no_ring")?, long })
+    let why = |key: &str| keys.contains_key(key).then(|| reason(keys, key)).transpose();
+    let (eperm, long) = (why("eperm")?, why("long")?);
+    let seconds = keys.contains_key("seconds").then(|| number(keys, "seconds")).transpose()?;
+    Ok(Row {
+        expect,
+        no_ring: flag(keys, "no_ring")?,
+        eperm,
+        seconds: seconds.map(u64::from),
+        long,
+    })
 }
 
 fn reason(keys: &Table, key: &str) -> Result<String> {
@@ -103,9 +123,10 @@ fn reason(keys: &Table, key: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn issue(keys: &Table) -> Result<u32> {
-    let number = keys.get("later").and_then(Value::as_integer).unwrap_or_default();
-    u32::try_from(number).ok().filter(|&n| n > 0).context("later needs the number of an issue")
+fn number(keys: &Table, key: &str) -> Result<u32> {
+    let number = keys.get(key).and_then(Value::as_integer).unwrap_or_default();
+    let positive = u32::try_from(number).ok().filter(|&n| n > 0);
+    positive.with_context(|| format!("{key} needs a number"))
 }
 
 fn flag(keys: &Table, key: &str) -> Result<bool> {
@@ -131,6 +152,8 @@ mod tests {
         assert_eq!(one("{ skip = \"w\" }").unwrap().expect, Expect::Skip("w".into()));
         let later = Expect::Later { issue: 5, why: "TEE".into(), passes: true };
         assert_eq!(one("{ later = 5, why = \"TEE\", passes = true }").unwrap().expect, later);
+        let eperm = one("{ pass = \"\", eperm = \"w\" }").unwrap();
+        assert_eq!((eperm.expect, eperm.eperm.as_deref()), (Expect::Pass, Some("w")));
         let long = one("{ pass = \"\", long = \"two minutes\", no_ring = true }").unwrap();
         assert_eq!((long.long.as_deref(), long.no_ring), (Some("two minutes"), true));
     }
@@ -142,9 +165,11 @@ mod tests {
             "{ fail = \"\" }",
             "{ skip = \" \" }",
             "{ later = 5 }",
+            "{ later = 5, why = \"w\", seconds = 0 }",
             "{ later = 0, why = \"w\" }",
             "{ later = \"five\", why = \"w\" }",
             "{ pass = \"\", long = \"\" }",
+            "{ pass = \"\", eperm = \"\" }",
         ] {
             assert!(one(bad).is_err(), "{bad} was taken");
         }

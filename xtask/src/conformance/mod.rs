@@ -119,12 +119,12 @@ impl Tier<'_> {
             source::programs(&self.tree)?.into_iter().chain(listed).collect();
         let (mut run, mut left_out) = (Vec::new(), Vec::new());
         for name in all.into_iter().filter(|n| n.contains(&self.plan.only)) {
-            let long = self.expected.rows.get(&name).and_then(|r| r.long.clone());
-            match long {
+            let row = self.expected.rows.get(&name);
+            match row.and_then(|r| r.long.clone()) {
                 Some(why) if !self.plan.long => {
                     left_out.push((name, As::Skipped(format!("only with --long: {why}"))));
                 }
-                long => run.push(Test::new(&self.tree, &name, long.is_some())),
+                _ => run.push(Test::new(&self.tree, &name, row)),
             }
         }
         Ok((run, left_out))
@@ -152,8 +152,14 @@ impl Tier<'_> {
         let ran = runner.run(tests.to_vec(), |test, ran, took| {
             progress.say(&test.name, &ran.outcome.to_string(), &As::Passed, took);
         })?;
-        let outcomes = ran.into_iter().map(|(name, ran)| (name, ran.outcome)).collect();
-        if self.plan.native && self.plan.only.is_empty() {
+        let mut outcomes: native::Outcomes =
+            ran.into_iter().map(|(name, ran)| (name, ran.outcome)).collect();
+        if self.plan.native {
+            // What was not run now stays as it was recorded.
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            for (name, old) in native::parse(&text, version).ok().flatten().unwrap_or_default() {
+                outcomes.entry(name).or_insert(old);
+            }
             fs::write(&path, native::text(&outcomes, version, &release))?;
             println!("recorded in {}", path.display());
         }

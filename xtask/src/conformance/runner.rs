@@ -8,6 +8,7 @@
 //! What it does not do: try a test twice, or judge it.
 
 use super::child;
+use super::expect::Row;
 use super::verdict::{Outcome, Ran};
 use anyhow::Result;
 use ringer_testkit::block::Profile;
@@ -19,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A test that has not ended by then has failed.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// The same for those that run only with `--long`.
 const LIMIT_LONG: Duration = Duration::from_secs(300);
 
@@ -30,16 +31,23 @@ pub(crate) struct Test {
     pub(crate) program: PathBuf,
     /// It opens internet sockets.
     pub(crate) net: bool,
-    pub(crate) long: bool,
+    /// Whoever has not ended by then has failed.
+    pub(crate) limit: Duration,
+    /// Where only io_uring is refused, not where Docker's whole profile is.
+    pub(crate) eperm: bool,
 }
 
 impl Test {
     /// The test of that name in the built tree.
-    pub(crate) fn new(tree: &Path, name: &str, long: bool) -> Self {
+    pub(crate) fn new(tree: &Path, name: &str, row: Option<&Row>) -> Self {
         let file = |ending: &str| tree.join("test").join(format!("{name}.{ending}"));
         let source = fs::read_to_string(file("c")).unwrap_or_default();
         let net = source.contains("AF_INET") || source.contains("t_create_socket_pair");
-        Self { name: name.to_owned(), program: file("t"), net, long }
+        let own = row.and_then(|r| r.seconds).map(Duration::from_secs);
+        let long = row.is_some_and(|r| r.long.is_some());
+        let limit = own.unwrap_or(if long { LIMIT_LONG } else { LIMIT });
+        let eperm = row.is_some_and(|r| r.eperm.is_some());
+        Self { name: name.to_owned(), program: file("t"), net, limit, eperm }
     }
 }
 
@@ -105,9 +113,12 @@ impl Runner {
         let (scratch, notes) = (Scratch::new(), Scratch::new());
         let stats = notes.path("stats");
         let program = test.program.to_string_lossy();
-        let argv = harness::command(&self.ringer, self.under, &stats, &[&program]);
-        let limit = if test.long { LIMIT_LONG } else { LIMIT };
-        let outcome = child::run(&argv, &scratch.path("."), &self.log(&test.name), limit)?;
+        let under = match self.under {
+            Under::Blocked(_) if test.eperm => Under::Blocked(Profile::Eperm),
+            other => other,
+        };
+        let argv = harness::command(&self.ringer, under, &stats, &[&program]);
+        let outcome = child::run(&argv, &scratch.path("."), &self.log(&test.name), test.limit)?;
         let stats = match self.under {
             Under::Kernel => Stats::default(),
             _ => Stats::read(&self.ringer, &stats),
@@ -161,7 +172,7 @@ mod tests {
     use super::*;
 
     fn test(name: &str, net: bool) -> Test {
-        Test { name: name.to_owned(), program: PathBuf::new(), net, long: false }
+        Test { name: name.to_owned(), program: PathBuf::new(), net, limit: LIMIT, eperm: false }
     }
 
     #[test]

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn row(expect: Expect) -> Row {
-        Row { expect, no_ring: false, long: None }
+        Row::of(expect)
     }
 
     fn ran(outcome: Outcome) -> Ran {
