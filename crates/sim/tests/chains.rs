@@ -10,6 +10,8 @@ const EIO: i32 = -5;
 const ENXIO: i32 = -6;
 const EOPNOTSUPP: i32 = -95;
 const MS: u64 = 1_000_000;
+const SINGLE_ISSUER: u32 = 1 << 12;
+const DEFER_TASKRUN: u32 = 1 << 13;
 
 #[test]
 fn a_chain_runs_one_after_the_other() {
@@ -28,7 +30,30 @@ fn a_soft_link_breaks_at_a_failure() {
     let chain =
         [with(LINK, sqe::nop_with(EIO, 1)), with(LINK, sqe::nop(2)), sqe::nop(3), sqe::nop(4)];
     let got = pairs(&ring.run(chain, 4));
-    assert_eq!(got, [(1, EIO), (2, ECANCELED), (3, ECANCELED), (4, 0)]);
+    assert_eq!(got, [(1, EIO), (4, 0), (2, ECANCELED), (3, ECANCELED)]);
+}
+
+#[test]
+fn what_a_batch_leads_to_comes_after_it() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let chain = [with(LINK, sqe::nop(1)), sqe::nop(2), sqe::nop(3)];
+    assert_eq!(pairs(&ring.run(chain, 3)), [(1, 0), (3, 0), (2, 0)]);
+    let ((r, _w), buf) = (sim.pipe(), sim.alloc(8));
+    ring.push([sqe::read(r, buf, 8, 0, 4)]);
+    ring.submit();
+    let got = pairs(&ring.run([sqe::cancel(4, 0, 5), sqe::nop(6)], 3));
+    assert_eq!(got, [(5, 0), (6, 0), (4, ECANCELED)]);
+}
+
+#[test]
+fn a_deferred_ring_goes_on_with_a_chain_at_getevents() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, SINGLE_ISSUER | DEFER_TASKRUN);
+    ring.push([with(LINK, sqe::nop(1)), sqe::nop(2)]);
+    ring.submit();
+    assert_eq!(pairs(&ring.reap()), [(1, 0)]);
+    assert_eq!(pairs(&ring.wait(1)), [(2, 0)]);
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl<H: Host> Engine<H> {
         let Some(mut poll) = st.reqs.remove(key) else { return };
         self.disarm(st, key, watch);
         if events.is_none() && user_data.is_none() {
-            return self.complete(ring, st, poll, Err(Errno::ECANCELED), 0);
+            return self.cancel_later(st, poll);
         }
         if let Some(data) = user_data {
             poll.user_data = data;

@@ -354,7 +354,7 @@ impl<H: Host> Engine<H> {
         self.complete(ring, st, req, Ok(0), 0);
         let Some((ns, abs)) = update else {
             if let Some(t) = self.take_timer(st, key) {
-                self.complete(ring, st, t, Err(Errno::ECANCELED), 0);
+                self.cancel_later(st, t);
             }
             return;
         };

@@ -162,17 +162,17 @@ impl<H: Host> Engine<H> {
                 let watch = *watch;
                 if let Some(req) = st.reqs.remove(key) {
                     self.disarm(st, key, watch);
-                    self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+                    self.cancel_later(st, req);
                 }
             }
             Some(Phase::Queued) => {
                 if let Some(req) = st.reqs.remove(key) {
-                    self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+                    self.cancel_later(st, req);
                 }
             }
             Some(Phase::Timer(_)) => {
                 if let Some(req) = self.take_timer(st, key) {
-                    self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+                    self.cancel_later(st, req);
                 }
             }
             Some(Phase::Fresh | Phase::Deferred) | None => {}

@@ -126,15 +126,24 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// Ends a request with `ECANCELED` once the batch under way has been taken: the kernel leaves it
+    /// to task work.
+    pub(crate) fn cancel_later(&self, st: &mut State<H>, mut req: Req<H>) {
+        req.failed = Some(Errno::ECANCELED);
+        req.phase = Phase::Fresh;
+        st.ready.push_back(Box::new(req));
+    }
+
     /// Cancels a chain whose predecessor failed. `quiet`: the failing request had CQE_SKIP.
     fn cancel_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, head: Box<Req<H>>, quiet: bool) {
         let mut at = Some(head);
         while let Some(mut req) = at {
             at = req.next.take();
-            if !quiet {
-                ring.post(st, Cqe::new(req.user_data, Err(Errno::ECANCELED), 0));
+            if quiet {
+                self.put_refs(ring, st, *req);
+            } else {
+                self.cancel_later(st, *req);
             }
-            self.put_refs(ring, st, *req);
         }
     }
 

@@ -294,7 +294,9 @@ impl<H: Host> Engine<H> {
 
     /// A private worker cannot issue what follows in a chain: the app table is not its own.
     fn requeue_ready(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        while let Some(mut req) = st.ready.pop_front() {
+        while st.may_post
+            && let Some(mut req) = st.ready.pop_front()
+        {
             req.flags |= ringer_uapi::flags::SqeFlags::ASYNC;
             self.start(ring, st, *req);
         }

@@ -20,15 +20,20 @@ use ringer_uapi::flags::{Setup, SqeFlags};
 const MULTISHOT_RETRY_MAX: u32 = 32;
 
 impl<H: Host> Engine<H> {
-    /// Starts chain members whose turn has come, until none is left.
+    /// Starts chain members whose turn has come, until none is left; only where posting is allowed.
     pub(crate) fn run_ready(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        while let Some(req) = st.ready.pop_front() {
+        while st.may_post
+            && let Some(req) = st.ready.pop_front()
+        {
             self.start(ring, st, *req);
         }
     }
 
     /// Starts a request: the head of a chain or a single one.
     pub(crate) fn start(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        if let Some(e) = req.failed {
+            return self.complete(ring, st, req, Err(e), 0);
+        }
         detach_linked_timeout(&mut req);
         if is_ring_op(&req) {
             return self.issue_ring_op(ring, st, req);

@@ -7,6 +7,7 @@ use super::wait::WaitArg;
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, SigMask};
+use crate::request::start::tell_owner;
 use crate::stats;
 use crate::support::rings::ENTER_ACCEPTED;
 use crate::support::{Place, refusal};
@@ -115,16 +116,20 @@ impl<H: Host> Engine<H> {
         let mut st = ring.state.lock();
         st.may_post = true;
         let taken = self.submit(ring, &mut st, n);
-        self.run_and_commit(ring, &mut st);
+        self.run_and_commit(ring, &mut st, want.is_some());
         let quiet = st.reqs.is_empty() && st.cq.backlog.is_empty() && st.deferred.is_empty();
         let done = want.is_none_or(|min| quiet && min > 0 && ring.cq_ready(&st) >= min);
         self.unlock(ring, st);
         (taken, done)
     }
 
-    fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+    fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
         if !st.ready.is_empty() {
-            self.run_ready(ring, st);
+            if ring.defers() && !getevents {
+                tell_owner(ring, st);
+            } else {
+                self.run_ready(ring, st);
+            }
         }
         self.commit(ring, st);
     }

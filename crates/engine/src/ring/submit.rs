@@ -5,7 +5,9 @@
 //!                                                           -> chain: gather to its end, start head
 //! ```
 //!
-//! Order of checks: 6.18 io_uring.c `io_init_req`, `io_submit_sqe`, `io_submit_sqes`.
+//! What an entry leads to (the next member of a chain, cancelled requests, a drained one) waits in
+//! `State::ready` until the batch has been taken, as the kernel's task work does; on a DEFER_TASKRUN
+//! ring until GETEVENTS. Order of checks: 6.18 io_uring.c `io_init_req`, `io_submit_sqe`, `io_submit_sqes`.
 
 use super::merge::{Run, follows, is_read};
 use super::{Ring, State};
@@ -197,9 +199,6 @@ impl<H: Host> Engine<H> {
     ) {
         let req = self.request(st, sqe, Some(cmd), None);
         self.settle(ring, st, req, outcome);
-        if !st.ready.is_empty() {
-            self.run_ready(ring, st);
-        }
     }
 
     #[inline(always)]
@@ -253,9 +252,6 @@ impl<H: Host> Engine<H> {
             st.drain_active = drains || !st.drained.is_empty();
         } else {
             self.start(ring, st, req);
-        }
-        if !st.ready.is_empty() {
-            self.run_ready(ring, st);
         }
     }
 

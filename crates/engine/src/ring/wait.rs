@@ -139,7 +139,7 @@ impl<H: Host> Engine<H> {
         }
         // Also a caller who never has to sleep looks after the ring: see `poll_events` below.
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
-        if !st.deferred.is_empty() {
+        if !st.deferred.is_empty() || !st.ready.is_empty() {
             self.run_deferred(ring, st);
             self.run_ready(ring, st);
         }
@@ -236,7 +236,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn after_wait(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        if !st.deferred.is_empty() {
+        if !st.deferred.is_empty() || !st.ready.is_empty() {
             self.run_deferred(ring, st);
             self.run_ready(ring, st);
         }
