@@ -240,6 +240,18 @@ fn direct_opens_take_the_slots_of_the_range_until_it_is_full() {
 }
 
 #[test]
+fn a_slot_filled_by_name_moves_where_alloc_looks_next() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    sim.named("f", b"hello");
+    let path = sim.put(b"f\0");
+    register(&sim, &ring, &[-1, -1, -1]).expect("a sparse table");
+    let opens = [2, FILE_INDEX_ALLOC, FILE_INDEX_ALLOC].into_iter().zip(1..);
+    let opens = opens.map(|(slot, ud)| sqe::open(path, 0, slot, ud));
+    assert_eq!(pairs(&ring.run(opens, 3)), [(1, 0), (2, 2), (3, 0)]);
+}
+
+#[test]
 fn a_direct_open_on_a_worker_ends_in_its_slot() {
     for posix_locks in [false, true] {
         let sim = Sim::new(Options { posix_locks, ..Options::default() });

@@ -95,11 +95,17 @@ impl<H: Host> FileTable<H> {
     }
 
     /// A free slot of the range, next-fit from the hint (`io_file_bitmap_get`).
-    fn free_slot(&self) -> Option<u32> {
+    ///
+    /// An explicit slot outside the range moves the hint there, and then up to the hint, too, is
+    /// searched: so does the kernel.
+    fn free_slot(&mut self) -> Option<u32> {
         let (lo, hi) = self.range;
         let free = |i: &u32| self.slots.get(*i as usize).is_some_and(Option::is_none);
-        let start = self.hint.clamp(lo, hi);
-        (start..hi).find(free).or_else(|| (lo..start).find(free))
+        if let Some(slot) = (self.hint..hi).find(free) {
+            return Some(slot);
+        }
+        let end = core::mem::replace(&mut self.hint, lo);
+        (lo..end).find(free)
     }
 
     /// Puts a file into a slot and returns the slot and what was there.
@@ -107,15 +113,17 @@ impl<H: Host> FileTable<H> {
     /// # Errors
     /// `EINVAL` beyond the table; `ENFILE` when ALLOC finds none.
     pub fn install(&mut self, slot: u32, node: Arc<FileNode<H>>) -> Result<Installed<H>, Errno> {
-        let slot = if slot == FILE_INDEX_ALLOC {
-            let s = self.free_slot().ok_or(Errno::ENFILE)?;
-            self.hint = s + 1;
-            s
-        } else {
-            slot
+        let slot = match slot {
+            FILE_INDEX_ALLOC => self.free_slot().ok_or(Errno::ENFILE)?,
+            slot => slot,
         };
         let cell = self.slots.get_mut(slot as usize).ok_or(Errno::EINVAL)?;
-        Ok((slot, cell.replace(node)))
+        let old = cell.replace(node);
+        if old.is_none() {
+            // `io_file_bitmap_set`: a slot that gets filled, by name too, moves the hint.
+            self.hint = slot + 1;
+        }
+        Ok((slot, old))
     }
 
     /// Empties a slot and returns what was there.
