@@ -35,6 +35,7 @@ use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{HostRing, RingId, RingSpec};
 use ringer_ring::{Geometry, Map};
+use ringer_uapi::flags::SqRing;
 use ringer_uapi::{Errno, OFF_CQ_RING, OFF_MMAP_MASK, OFF_SQ_RING, OFF_SQES};
 
 use crate::fdtable;
@@ -332,6 +333,11 @@ impl Descriptor for Arc<Inner> {
     fn cq_empty(&self) -> bool {
         let at = self.geometry.cq_offsets();
         let rings = self.memory.rings();
+        // What a flush of the backlog would bring counts, too.
+        let flags = rings.w32(self.geometry.sq_offsets().flags as usize).load(Relaxed);
+        if flags & SqRing::CQ_OVERFLOW.bits() != 0 {
+            return false;
+        }
         // Acquire: pairs with the Release of the post that stored the tail.
         rings.w32(at.tail as usize).load(Acquire) == rings.w32(at.head as usize).load(Acquire)
     }

@@ -326,6 +326,13 @@ fn a_ring_is_readable_exactly_while_it_has_cqes_once_somebody_polls() {
     reap_all(&ring);
     ring.drain();
     assert_eq!(readable(fd), OUT);
+    let flags = ring.0.memory.rings().w32(ring.0.geometry.sq_offsets().flags as usize);
+    flags.store(SqRing::CQ_OVERFLOW.bits(), Relaxed);
+    polled(fd);
+    assert_eq!(readable(fd), OUT | IN, "a backlog is something to see");
+    flags.store(0, Relaxed);
+    ring.drain();
+    assert_eq!(readable(fd), OUT);
     post(&ring);
     reap_all(&ring);
     before_wait();
