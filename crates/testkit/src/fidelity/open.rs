@@ -11,6 +11,9 @@
 pub enum Open {
     /// To be carried out by this issue.
     Issue(u32),
+    /// Carried out, not quite as the kernel does it; settled by this issue. A line of LIMITATIONS.md
+    /// says so, too.
+    Differs(u32, &'static str),
     /// Can not be had, or not at a price worth paying: a line of LIMITATIONS.md.
     Limit(&'static str),
 }
@@ -19,6 +22,7 @@ impl std::fmt::Display for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Issue(n) => write!(f, "#{n}"),
+            Self::Differs(n, how) => write!(f, "differs (#{n}): {how}"),
             Self::Limit(why) => write!(f, "limit: {why}"),
         }
     }
@@ -28,6 +32,8 @@ impl std::fmt::Display for Open {
 const MACHINERY: Open = Open::Issue(4);
 /// Opcodes and registrations.
 const OPCODES: Open = Open::Issue(5);
+/// Threads, fork and exec.
+const GUESTS: Open = Open::Issue(6);
 
 /// Every name that is open.
 pub const OPEN: &[(&str, Open)] = &[
@@ -70,12 +76,14 @@ pub const OPEN: &[(&str, Open)] = &[
     ("ACCEPT_MULTISHOT", OPCODES),
     ("RECV_MULTISHOT", OPCODES),
     ("RECVSEND_BUNDLE", OPCODES),
+    ("PROBE_ALL", OPCODES),
     ("SEND_VECTORIZED", OPCODES),
     ("FEAT_RW_ATTR", OPCODES),
     ("CQE_F_SOCK_NONEMPTY", Open::Limit("knowing it would cost a system call a receive")),
     // Register operations.
     ("REGISTER_PERSONALITY", MACHINERY),
     ("UNREGISTER_PERSONALITY", MACHINERY),
+    ("REGISTER_RESTRICTIONS", MACHINERY),
     ("REGISTER_IOWQ_AFF", MACHINERY),
     ("UNREGISTER_IOWQ_AFF", MACHINERY),
     ("REGISTER_IOWQ_MAX_WORKERS", MACHINERY),
@@ -100,6 +108,19 @@ pub const OPEN: &[(&str, Open)] = &[
     ("FEAT_REG_REG_RING", MACHINERY),
     ("ENTER_REGISTERED_RING", MACHINERY),
     ("ENTER_EXT_ARG_REG", MACHINERY),
+    // What is there and differs.
+    ("RING_INODE", Open::Limit("a ring's descriptor is a pipe to whoever looks")),
+    ("PINNED_BUFFERS", Open::Limit("memory of registered buffers is not pinned")),
+    ("RING_MREMAP", Open::Limit("a mapping of a ring can grow")),
+    ("RECV_WAITALL_TRUNC", Open::Differs(5, "a datagram that was cut does not break a chain")),
+    ("POLL_SQ_FULL", Open::Differs(4, "a ring always polls OUT")),
+    ("POLL_WAKE_MASK", Open::Differs(4, "a multishot poll reports what holds")),
+    ("POLL_OWN_RING", Open::Differs(4, "a poll of its own ring never fires")),
+    ("POLL_DEFERRED", Open::Differs(4, "poll(2) does not see work that is not posted, epoll does")),
+    ("ATTACH_WQ_SQPOLL", Open::Differs(4, "a ring that is attached gets a thread of its own")),
+    ("SUBMITTER_GONE", Open::Differs(6, "requests outlive the thread that submitted them")),
+    ("RING_IN_A_CHILD", GUESTS),
+    ("RING_ACROSS_EXEC", GUESTS),
 ];
 
 /// Why the first of `needs` that is open is so; `None` when all are carried out.

@@ -45,6 +45,9 @@ impl Verdict {
 /// The `fidelity` binaries.
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = super::semantics::after_exec(&args) {
+        return code;
+    }
     let has = |flag: &str| args.iter().any(|a| a == flag);
     let only = args.iter().position(|a| a == "--only").and_then(|at| args.get(at + 1));
     let only = only.map_or("", String::as_str);

@@ -1,0 +1,407 @@
+//! Sections 3.21, 3.22, 3.24, 3.25 and 3.28: kinds of rings, and workers.
+
+use super::kit::*;
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim!(
+        "3.21",
+        a_completion_appears_without_a_call,
+        "On a plain or COOP_TASKRUN ring a completion appears without a call."
+    ),
+    claim!(
+        "3.21",
+        a_deferred_ring_posts_in_getevents_only,
+        "On a DEFER_TASKRUN ring nothing is posted before an enter with GETEVENTS."
+    ),
+    claim!(
+        "3.21",
+        an_enter_without_getevents_posts_nothing_deferred,
+        "enter without GETEVENTS does not post deferred work, TASKRUN stays set."
+    ),
+    claim!(
+        "3.21",
+        deferred_successors_wait_for_getevents,
+        "On a DEFER_TASKRUN ring what follows in a chain appears at GETEVENTS."
+    ),
+    claim!(
+        "3.21",
+        another_thread_may_not_submit_to_a_single_issuer,
+        "Other threads than the issuer get EEXIST for submitting and registering, entering with nothing is allowed."
+    ),
+    claim!(
+        "3.21",
+        another_thread_may_not_wait_on_a_deferred_ring,
+        "On a DEFER_TASKRUN ring GETEVENTS by another thread is EEXIST, too."
+    ),
+    claim!(
+        "3.21",
+        the_thread_that_enables_is_the_issuer,
+        "The thread that enables an R_DISABLED ring is its issuer; before that anyone may register."
+    ),
+    claim!(
+        "3.21",
+        anyone_submits_to_a_single_issuers_thread,
+        "With SQPOLL other threads may submit to a SINGLE_ISSUER ring, register is EEXIST."
+    ),
+    claim!(
+        "3.22",
+        a_ring_in_our_memory_works,
+        "NO_MMAP puts the rings into memory of the program's, several private pages."
+    ),
+    claim!(
+        "3.22",
+        our_memory_must_be_there,
+        "Memory that is not page aligned is EINVAL, NULL, unmapped or read-only EFAULT."
+    ),
+    claim!(
+        "3.22",
+        the_header_is_zeroed_and_no_more,
+        "The ring header is zeroed; SQ array and SQEs keep what was there."
+    ),
+    claim!("3.22", a_ring_in_our_memory_is_not_mapped, "mmap of a NO_MMAP ring is ENOMEM."),
+    claim!(
+        "3.22",
+        our_memory_does_not_keep_a_ring,
+        "Closing a NO_MMAP ring ends it although its memory is there."
+    ),
+    claim!(
+        "3.24",
+        an_idle_submission_thread_asks_to_be_woken,
+        "An SQPOLL thread that idles sets NEED_WAKEUP and takes nothing until SQ_WAKEUP."
+    ),
+    claim!(
+        "3.24",
+        enter_of_a_polled_queue_answers_to_submit,
+        "With SQPOLL enter answers to_submit without looking at the SQ."
+    ),
+    claim!(
+        "3.24",
+        a_submission_thread_serves_both_kinds_of_files,
+        "An SQPOLL thread takes registered and plain descriptors."
+    ),
+    claim!(
+        "3.24",
+        an_attached_ring_shares_the_thread,
+        "ATTACH_WQ with SQPOLL shares the submission thread.",
+        needs "ATTACH_WQ_SQPOLL"
+    ),
+    claim!(
+        "3.24",
+        requests_of_a_submission_thread_outlive_the_submitter,
+        "What was submitted by SQPOLL goes on when the thread that filled the SQ has gone."
+    ),
+    claim!(
+        "3.24",
+        a_child_can_wake_the_submission_thread,
+        "A forked child can wake the SQPOLL thread of its parent.",
+        needs "RING_IN_A_CHILD"
+    ),
+    claim!("3.25", iopoll_needs_direct_files, "On an IOPOLL ring a buffered read is EOPNOTSUPP."),
+    claim!(
+        "3.25",
+        iopoll_takes_polled_operations_only,
+        "On an IOPOLL ring RECV is EINVAL, NOP allowed and posted without polling."
+    ),
+    claim!(
+        "3.25",
+        an_idle_iopoll_ring_does_not_wait,
+        "On an IOPOLL ring GETEVENTS with nothing in flight returns 0 at once."
+    ),
+    claim!(
+        "3.28",
+        workers_are_threads_of_the_process,
+        "A request on a worker shows as a thread of the process, iou-wrk-PID."
+    ),
+    claim!(
+        "3.28",
+        a_worker_that_waits_does_not_hold_others,
+        "A blocking request on a worker does not hold up another one."
+    ),
+    claim!(
+        "3.28",
+        worker_limits_are_taken_and_told,
+        "IOWQ_MAX_WORKERS sets the limits and answers the ones before.",
+        needs "REGISTER_IOWQ_MAX_WORKERS"
+    ),
+    claim!(
+        "3.28",
+        worker_affinity_is_taken,
+        "IOWQ_AFF takes a CPU mask.",
+        needs "REGISTER_IOWQ_AFF"
+    ),
+];
+
+const SINGLE: u32 = Setup::SINGLE_ISSUER.bits();
+const DEFER: u32 = SINGLE | Setup::DEFER_TASKRUN.bits();
+const TASKRUN: u32 = 4;
+
+fn a_completion_appears_without_a_call() -> Outcome {
+    for flags in [0, Setup::COOP_TASKRUN.bits()] {
+        let mut ring = with(8, flags)?;
+        let ((r, w), buf) = (pipe()?, Buf::new(8));
+        submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+        put(w, b"x")?;
+        until("it appears", || ring.cq_tail() == 1)?;
+    }
+    Ok(())
+}
+
+/// A deferred ring with work that has arrived.
+fn arrived(flags: u32) -> Res<(Ring, Buf)> {
+    let mut ring = with(8, flags | Setup::TASKRUN_FLAG.bits())?;
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+    put(w, b"x")?;
+    until("TASKRUN", || ring.sq_flags() & TASKRUN != 0)?;
+    Ok((ring, buf))
+}
+
+fn a_deferred_ring_posts_in_getevents_only() -> Outcome {
+    let (ring, _buf) = arrived(DEFER)?;
+    pending(&ring)?;
+    expect("enter", ring.enter(0, 0, GETEVENTS, 0, 0), Ok(0))?;
+    expect("posted", ring.reap().map(|c| (c.user_data, c.res)), Some((1, 1)))?;
+    expect("TASKRUN", ring.sq_flags() & TASKRUN, 0)
+}
+
+fn an_enter_without_getevents_posts_nothing_deferred() -> Outcome {
+    let (mut ring, _buf) = arrived(DEFER)?;
+    expect("enter", ring.enter(0, 0, 0, 0, 0), Ok(0))?;
+    pending(&ring)?;
+    submit(&mut ring, &[nop(2)])?;
+    ends(&ring, &[(2, 0)])?;
+    expect("TASKRUN", ring.sq_flags() & TASKRUN, TASKRUN)?;
+    ends(&ring, &[(1, 1)])
+}
+
+fn deferred_successors_wait_for_getevents() -> Outcome {
+    let mut ring = with(8, DEFER)?;
+    submit(&mut ring, &[flagged(nop(1), LINK), nop(2)])?;
+    expect("the head", ring.reap().map(|c| c.user_data), Some(1))?;
+    pending(&ring)?;
+    ends(&ring, &[(2, 0)])
+}
+
+fn another_thread_may_not_submit_to_a_single_issuer() -> Outcome {
+    let mut ring = with(8, SINGLE)?;
+    ring.push(nop(1));
+    let fd = ring.fd;
+    let r = on_thread(move || {
+        let submitted = enter_fd(fd, 1, 0, 0);
+        let nothing = enter_fd(fd, 0, 0, GETEVENTS);
+        (submitted, nothing, register_fd(fd, reg::UNREGISTER_FILES, 0, 0))
+    })?;
+    expect("submit, enter, register", r, (Err(Errno(EEXIST)), Ok(0), Err(Errno(EEXIST))))
+}
+
+fn another_thread_may_not_wait_on_a_deferred_ring() -> Outcome {
+    let ring = with(8, DEFER)?;
+    let fd = ring.fd;
+    let r = on_thread(move || (enter_fd(fd, 0, 1, GETEVENTS), enter_fd(fd, 0, 0, GETEVENTS)))?;
+    expect("wait and look", r, (Err(Errno(EEXIST)), Err(Errno(EEXIST))))
+}
+
+fn the_thread_that_enables_is_the_issuer() -> Outcome {
+    let mut ring = with(8, SINGLE | Setup::R_DISABLED.bits())?;
+    let fd = ring.fd;
+    let r = on_thread(move || {
+        let early = register_fd(fd, reg::UNREGISTER_FILES, 0, 0);
+        (early, register_fd(fd, reg::ENABLE_RINGS, 0, 0))
+    })?;
+    expect("register, enable", r, (Err(Errno(ENXIO)), Ok(0)))?;
+    ring.push(nop(1));
+    fails("the creator submits", ring.submit(0), EEXIST)
+}
+
+fn anyone_submits_to_a_single_issuers_thread() -> Outcome {
+    let mut ring = with(8, SINGLE | Setup::SQPOLL.bits())?;
+    ring.push(nop(1));
+    let fd = ring.fd;
+    let r = on_thread(move || {
+        (enter_fd(fd, 1, 0, SQ_WAKEUP), register_fd(fd, reg::UNREGISTER_FILES, 0, 0))
+    })?;
+    expect("submit, register", r, (Ok(1), Err(Errno(EEXIST))))?;
+    ends(&ring, &[(1, 0)])
+}
+
+fn a_ring_in_our_memory_works() -> Outcome {
+    let mut ring = must("setup", Ring::in_memory(64, 0))?;
+    let all: Vec<Sqe> = (0..64).map(nop).collect();
+    for _ in 0..3 {
+        submit(&mut ring, &all)?;
+        ends(&ring, &(0..64).map(|ud| (ud, 0)).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+/// Setup in memory at these addresses.
+fn setup_at(rings: u64, sqes: u64) -> Sys<i32> {
+    let mut p = Params { flags: Setup::NO_MMAP.bits(), ..Params::default() };
+    p.cq_off.user_addr = rings;
+    p.sq_off.user_addr = sqes;
+    setup_call(8, &mut p)
+}
+
+fn our_memory_must_be_there() -> Outcome {
+    let (a, b, readable) = (Buf::new(8192), Buf::new(8192), Buf::new(4096));
+    must("protect", readable.protect(libc::PROT_READ))?;
+    fails("not aligned", setup_at(a.addr() + 64, b.addr()), EINVAL)?;
+    fails("not aligned", setup_at(a.addr(), b.addr() + 64), EINVAL)?;
+    fails("NULL", setup_at(0, b.addr()), EFAULT)?;
+    fails("NULL", setup_at(a.addr(), 0), EFAULT)?;
+    fails("unmapped", setup_at(4096, b.addr()), EFAULT)?;
+    fails("read-only", setup_at(readable.addr(), b.addr()), EFAULT)?;
+    close(must("setup", setup_at(a.addr(), b.addr()))?)
+}
+
+fn the_header_is_zeroed_and_no_more() -> Outcome {
+    let (rings, sqes) = (Buf::new(4096), Buf::new(4096));
+    rings.fill(0x55);
+    sqes.fill(0x55);
+    let mut p = Params { flags: Setup::NO_MMAP.bits(), ..Params::default() };
+    p.cq_off.user_addr = rings.addr();
+    p.sq_off.user_addr = sqes.addr();
+    let fd = must("setup", setup_call(8, &mut p))?;
+    let words: Vec<u32> = (0..12).map(|i| rings.load(4 * i)).collect();
+    expect("the header", words, vec![0, 0, 0, 0, 7, 15, 8, 16, 0, 0, 0, 0])?;
+    expect("the array", rings.load(p.sq_off.array as usize), 0x5555_5555)?;
+    expect("the SQEs", sqes.load(0), 0x5555_5555)?;
+    close(fd)
+}
+
+fn a_ring_in_our_memory_is_not_mapped() -> Outcome {
+    let ring = must("setup", Ring::in_memory(8, 0))?;
+    for off in [0, 0x1000_0000] {
+        fails("mmap", Buf::map(4096, libc::MAP_SHARED, ring.fd, off), ENOMEM)?;
+    }
+    Ok(())
+}
+
+fn our_memory_does_not_keep_a_ring() -> Outcome {
+    let mut ring = must("setup", Ring::in_memory(8, 0))?;
+    let (r, w) = pipe()?;
+    must("register", ring.register_files(&[w]))?;
+    close(w)?;
+    close(ring.fd)?;
+    ring.fd = -1;
+    expect("the reader sees the end", os::read(r, &mut [0]), Ok(0))
+}
+
+const NEED_WAKEUP: u32 = 1;
+
+fn idling() -> Res<Ring> {
+    let params = Params { flags: Setup::SQPOLL.bits(), sq_thread_idle: 1, ..Params::default() };
+    let ring = must("setup", Ring::with(8, params))?;
+    until("the thread idles", || ring.sq_flags() & NEED_WAKEUP != 0)?;
+    Ok(ring)
+}
+
+fn an_idle_submission_thread_asks_to_be_woken() -> Outcome {
+    let mut ring = idling()?;
+    ring.push(nop(1));
+    let _ = os::poll(-1, 0, 5);
+    expect("nothing is taken", ring.sq_head(), 0)?;
+    expect("enter", ring.enter(1, 0, SQ_WAKEUP, 0, 0), Ok(1))?;
+    ends(&ring, &[(1, 0)])
+}
+
+fn enter_of_a_polled_queue_answers_to_submit() -> Outcome {
+    let ring = idling()?;
+    expect("enter", ring.enter(77, 0, SQ_WAKEUP, 0, 0), Ok(77))
+}
+
+fn a_submission_thread_serves_both_kinds_of_files() -> Outcome {
+    let mut ring = with(8, Setup::SQPOLL.bits())?;
+    let (f, buf) = (file(b"abcd")?, Buf::new(8));
+    must("register", ring.register_files(&[f]))?;
+    ring.push(read(f, buf.addr(), 4, 0, 1));
+    ring.push(flagged(read(0, buf.addr(), 4, 0, 2), FIXED));
+    must("enter", ring.enter(2, 0, SQ_WAKEUP, 0, 0))?;
+    ends_all(&ring, &[(1, 4), (2, 4)])
+}
+
+fn an_attached_ring_shares_the_thread() -> Outcome {
+    let first = with(8, Setup::SQPOLL.bits())?;
+    let threads = os::count_in_proc("task");
+    let flags = (Setup::SQPOLL | Setup::ATTACH_WQ).bits();
+    let params = Params { flags, wq_fd: first.fd.cast_unsigned(), ..Params::default() };
+    let mut second = must("setup", Ring::with(8, params))?;
+    expect("threads", os::count_in_proc("task"), threads)?;
+    second.push(nop(1));
+    must("enter", second.enter(1, 0, SQ_WAKEUP, 0, 0))?;
+    ends(&second, &[(1, 0)])
+}
+
+fn requests_of_a_submission_thread_outlive_the_submitter() -> Outcome {
+    let mut ring = with(8, Setup::SQPOLL.bits())?;
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    ring.push(read(r, buf.addr(), 8, 0, 1));
+    let fd = ring.fd;
+    on_thread(move || enter_fd(fd, 1, 0, SQ_WAKEUP))?.map_err(|e| format!("enter: {e:?}"))?;
+    until("it is taken", || ring.sq_head() == 1)?;
+    put(w, b"x")?;
+    ends(&ring, &[(1, 1)])
+}
+
+fn a_child_can_wake_the_submission_thread() -> Outcome {
+    let mut ring = idling()?;
+    ring.push(nop(1));
+    let fd = ring.fd;
+    let code = os::in_child(|| i32::from(enter_fd(fd, 1, 0, SQ_WAKEUP) != Ok(1)));
+    expect("the child's enter", code, Ok(0))?;
+    until("it is taken", || ring.cq_tail() == 1)
+}
+
+fn iopoll_needs_direct_files() -> Outcome {
+    let (mut ring, page) = (with(8, Setup::IOPOLL.bits())?, Buf::new(4096));
+    res(&mut ring, read(file(&[5; 4096])?, page.addr(), 4096, 0, 1), -EOPNOTSUPP)
+}
+
+fn iopoll_takes_polled_operations_only() -> Outcome {
+    let mut ring = with(8, Setup::IOPOLL.bits())?;
+    submit(&mut ring, &[of(op::RECV, 1)])?;
+    expect("RECV", ring.reap().map(|c| c.res), Some(-EINVAL))?;
+    submit(&mut ring, &[nop(2)])?;
+    expect("NOP", ring.reap().map(|c| c.res), Some(0))
+}
+
+fn an_idle_iopoll_ring_does_not_wait() -> Outcome {
+    expect("enter", with(8, Setup::IOPOLL.bits())?.enter(0, 1, GETEVENTS, 0, 0), Ok(0))
+}
+
+fn workers_are_threads_of_the_process() -> Outcome {
+    let mut ring = ring()?;
+    let ((r, _w), buf) = (pipe()?, Buf::new(8));
+    submit(&mut ring, &[flagged(read(r, buf.addr(), 8, 0, 1), ASYNC)])?;
+    let named = || {
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let mut names = tasks.filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok());
+        names.any(|n| n.starts_with("iou-wrk-"))
+    };
+    until("a worker", named)
+}
+
+fn a_worker_that_waits_does_not_hold_others() -> Outcome {
+    let mut ring = ring()?;
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    submit(&mut ring, &[flagged(read(r, buf.addr(), 1, 0, 1), ASYNC)])?;
+    let unlocker = Buf::of(b"x");
+    submit(&mut ring, &[flagged(write(w, unlocker.addr(), 1, 0, 2), ASYNC)])?;
+    ends_all(&ring, &[(1, 1), (2, 1)])
+}
+
+fn worker_limits_are_taken_and_told() -> Outcome {
+    let ring = ring()?;
+    let limits = i32s(&[3, 5]);
+    expect("set", ring.register(19, limits.addr(), 2), Ok(0))?;
+    let now = i32s(&[0, 0]);
+    expect("look", ring.register(19, now.addr(), 2), Ok(0))?;
+    expect("the limits", now.get64(0), 3 | 5 << 32)
+}
+
+fn worker_affinity_is_taken() -> Outcome {
+    let ring = ring()?;
+    let mask = u64s(&[1]);
+    expect("set", ring.register(17, mask.addr(), 8), Ok(0))?;
+    expect("take back", ring.register(18, 0, 0), Ok(0))
+}

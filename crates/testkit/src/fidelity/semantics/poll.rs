@@ -1,0 +1,393 @@
+//! Sections 3.7 and 3.27: POLL_ADD, POLL_REMOVE, and a ring that is polled itself.
+
+use super::kit::*;
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim!("3.7", a_poll_answers_the_ready_mask, "A POLL_ADD ends with the events that hold."),
+    claim!(
+        "3.7",
+        errors_and_hang_ups_need_not_be_asked_for,
+        "ERR and HUP are reported whatever was asked for."
+    ),
+    claim!(
+        "3.7",
+        a_poll_of_a_bad_descriptor_is_ebadf,
+        "POLL_ADD of a closed descriptor is EBADF, not POLLNVAL."
+    ),
+    claim!(
+        "3.7",
+        a_file_that_never_waits_is_ready_at_once,
+        "A regular file and /dev/null complete a poll at once."
+    ),
+    claim!(
+        "3.7",
+        a_multishot_poll_of_such_a_file_is_one_shot,
+        "A multishot poll of a regular file posts one completion without MORE."
+    ),
+    claim!(
+        "3.7",
+        a_multishot_poll_reports_each_wake_up,
+        "A multishot poll posts a completion with MORE for each wake-up, and one at once if it is ready."
+    ),
+    claim!(
+        "3.7",
+        a_multishot_poll_reports_what_woke_it,
+        "A multishot poll of a writable socket that data arrives at reports IN alone.",
+        needs "POLL_WAKE_MASK"
+    ),
+    claim!(
+        "3.7",
+        a_multishot_poll_stays_after_a_hang_up,
+        "A multishot poll stays armed after HUP."
+    ),
+    claim!(
+        "3.7",
+        a_removed_multishot_poll_ends_without_more,
+        "A multishot poll that is removed ends with ECANCELED without MORE."
+    ),
+    claim!(
+        "3.7",
+        a_poll_of_its_own_ring_is_one_shot,
+        "A multishot poll of its own ring posts once, without MORE.",
+        needs "POLL_OWN_RING"
+    ),
+    claim!("3.7", level_polls_are_refused, "IORING_POLL_ADD_LEVEL is EINVAL."),
+    claim!("3.7", a_poll_keeps_its_file_open, "Closing the descriptor does not end a poll."),
+    claim!(
+        "3.7",
+        a_poll_removal_answers_0_and_cancels,
+        "POLL_REMOVE answers 0, its target ECANCELED."
+    ),
+    claim!(
+        "3.7",
+        a_poll_removal_finds_nothing,
+        "POLL_REMOVE of what is not there is ENOENT, of a pending read too."
+    ),
+    claim!(
+        "3.7",
+        an_update_changes_the_events,
+        "An update of the events answers 0, and the poll goes by the new ones."
+    ),
+    claim!(
+        "3.7",
+        an_update_to_what_holds_ends_the_poll_at_once,
+        "An updated poll completes at once if it is ready."
+    ),
+    claim!(
+        "3.7",
+        an_update_changes_the_user_data,
+        "An update of user_data answers 0, and the poll completes under the new one."
+    ),
+    claim!(
+        "3.7",
+        an_update_keeps_the_kind_of_poll,
+        "An update with MULTI does not make a one-shot poll a multishot."
+    ),
+    claim!(
+        "3.7",
+        exclusive_and_edge_bits_are_accepted,
+        "EPOLLEXCLUSIVE and EPOLLET in the mask are accepted."
+    ),
+    claim!(
+        "3.27",
+        a_ring_is_readable_while_completions_are_there,
+        "A ring polls IN and RDNORM while a completion is there."
+    ),
+    claim!("3.27", a_ring_is_readable_with_a_backlog, "A ring polls IN while a backlog is there."),
+    claim!(
+        "3.27",
+        a_ring_is_writable_while_the_sq_has_room,
+        "A ring polls OUT and WRNORM while the SQ is not full.", needs "POLL_SQ_FULL"
+    ),
+    claim!("3.27", a_ring_never_hangs_up, "A ring never polls HUP."),
+    claim!(
+        "3.27",
+        each_posting_is_an_edge,
+        "epoll with EPOLLET reports each posting, older completions unread."
+    ),
+    claim!("3.27", a_completion_wakes_epoll, "A completion wakes epoll_wait on the ring."),
+    claim!(
+        "3.27",
+        deferred_work_is_readable_to_poll,
+        "poll(2) of a DEFER_TASKRUN ring shows IN for work that is not posted yet.",
+        needs "POLL_DEFERRED"
+    ),
+    claim!(
+        "3.27",
+        deferred_work_is_readable_to_epoll,
+        "epoll on a DEFER_TASKRUN ring shows IN for work that is not posted yet."
+    ),
+];
+
+fn a_poll_answers_the_ready_mask() -> Outcome {
+    let mut ring = ring()?;
+    let ((r, w), (a, b)) = (pipe()?, pair()?);
+    res(&mut ring, poll_add(w, OUT, 1), OUT as i32)?;
+    submit(&mut ring, &[poll_add(r, IN, 2)])?;
+    pending(&ring)?;
+    put(w, b"x")?;
+    ends(&ring, &[(2, IN as i32)])?;
+    put(b, b"x")?;
+    res(&mut ring, poll_add(a, IN | OUT, 3), (IN | OUT) as i32)
+}
+
+fn errors_and_hang_ups_need_not_be_asked_for() -> Outcome {
+    let mut ring = ring()?;
+    let ((r, w), (r2, w2)) = (pipe()?, pipe()?);
+    submit(&mut ring, &[poll_add(r, 0, 1)])?;
+    close(w)?;
+    ends(&ring, &[(1, HUP as i32)])?;
+    close(r2)?;
+    res(&mut ring, poll_add(w2, 0, 2), i32::from(libc::POLLERR))
+}
+
+fn a_poll_of_a_bad_descriptor_is_ebadf() -> Outcome {
+    res(&mut ring()?, poll_add(999, IN, 1), -EBADF)
+}
+
+fn a_file_that_never_waits_is_ready_at_once() -> Outcome {
+    let mut ring = ring()?;
+    let null = must("open", os::open("/dev/null", libc::O_RDWR))?;
+    for fd in [file(b"x")?, null] {
+        res(&mut ring, poll_add(fd, IN | OUT, 1), (IN | OUT) as i32)?;
+    }
+    Ok(())
+}
+
+fn a_multishot_poll_of_such_a_file_is_one_shot() -> Outcome {
+    let mut ring = ring()?;
+    submit(&mut ring, &[poll_multi(file(b"x")?, IN, 1)])?;
+    ends_flags(&ring, &[(1, IN as i32, 0)])?;
+    res(&mut ring, at(op::POLL_REMOVE, 1, 2), -ENOENT)
+}
+
+fn a_multishot_poll_reports_each_wake_up() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    put(w, b"x")?;
+    submit(&mut ring, &[poll_multi(r, IN, 1)])?;
+    ends_flags(&ring, &[(1, IN as i32, MORE)])?;
+    for _ in 0..3 {
+        put(w, b"x")?;
+        ends_flags(&ring, &[(1, IN as i32, MORE)])?;
+    }
+    Ok(())
+}
+
+fn a_multishot_poll_reports_what_woke_it() -> Outcome {
+    let mut ring = ring()?;
+    let (a, b) = pair()?;
+    submit(&mut ring, &[poll_multi(a, IN | OUT, 1)])?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
+    put(b, b"x")?;
+    ends_flags(&ring, &[(1, IN as i32, MORE)])
+}
+
+fn a_multishot_poll_stays_after_a_hang_up() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    submit(&mut ring, &[poll_multi(r, IN, 1)])?;
+    close(w)?;
+    ends_flags(&ring, &[(1, HUP as i32, MORE)])?;
+    submit(&mut ring, &[at(op::POLL_REMOVE, 1, 2)])?;
+    ends_all(&ring, &[(1, -ECANCELED), (2, 0)])
+}
+
+fn a_removed_multishot_poll_ends_without_more() -> Outcome {
+    let mut ring = ring()?;
+    let (r, _w) = pipe()?;
+    submit(&mut ring, &[poll_multi(r, IN, 1)])?;
+    submit(&mut ring, &[at(op::POLL_REMOVE, 1, 2)])?;
+    let mut all: Vec<_> =
+        wait_for(&ring, 2)?.iter().map(|c| (c.user_data, c.res, c.flags)).collect();
+    all.sort_unstable();
+    expect("completions", all, vec![(1, -ECANCELED, 0), (2, 0, 0)])
+}
+
+fn a_poll_of_its_own_ring_is_one_shot() -> Outcome {
+    let mut ring = ring()?;
+    let own = ring.fd;
+    submit(&mut ring, &[poll_multi(own, IN, 1)])?;
+    submit(&mut ring, &[nop(2)])?;
+    ends(&ring, &[(2, 0)])?;
+    until("the poll fires", || ring.cq_tail() == 2)?;
+    ends_flags(&ring, &[(1, IN as i32, 0)])
+}
+
+fn level_polls_are_refused() -> Outcome {
+    let (r, _w) = pipe()?;
+    res(&mut ring()?, Sqe { len: 8, ..poll_add(r, IN, 1) }, -EINVAL)
+}
+
+fn a_poll_keeps_its_file_open() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    submit(&mut ring, &[poll_add(r, IN, 1)])?;
+    close(r)?;
+    // With the last reader gone this would fail.
+    put(w, b"x")?;
+    ends(&ring, &[(1, IN as i32)])
+}
+
+fn a_poll_removal_answers_0_and_cancels() -> Outcome {
+    let mut ring = ring()?;
+    let (r, _w) = pipe()?;
+    submit(&mut ring, &[poll_add(r, IN, 1)])?;
+    submit(&mut ring, &[at(op::POLL_REMOVE, 1, 2)])?;
+    ends_all(&ring, &[(1, -ECANCELED), (2, 0)])
+}
+
+fn a_poll_removal_finds_nothing() -> Outcome {
+    let mut ring = ring()?;
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    res(&mut ring, at(op::POLL_REMOVE, 1, 2), -ENOENT)?;
+    submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+    res(&mut ring, at(op::POLL_REMOVE, 1, 2), -ENOENT)?;
+    put(w, b"x")?;
+    ends(&ring, &[(1, 1)])
+}
+
+/// POLL_REMOVE with `IORING_POLL_UPDATE_EVENTS` (2), `_USER_DATA` (4), `POLL_ADD_MULTI` (1).
+fn update(target: u64, kind: u32, events: u32, new: u64, ud: u64) -> Sqe {
+    Sqe { len: kind, op_flags: events, off: new, ..at(op::POLL_REMOVE, target, ud) }
+}
+
+fn an_update_changes_the_events() -> Outcome {
+    let mut ring = ring()?;
+    let (a, b) = pair()?;
+    submit(&mut ring, &[poll_add(a, libc::POLLPRI as u32, 1)])?;
+    res(&mut ring, update(1, 2, IN, 0, 2), 0)?;
+    pending(&ring)?;
+    put(b, b"x")?;
+    ends(&ring, &[(1, IN as i32)])
+}
+
+fn an_update_to_what_holds_ends_the_poll_at_once() -> Outcome {
+    let mut ring = ring()?;
+    let (a, _b) = pair()?;
+    submit(&mut ring, &[poll_add(a, IN, 1)])?;
+    submit(&mut ring, &[update(1, 2, OUT, 0, 2)])?;
+    ends_all(&ring, &[(1, OUT as i32), (2, 0)])
+}
+
+fn an_update_changes_the_user_data() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    submit(&mut ring, &[poll_add(r, IN, 1)])?;
+    res(&mut ring, update(1, 4, 0, 77, 2), 0)?;
+    put(w, b"x")?;
+    ends(&ring, &[(77, IN as i32)])
+}
+
+fn an_update_keeps_the_kind_of_poll() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    submit(&mut ring, &[poll_add(r, IN, 1)])?;
+    res(&mut ring, update(1, 3, IN, 0, 2), 0)?;
+    put(w, b"x")?;
+    ends_flags(&ring, &[(1, IN as i32, 0)])?;
+    res(&mut ring, at(op::POLL_REMOVE, 1, 3), -ENOENT)
+}
+
+fn exclusive_and_edge_bits_are_accepted() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    let bits = [libc::EPOLLEXCLUSIVE, libc::EPOLLET].map(i32::cast_unsigned);
+    for (ud, bit) in [1, 2].into_iter().zip(bits) {
+        submit(&mut ring, &[poll_add(r, IN | bit, ud)])?;
+    }
+    pending(&ring)?;
+    put(w, b"x")?;
+    ends_all(&ring, &[(1, IN as i32), (2, IN as i32)])
+}
+
+const ALL: i16 = 0x7fff;
+
+fn polled(ring: &Ring) -> Res<i16> {
+    must("poll", os::poll(ring.fd, ALL, 0))
+}
+
+const READABLE: i16 = libc::POLLIN | libc::POLLRDNORM;
+const WRITABLE: i16 = libc::POLLOUT | libc::POLLWRNORM;
+
+fn a_ring_is_readable_while_completions_are_there() -> Outcome {
+    let mut ring = ring()?;
+    expect("idle", polled(&ring)? & READABLE, 0)?;
+    submit(&mut ring, &[nop(1)])?;
+    expect("one there", polled(&ring)? & READABLE, READABLE)?;
+    ends(&ring, &[(1, 0)])?;
+    expect("reaped", polled(&ring)? & READABLE, 0)
+}
+
+fn a_ring_is_readable_with_a_backlog() -> Outcome {
+    let mut ring = small_cq(2)?;
+    submit(&mut ring, &[nop(1), nop(2)])?;
+    submit(&mut ring, &[nop(3)])?;
+    ends(&ring, &[(1, 0), (2, 0)])?;
+    pending(&ring)?;
+    expect("the backlog", polled(&ring)? & READABLE, READABLE)
+}
+
+fn a_ring_is_writable_while_the_sq_has_room() -> Outcome {
+    let mut ring = with(2, 0)?;
+    expect("room", polled(&ring)? & WRITABLE, WRITABLE)?;
+    ring.push(nop(1));
+    expect("room", polled(&ring)? & WRITABLE, WRITABLE)?;
+    ring.push(nop(2));
+    expect("full", polled(&ring)? & WRITABLE, 0)
+}
+
+fn a_ring_never_hangs_up() -> Outcome {
+    let mut ring = ring()?;
+    submit(&mut ring, &[nop(1)])?;
+    let never = libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR;
+    expect("hang-ups and errors", polled(&ring)? & never, 0)
+}
+
+fn each_posting_is_an_edge() -> Outcome {
+    let mut ring = ring()?;
+    let ep = must("epoll", os::epoll_create())?;
+    let bits = IN | libc::EPOLLET.cast_unsigned();
+    must("add", os::epoll_add(ep, ring.fd, bits))?;
+    for ud in 1..4 {
+        submit(&mut ring, &[nop(ud)])?;
+        expect("an edge", must("epoll", os::epoll_wait(ep, 1000))?.map(|e| e.0), Some(IN))?;
+        expect("one", os::epoll_wait(ep, 0), Ok(None))?;
+    }
+    Ok(())
+}
+
+fn a_completion_wakes_epoll() -> Outcome {
+    let mut ring = ring()?;
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    let ep = must("epoll", os::epoll_create())?;
+    must("add", os::epoll_add(ep, ring.fd, IN))?;
+    submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+    expect("idle", os::epoll_wait(ep, 0), Ok(None))?;
+    put(w, b"x")?;
+    expect("woken", must("epoll", os::epoll_wait(ep, 5000))?.map(|e| e.0), Some(IN))
+}
+
+/// A DEFER_TASKRUN ring with a read that has become ready and is not posted.
+fn deferred() -> Res<Ring> {
+    let mut ring = with(8, (Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits())?;
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+    buf.leak();
+    put(w, b"x")?;
+    Ok(ring)
+}
+
+fn deferred_work_is_readable_to_poll() -> Outcome {
+    let ring = deferred()?;
+    until("poll shows IN", || os::poll(ring.fd, libc::POLLIN, 0) == Ok(libc::POLLIN))?;
+    pending(&ring)
+}
+
+fn deferred_work_is_readable_to_epoll() -> Outcome {
+    let ring = deferred()?;
+    let ep = must("epoll", os::epoll_create())?;
+    must("add", os::epoll_add(ep, ring.fd, IN))?;
+    expect("epoll", must("epoll", os::epoll_wait(ep, 5000))?.map(|e| e.0), Some(IN))?;
+    pending(&ring)
+}
