@@ -42,6 +42,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.29",
+        a_gone_processs_read_takes_no_data,
+        "A read of a process that ended takes no data."
+    ),
+    claim!(
+        "3.29",
         a_gone_threads_timeout_fires,
         "A timeout whose submitter has gone still fires with ETIME."
     ),
@@ -148,6 +153,22 @@ fn a_gone_threads_read_takes_no_data() -> Outcome {
     put(w, b"x")?;
     ends(&ring, &[(1, -ECANCELED)])?;
     expect("the data", get(r)?, b"x".to_vec())
+}
+
+fn a_gone_processs_read_takes_no_data() -> Outcome {
+    let (r, w) = pipe()?;
+    let code = os::in_child(|| {
+        let buf = Buf::new(8);
+        let submitted = ring().and_then(|mut ring| {
+            submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+            ring.abandon();
+            Ok(())
+        });
+        i32::from(submitted.is_err())
+    });
+    expect("the child", code, Ok(0))?;
+    put(w, b"abc")?;
+    expect("the data", get(r)?, b"abc".to_vec())
 }
 
 fn a_gone_threads_timeout_fires() -> Outcome {

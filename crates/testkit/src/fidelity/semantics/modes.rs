@@ -92,6 +92,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.24",
+        a_gone_creator_is_eownerdead,
+        "enter of an SQPOLL ring whose creator has ended is EOWNERDEAD."
+    ),
+    claim!(
+        "3.24",
         a_child_can_wake_the_submission_thread,
         "A forked child can wake the SQPOLL thread of its parent.",
         needs "RING_IN_A_CHILD"
@@ -341,6 +346,34 @@ fn requests_of_a_submission_thread_outlive_the_submitter() -> Outcome {
     until("it is taken", || ring.sq_head() == 1)?;
     put(w, b"x")?;
     ends(&ring, &[(1, 1)])
+}
+
+/// In a child of the ring's creator: whether enter says so once that has ended.
+fn left_alone(ring: &Ring, alive: i32) -> bool {
+    os::deadline(5);
+    // Its end of this pipe goes with the creator.
+    let _ = os::poll(alive, libc::POLLIN, 5000);
+    let gone = || enter_fd(ring.fd, 1, 0, SQ_WAKEUP) == Err(Errno(libc::EOWNERDEAD));
+    until("the creator has gone", gone).is_ok()
+}
+
+fn a_gone_creator_is_eownerdead() -> Outcome {
+    let (answer, to) = pipe()?;
+    let code = os::in_child(|| {
+        let (Ok(ring), Ok((alive, hold))) = (with(8, Setup::SQPOLL.bits()), pipe()) else {
+            return 1;
+        };
+        if os::fork() == Ok(0) {
+            let _ = os::close(hold);
+            let said: &[u8] = if left_alone(&ring, alive) { b"yes" } else { b"no" };
+            let _ = os::write(to, said);
+            os::exit_now(0);
+        }
+        0
+    });
+    expect("the creator", code, Ok(0))?;
+    close(to)?;
+    expect("EOWNERDEAD", get(answer)?, b"yes".to_vec())
 }
 
 fn a_child_can_wake_the_submission_thread() -> Outcome {
