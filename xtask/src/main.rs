@@ -1,16 +1,17 @@
 //! `cargo xtask`: chores of the project.
 //!
-//! `bench` measures ringer beside the kernel's io_uring and plain system calls; `fidelity` runs the
-//! fidelity matrix, `conformance` liburing's own tests. What it does not do: run tests (`cargo test --workspace`, `.ci/run`).
+//! `bench` measures ringer beside the kernel's io_uring and plain system calls; the tiers beyond `cargo
+//! test` are `fidelity`, `conformance` (liburing's own tests), `simulate`, `model`, `fuzz` and `soak`.
+//! What it does not do: run tests (`cargo test --workspace`, `.ci/run`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod bench;
 mod conformance;
 mod fidelity;
-mod simulate;
 mod fuzz;
-mod soak;
 mod model;
+mod simulate;
+mod soak;
 mod tables;
 
 use anyhow::Result;
@@ -66,7 +67,6 @@ enum Task {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
-    /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
     /// Run the fuzz targets: corpus, then mutations; or guided by coverage.
     Fuzz(fuzz::Plan),
     /// Soak: rings, kills and mixed work under ringer; nothing leaks.
@@ -79,6 +79,7 @@ enum Task {
         /// Only models whose name contains this.
         #[arg(long, default_value = "")]
         only: String,
+    },
     /// Run liburing's own tests (Debian's source package) on the kernel and on ringer.
     Conformance {
         /// Run them on the kernel's io_uring first and record what they come to.
@@ -100,7 +101,7 @@ enum Task {
         #[arg(long)]
         ringer: Option<PathBuf>,
     },
-    /// Write SUPPORT.md from the op table.
+    /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
     Tables {
         /// Only say whether it is current.
         #[arg(long)]

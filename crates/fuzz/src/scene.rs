@@ -11,7 +11,7 @@
 
 use arbitrary::{Result, Unstructured};
 use ringer_engine::host::{FileKind, Host};
-use ringer_engine::opcode::{OPDEFS, Support};
+use ringer_engine::opcode::OPDEFS;
 use ringer_sim::{BASE, NOWHERE, Options, SIZE, Sim};
 use ringer_uapi::Sqe;
 
@@ -54,7 +54,7 @@ impl Scene {
         sim.named("a", b"content of a");
         let fds = vec![file, r, w, a, b, event];
         let (arena, short) = (sim.alloc(ARENA as usize), sim.timespec(MS));
-        let ops = OPDEFS.iter().enumerate().filter(|(_, def)| def.support != Support::None);
+        let ops = OPDEFS.iter().enumerate().filter(|(_, def)| def.support.is_there());
         let opcodes = ops.map(|(i, _)| i as u8).collect();
         let scene = Self { sim, arena, short, fds, opcodes };
         scene.prepare();

@@ -55,7 +55,7 @@ impl<H: Host> Engine<H> {
         // The cancel's own CQE comes first, then its targets'.
         self.complete(ring, st, req, res, 0);
         for t in targets {
-            self.cancel_one(ring, st, t);
+            self.cancel_one(st, t);
         }
     }
 }

@@ -301,7 +301,7 @@ impl<H: Host> Engine<H> {
         // timeout.c `io_req_task_link_timeout`: what the cancel says decides the result.
         let res = if self.can_cancel(st, head) { Errno::ETIME } else { Errno::EALREADY };
         self.complete(ring, st, lt, Err(res), 0);
-        self.cancel_one(ring, st, head);
+        self.cancel_one(st, head);
     }
 
     /// Completes counted timeouts whose number of completions was reached.

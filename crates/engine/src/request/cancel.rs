@@ -19,9 +19,8 @@
 use super::{Phase, ReqFile};
 use crate::engine::Engine;
 use crate::host::{Host, HostFile, HostThread};
-use crate::ring::{Ring, State};
+use crate::ring::State;
 use crate::slab::Key;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ringer_uapi::Errno;
 
@@ -146,7 +145,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Cancels one request, or interrupts the worker it runs on.
-    pub(crate) fn cancel_one(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key) {
+    pub(crate) fn cancel_one(&self, st: &mut State<H>, key: Key) {
         if let Some(req) = st.reqs.get_mut(key) {
             req.cancelled = true;
         }

@@ -82,7 +82,7 @@ impl<H: Host> Engine<H> {
         let keys: Vec<Key> =
             st.reqs.iter().filter(|(_, r)| r.head.is_none()).map(|(k, _)| k).collect();
         for key in keys {
-            self.cancel_one(ring, st, key);
+            self.cancel_one(st, key);
         }
         while let Some(req) = st.drained.pop_front() {
             self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
@@ -93,7 +93,7 @@ impl<H: Host> Engine<H> {
         self.commit(ring, st);
     }
 
-    fn interrupt_running(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+    fn interrupt_running(&self, st: &mut State<H>) {
         let keys: Vec<Key> = st
             .reqs
             .iter()
@@ -101,7 +101,7 @@ impl<H: Host> Engine<H> {
             .map(|(k, _)| k)
             .collect();
         for key in keys {
-            self.cancel_one(ring, st, key);
+            self.cancel_one(st, key);
         }
     }
 
