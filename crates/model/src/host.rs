@@ -134,7 +134,8 @@ impl World {
 
 #[derive(Debug, Default)]
 struct Record {
-    interrupted: AtomicBool,
+    /// The checker's, so that who comes first, an interrupt or its clearing, is a decision.
+    interrupted: ringer_sys::primitive::AtomicBool,
 }
 
 loom::thread_local! {
