@@ -53,7 +53,7 @@ impl<H: Host> Engine<H> {
         }
         if st.running > 0 {
             // They were interrupted; one that began its call in between is interrupted again.
-            self.interrupt_running(&ring, &mut st);
+            self.interrupt_running(&mut st);
             self.unlock(&ring, st);
             return false;
         }
