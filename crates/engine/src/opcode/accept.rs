@@ -13,6 +13,7 @@
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx};
 use super::openclose::direct_slot;
 use super::rw::is_nonblocking;
+use super::sendrecv::never_polls;
 use crate::host::Host;
 use crate::support::opflags::ACCEPT_ACCEPTED;
 use ringer_uapi::{Errno, Sqe};
@@ -58,14 +59,21 @@ impl Op for Accept {
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         if cx.how == Issue::Inline {
+            if core::mem::take(&mut self.poll_first) {
+                if never_polls(cx) {
+                    return Outcome::Done(Err(Errno::EAGAIN), 0);
+                }
+                if cx.host.poll_now(cx.fd, POLLIN) == 0 {
+                    return Outcome::Again;
+                }
+            }
             match cx.host.listening(cx.fd) {
                 Ok(true) => {}
                 Ok(false) => return Outcome::Done(Err(Errno::EINVAL), 0),
                 Err(e) => return Outcome::Done(Err(e), 0),
             }
-            let poll_first = core::mem::take(&mut self.poll_first);
             if cx.host.poll_now(cx.fd, POLLIN) == 0 {
-                return if poll_first { Outcome::Again } else { self.not_ready() };
+                return self.not_ready();
             }
             if !is_nonblocking(cx.host, cx.fd) {
                 return Outcome::Punt;

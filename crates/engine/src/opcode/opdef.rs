@@ -10,7 +10,7 @@ use super::{
     accept, async_cancel, connect, epoll, files_update, fs, fsync, nop, openclose, poll, rw,
     sendrecv, shutdown, statx, timeout,
 };
-use crate::host::{Host, Iovec};
+use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
 use crate::resource::rsrc::BufTable;
 use crate::support::{Kernel, Row, Support};
@@ -38,6 +38,9 @@ pub struct OpDef {
     pub force_async: bool,
     /// Runs under the ring's lock on the ring's own state, never in a worker.
     pub ring_op: bool,
+    /// An error of its call does not count as a failure (the kernel's issue never marks it): the chain
+    /// goes on, and CQE_SKIP hides it.
+    pub never_fails: bool,
     /// See [`Support`].
     pub support: Support,
 }
@@ -54,6 +57,7 @@ impl OpDef {
         iopoll: false,
         force_async: false,
         ring_op: false,
+        never_fails: false,
         support: Support::Full,
     };
     /// Whether an ordinary request is first tried on the submitter, without state of its ring.
@@ -73,7 +77,7 @@ impl OpDef {
     }
 
     const FILE: Self = Self { needs_file: true, ..Self::BASE };
-    const WORKER: Self = Self { force_async: true, ..Self::BASE };
+    const WORKER: Self = Self { force_async: true, never_fails: true, ..Self::BASE };
     const RING: Self = Self { ring_op: true, ..Self::BASE };
 }
 
@@ -141,13 +145,29 @@ pub struct IssueCx<'a, H: Host> {
     /// The file's number in this thread's table (needs_file rows), or the SQE's `fd`.
     pub fd: i32,
     /// What kind of file it is, where that is known without a call (registered, held).
-    pub kind: Option<crate::host::FileKind>,
+    pub kind: Option<FileKind>,
     /// Whether it may block.
     pub how: Issue,
     /// Whether the ring was set up with IOPOLL.
     pub iopoll: bool,
     /// How much of a transfer to attempt.
     pub policy: &'a dyn Policy,
+}
+
+const O_PATH: u32 = 0o10_000_000;
+
+impl<H: Host> IssueCx<'_, H> {
+    /// The kind of the file, as the kernel's lookup finds it: one opened with `O_PATH` is none.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn looked_up(&self) -> Result<FileKind, Errno> {
+        match self.kind {
+            Some(kind) => Ok(kind),
+            None if self.host.status_flags(self.fd)? & O_PATH != 0 => Err(Errno::EBADF),
+            None => self.host.kind(self.fd),
+        }
+    }
 }
 
 /// An opcode's typed state.
@@ -287,7 +307,7 @@ op_table! {
     32 = OpDef::later("REMOVE_BUFFERS", (5, 7), OPS);
     33 = OpDef::later("TEE", (5, 8), OPS);
     34 => Shutdown(shutdown::Shutdown)
-        = OpDef { name: "SHUTDOWN", since: (5, 11), force_async: true, ..OpDef::FILE };
+        = OpDef { name: "SHUTDOWN", since: (5, 11), force_async: true, never_fails: true, ..OpDef::FILE };
     35 => Renameat(fs::Rename) = OpDef { name: "RENAMEAT", since: (5, 11), ..OpDef::WORKER };
     36 => Unlinkat(fs::Unlink) = OpDef { name: "UNLINKAT", since: (5, 11), ..OpDef::WORKER };
     37 => Mkdirat(fs::Mkdir) = OpDef { name: "MKDIRAT", since: (5, 15), ..OpDef::WORKER };

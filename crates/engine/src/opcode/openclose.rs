@@ -61,16 +61,20 @@ impl Open {
         if size < OPEN_HOW_SIZE {
             return Err(Errno::EINVAL);
         }
-        if size > 4096 {
-            return Err(Errno::E2BIG);
+        // lib/usercopy.c: the tail, in order, before what is known.
+        let mut at = OPEN_HOW_SIZE;
+        let mut chunk = [0u8; 64];
+        while at < size {
+            let part = &mut chunk[..(size - at).min(64) as usize];
+            host.copy_in(addr.wrapping_add(u64::from(at)), part)?;
+            if !all_zero(part) {
+                return Err(Errno::E2BIG);
+            }
+            at += part.len() as u32;
         }
-        let mut b = alloc::vec![0u8; size as usize];
-        host.copy_in(addr, &mut b)?;
-        let (known, tail) = b.split_at(OPEN_HOW_SIZE as usize);
-        if !all_zero(tail) {
-            return Err(Errno::E2BIG);
-        }
-        Ok([u64_at(known, 0), u64_at(known, 8), u64_at(known, 16)])
+        let mut known = [0u8; OPEN_HOW_SIZE as usize];
+        host.copy_in(addr, &mut known)?;
+        Ok([u64_at(&known, 0), u64_at(&known, 8), u64_at(&known, 16)])
     }
 
     /// fs/open.c `build_open_how`: openat(2) ignores what openat2(2) refuses.

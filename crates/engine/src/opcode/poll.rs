@@ -24,6 +24,8 @@ use ringer_uapi::{Errno, Sqe};
 const ADD_MULTI: u32 = 1;
 const UPDATE_EVENTS: u32 = 2;
 const UPDATE_USER_DATA: u32 = 4;
+const EPOLLONESHOT: u32 = 1 << 30;
+const O_PATH: u32 = 0o10_000_000;
 const POLLERR: u32 = 8;
 const POLLHUP: u32 = 0x10;
 const POLLNVAL: u32 = 0x20;
@@ -60,6 +62,8 @@ impl Op for PollAdd {
         if multi && cx.flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
             return Err(Errno::EINVAL);
         }
+        // poll.c tells a multishot by the bit that an epoll one-shot has.
+        let multi = multi && sqe.op_flags & EPOLLONESHOT == 0;
         Ok(Self { events: parse_events(sqe.op_flags), multi })
     }
 
@@ -110,6 +114,10 @@ impl<H: Host> Engine<H> {
         }
         if let Some(FileKind::Regular | FileKind::Directory) = req.file.kind() {
             // It may have no number here to poll by (the program holds POSIX locks), and needs none.
+            let plain = !req.flags.contains(SqeFlags::FIXED_FILE);
+            if plain && self.host().status_flags(req.fd).is_ok_and(|f| f & O_PATH != 0) {
+                return self.complete(ring, st, req, Err(Errno::EBADF), 0);
+            }
             let ready = DEFAULT_POLLMASK & events;
             let res = if ready == 0 { Err(Errno::EINVAL) } else { Ok(ready as i32) };
             return self.complete(ring, st, req, res, 0);

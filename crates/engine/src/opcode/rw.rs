@@ -6,8 +6,8 @@
 //!   array `EFAULT`, over 1024 entries or a negative length `EINVAL`
 //! - Result:  bytes; regular files and block devices loop until done, end or error, everything
 //!   else transfers once
-//! - Errors:  at issue: buffer outside the registered one `EFAULT`; `RWF_HIPRI` off an IOPOLL ring
-//!   `EINVAL`; then those of preadv2(2) / pwritev2(2)
+//! - Errors:  at issue: `EBADF`; buffer outside the registered one `EFAULT`; unknown `RWF_*`
+//!   `EOPNOTSUPP`; `RWF_HIPRI` off an IOPOLL ring `EINVAL`; then those of preadv2(2) / pwritev2(2)
 //! - Blocks:  never inline (`RWF_NOWAIT`); what would block waits for readiness, or, on a regular
 //!   file, goes to a worker
 //! - Source:  6.18 io_uring/rw.c `__io_prep_rw`, `__io_read`, `io_write`
@@ -26,6 +26,10 @@ const UIO_MAXIOV: u32 = 1024;
 const MAX_RW_COUNT: u64 = 0x7fff_f000;
 const O_DIRECT: u32 = 0o40000;
 const O_NONBLOCK: u32 = 0o4000;
+const O_ACCMODE: u32 = 0o3;
+const O_RDONLY: u32 = 0;
+const O_WRONLY: u32 = 0o1;
+const O_PATH: u32 = 0o10_000_000;
 const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
 
@@ -80,7 +84,9 @@ impl Rw {
             return Err(Errno::EINVAL);
         }
         let mut raw = alloc::vec![0u8; 16 * n as usize];
-        host.copy_in(addr, &mut raw)?;
+        if n > 0 {
+            host.copy_in(addr, &mut raw)?;
+        }
         let mut total = 0u64;
         let mut iovs = Vec::with_capacity(n as usize);
         for entry in raw.chunks_exact(16) {
@@ -172,21 +178,49 @@ impl Rw {
         if ready == 0 { Outcome::Again } else { Outcome::Punt }
     }
 
+    /// Whether [`Self::refuse`] has something to look at.
+    #[inline(always)]
+    fn is_plain(&self, iopoll: bool) -> bool {
+        let known = self.rwf & (RWF_HIPRI | !RWF_ACCEPTED) == 0;
+        let asks = self.rwf & RWF_NOWAIT != 0 && self.total == 0;
+        !iopoll && self.err.is_none() && known && !asks && (self.off as i64) >= -1
+    }
+
+    /// What is refused between the file's lookup and the transfer, in the kernel's order (rw.c
+    /// `io_init_rw_fixed`, `io_rw_init_file`).
+    #[cold]
     fn refuse<H: Host>(&self, cx: &IssueCx<'_, H>) -> Result<(), Errno> {
+        let status = cx.host.status_flags(cx.fd)?;
+        if status & O_PATH != 0 {
+            return Err(Errno::EBADF);
+        }
         if let Some(e) = self.err {
-            // The file is looked up first: a bad descriptor is EBADF.
-            cx.host.kind(cx.fd)?;
             return Err(e);
         }
+        let wrong_way = if self.write { O_RDONLY } else { O_WRONLY };
+        if status & O_ACCMODE == wrong_way {
+            return Err(Errno::EBADF);
+        }
+        if self.rwf & !RWF_ACCEPTED != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let reads = status & O_ACCMODE != O_WRONLY;
+        if self.rwf & RWF_NOWAIT != 0 && reads && !has_nowait(cx) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         if cx.iopoll {
-            let direct = cx.host.status_flags(cx.fd)? & O_DIRECT != 0;
+            let direct = status & O_DIRECT != 0;
             if !direct || cx.host.kind(cx.fd)? != FileKind::Regular {
                 return Err(Errno::EOPNOTSUPP);
             }
         } else if self.rwf & RWF_HIPRI != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(())
+        // read_write.c `rw_verify_area`; what has no position does not look at it.
+        match cx.host.kind(cx.fd)? {
+            FileKind::Regular | FileKind::Directory if (self.off as i64) < -1 => Err(Errno::EINVAL),
+            _ => Ok(()),
+        }
     }
 
     fn position(&self, kind: Option<FileKind>) -> u64 {
@@ -248,9 +282,8 @@ impl Op for Rw {
     #[inline(always)]
     fn issue_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         if let Iovs::One(iov) = &self.iovs
-            && !cx.iopoll
-            && self.err.is_none()
-            && self.rwf & (RWF_HIPRI | RWF_NOWAIT) == 0
+            && self.is_plain(cx.iopoll)
+            && self.rwf & RWF_NOWAIT == 0
         {
             let (off, rwf) = (self.position(cx.kind), self.rwf | RWF_NOWAIT);
             let r = if self.write {
@@ -269,7 +302,7 @@ impl Op for Rw {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        if (cx.iopoll || self.err.is_some() || self.rwf & RWF_HIPRI != 0)
+        if !self.is_plain(cx.iopoll)
             && let Err(e) = self.refuse(cx)
         {
             return Outcome::Done(Err(e), 0);
@@ -309,9 +342,6 @@ impl Op for Rw {
                     if cx.how == Issue::Worker && k == FileKind::Regular {
                         return self.finish(Err(e));
                     }
-                    if e == Errno::EOPNOTSUPP && !known_rwf(self.rwf) {
-                        return self.finish(Err(e));
-                    }
                     return self.would_block(cx, k, e);
                 }
                 Err(Errno::EINTR) if cx.how == Issue::Inline => {}
@@ -321,13 +351,17 @@ impl Op for Rw {
     }
 }
 
-fn kind_of<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {
-    cx.host.kind(cx.fd).unwrap_or(FileKind::Other)
+/// Whether a regular file can be read without waiting: asked by a read of one byte to nowhere, which
+/// comes as far as that question.
+#[cold]
+fn has_nowait<H: Host>(cx: &IssueCx<'_, H>) -> bool {
+    let nowhere = [Iovec { base: 0, len: 1 }];
+    cx.host.kind(cx.fd) != Ok(FileKind::Regular)
+        || cx.host.readv(cx.fd, &nowhere, 0, RWF_NOWAIT) != Err(Errno::EOPNOTSUPP)
 }
 
-/// `RWF_SUPPORTED` of 6.18.
-fn known_rwf(rwf: u32) -> bool {
-    rwf & !RWF_ACCEPTED == 0
+fn kind_of<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {
+    cx.host.kind(cx.fd).unwrap_or(FileKind::Other)
 }
 
 /// Whether reading this descriptor in a worker could wait for something that only readiness tells

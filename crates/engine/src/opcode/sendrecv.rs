@@ -12,7 +12,7 @@
 
 use super::connect::copy_addr;
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
-use crate::host::{Host, Iovec, SockAddr};
+use crate::host::{FileKind, Host, Iovec, SockAddr};
 use crate::support::opflags::RECVSEND_ACCEPTED;
 use alloc::boxed::Box;
 use ringer_uapi::{Errno, Sqe};
@@ -60,10 +60,16 @@ impl Transfer {
         events: u32,
         attempt: impl Fn(Iovec, u32) -> Result<u32, Errno>,
     ) -> Outcome {
-        // What polls first goes on at once if it is ready: the edge may have been reported to somebody
-        // else who waited in the same watch (poll.c `io_arm_poll_handler`, `IO_APOLL_READY`).
-        if core::mem::take(&mut self.poll_first) && cx.host.poll_now(cx.fd, events) == 0 {
-            return Outcome::Again;
+        if core::mem::take(&mut self.poll_first) {
+            // What must not wait says so before it tries.
+            if self.flags & MSG_DONTWAIT != 0 {
+                return Outcome::Done(Err(Errno::EAGAIN), 0);
+            }
+            // What is ready goes on at once: the edge may have been reported to somebody else who
+            // waited in the same watch (poll.c `io_arm_poll_handler`, `IO_APOLL_READY`).
+            if cx.host.poll_now(cx.fd, events) == 0 {
+                return Outcome::Again;
+            }
         }
         // A worker gets here only with a file that nobody can poll: it blocks, and a cancel
         // interrupts it.
@@ -88,6 +94,12 @@ impl Transfer {
             }
         }
     }
+}
+
+/// Whether a file never becomes ready: what polls first is `EAGAIN` there (io_uring.c
+/// `io_wq_submit_work` does not wait for it).
+pub(crate) fn never_polls<H: Host>(cx: &IssueCx<'_, H>) -> bool {
+    matches!(cx.looked_up(), Ok(FileKind::Regular | FileKind::Directory))
 }
 
 /// `IORING_OP_SEND`.
@@ -123,6 +135,14 @@ impl Op for Send {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        // net.c `io_send` asks for a socket before it waits, `io_recv` after.
+        if self.transfer.poll_first {
+            match cx.looked_up() {
+                Ok(FileKind::Socket) => {}
+                Ok(_) => return Outcome::Done(Err(Errno::ENOTSOCK), 0),
+                Err(e) => return Outcome::Done(Err(e), 0),
+            }
+        }
         let to = self.to.as_deref();
         let send = |buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to);
         self.transfer.run(cx, POLLOUT, send)
@@ -155,6 +175,9 @@ impl Op for Recv {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        if self.transfer.poll_first && never_polls(cx) {
+            return Outcome::Done(Err(Errno::EAGAIN), 0);
+        }
         self.transfer.run(cx, POLLIN, |buf, flags| cx.host.recv(cx.fd, buf, flags))
     }
 }

@@ -14,8 +14,6 @@ use alloc::boxed::Box;
 use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, Sqe};
 
-const AT_EMPTY_PATH: u32 = 0x1000;
-
 /// See the module's doc.
 #[derive(Debug)]
 pub struct Statx {
@@ -34,12 +32,8 @@ impl Op for Statx {
         if cx.flags.contains(SqeFlags::FIXED_FILE) {
             return Err(Errno::EBADF);
         }
-        // fs/namei.c `getname_maybe_null`: no path at all is the empty one.
-        let path = if sqe.addr == 0 && sqe.op_flags & AT_EMPTY_PATH != 0 {
-            Box::from([0u8])
-        } else {
-            cx.host.copy_path(sqe.addr)?
-        };
+        // Other than statx(2), no path at all is not the empty one.
+        let path = cx.host.copy_path(sqe.addr)?;
         Ok(Self { dirfd: sqe.fd, path, flags: sqe.op_flags, mask: sqe.len, buf: sqe.off })
     }
 

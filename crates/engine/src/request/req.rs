@@ -158,6 +158,11 @@ impl<H: Host> Req<H> {
             Err(Errno::ETIME) => {
                 return !matches!(&self.cmd, Some(Cmd::Timeout(t)) if t.etime_is_success());
             }
+            // Cancelled, or no file to call it on: that is no error of the call.
+            Err(e) if self.def().never_fails => {
+                let no_file = matches!(e, Errno::EBADF | Errno::ENOTSOCK);
+                return e == Errno::ECANCELED || self.def().needs_file && no_file;
+            }
             Err(_) => return true,
         };
         match &self.cmd {

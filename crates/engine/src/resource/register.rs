@@ -260,8 +260,8 @@ impl<H: Host> Engine<H> {
         data: u64,
         tags: u64,
     ) -> Result<u32, Errno> {
-        let len = st.files.as_ref().ok_or(Errno::ENXIO)?.len();
-        if offset.checked_add(nr).is_none_or(|end| end > len) {
+        let end = offset.checked_add(nr).ok_or(Errno::EOVERFLOW)?;
+        if end > st.files.as_ref().ok_or(Errno::ENXIO)?.len() {
             return Err(Errno::EINVAL);
         }
         each(nr, |i| self.update_slot(ring, st, offset + i, (data, tags, i)))
