@@ -57,6 +57,8 @@ macro_rules! plain {
 plain! {
     /// close(2).
     close(fd: i32) = libc::close(fd);
+    /// ftruncate(2).
+    cut(fd: i32, len: i64) = libc::ftruncate(fd, len);
     /// dup(2).
     dup(fd: i32) = libc::dup(fd);
     /// dup2(2).
@@ -186,6 +188,16 @@ pub fn read(fd: i32, buf: &mut [u8]) -> Sys<usize> {
 pub fn write(fd: i32, buf: &[u8]) -> Sys<usize> {
     // SAFETY: address and length are the slice's.
     let r = unsafe { libc::write(fd, buf.as_ptr().cast(), buf.len()) };
+    check(r as i64).map(|n| n as usize)
+}
+
+/// pwrite(2).
+///
+/// # Errors
+/// The call's.
+pub fn write_at(fd: i32, buf: &[u8], off: i64) -> Sys<usize> {
+    // SAFETY: address and length are the slice's.
+    let r = unsafe { libc::pwrite(fd, buf.as_ptr().cast(), buf.len(), off) };
     check(r as i64).map(|n| n as usize)
 }
 
