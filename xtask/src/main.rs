@@ -7,6 +7,7 @@
 
 mod bench;
 mod conformance;
+mod differential;
 mod fidelity;
 mod fuzz;
 mod model;
@@ -102,6 +103,9 @@ enum Task {
         ringer: Option<PathBuf>,
     },
     /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
+    /// Compare random programs on the kernel's io_uring and on ringer.
+    Differential(differential::Args),
+    /// Write SUPPORT.md from the op table.
     Tables {
         /// Only say whether it is current.
         #[arg(long)]
@@ -128,6 +132,7 @@ fn main() -> Result<()> {
             std::path::Path::new("."),
             &conformance::Plan { native, long, only, jobs, source, ringer },
         ),
+        Task::Differential(args) => differential::run(&args),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod block;
 pub mod call;
+pub mod differential;
 pub mod fidelity;
 pub mod harness;
 pub mod os;

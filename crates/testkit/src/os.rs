@@ -3,6 +3,8 @@
 //! They go through libc on purpose: a preloaded library must see what an ordinary program does.
 //! Addresses are plain numbers; memory that a kernel may write while we look is a [`Buf`].
 
+pub mod state;
+
 use std::ffi::CString;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};

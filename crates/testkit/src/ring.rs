@@ -130,11 +130,22 @@ impl Ring {
 
     /// Queues entries so that all of them appear at once: a submission thread takes chains whole.
     pub fn push_together(&mut self, sqes: impl IntoIterator<Item = Sqe>) {
-        sqes.into_iter().for_each(|sqe| self.write(sqe));
+        sqes.into_iter().for_each(|sqe| self.stage(sqe));
+        self.publish();
+    }
+
+    /// Lets the kernel see what was staged.
+    pub fn publish(&self) {
         self.sq.store(self.params.sq_off.tail as usize, self.sq_tail);
     }
 
-    fn write(&mut self, sqe: Sqe) {
+    /// The tail that is or will be published.
+    pub fn tail(&self) -> u32 {
+        self.sq_tail
+    }
+
+    /// Writes an entry that the kernel does not see yet.
+    pub fn stage(&mut self, sqe: Sqe) {
         let mask = self.params.sq_entries - 1;
         let slot = self.sq_tail & mask;
         let stride = if self.params.flags & Setup::SQE128.bits() != 0 { 128 } else { 64 };

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 pub mod bad;
 pub mod crowds;
+pub mod differential;
 pub mod engine;
 pub mod features;
 pub mod identity;
@@ -38,6 +39,7 @@ const PROGRAMS: &[Entry] = &[
     ("hot-reads", spine::hot_reads),
     ("waits", waits::transcript),
     ("engine", engine::transcript),
+    ("differential", differential::executor),
     ("random", random::transcript),
     ("setup", setup::transcript),
     ("threads", crowds::threads),

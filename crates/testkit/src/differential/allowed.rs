@@ -1,0 +1,109 @@
+//! `differential/allowed.toml`: differences that cannot be anything but that.
+//!
+//! An entry cites a row of section 4 of the ABI inventory (what has no meaning in user space), or
+//! the proof that the kernel is not deterministic there; it names a predicate of this module, which
+//! has a test of its own. What it does not do: excuse a whole program.
+
+use serde::Deserialize;
+
+/// Whether the kernel's line and ringer's are the same but for what is allowed.
+type Predicate = fn(&str, &str) -> bool;
+
+/// Predicates by name.
+const PREDICATES: &[(&str, Predicate)] = &[];
+
+/// One entry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What it is called.
+    pub name: String,
+    /// The row of section 4, or why the kernel is not deterministic there.
+    pub cites: String,
+    /// One of the predicates.
+    pub predicate: String,
+    /// The test that shows it.
+    pub test: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    allowed: Vec<Entry>,
+}
+
+/// The list.
+#[derive(Debug, Default)]
+pub struct Allowed {
+    entries: Vec<(Entry, Predicate)>,
+}
+
+impl Allowed {
+    /// The list in this text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+        let with_predicate = |e: Entry| {
+            let found = PREDICATES.iter().find(|(name, _)| *name == e.predicate);
+            let (_, p) = found.ok_or_else(|| format!("no predicate {:?}", e.predicate))?;
+            Ok((e, *p))
+        };
+        let entries =
+            file.allowed.into_iter().map(with_predicate).collect::<Result<_, String>>()?;
+        Ok(Self { entries })
+    }
+
+    /// The list as it stands in the repository.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn ours() -> Result<Self, String> {
+        Self::parse(include_str!("../../../../differential/allowed.toml"))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether some entry excuses ringer's line where the kernel's was another.
+    pub fn excuses(&self, kernel: &str, ringer: &str) -> bool {
+        self.entries.iter().any(|(_, p)| p(kernel, ringer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_in_the_repository_is_well_formed_and_used() {
+        let ours = Allowed::ours().expect("differential/allowed.toml");
+        for (name, _) in PREDICATES {
+            let used = ours.entries.iter().any(|(e, _)| e.predicate == *name);
+            assert!(used, "no entry uses {name}");
+        }
+    }
+
+    #[test]
+    fn an_entry_without_a_predicate_is_refused() {
+        let text = "[[allowed]]\nname='x'\ncites='row'\npredicate='anything'\ntest='none'";
+        assert!(Allowed::parse(text).is_err());
+        assert!(Allowed::parse("[[allowed]]\nname='x'").is_err());
+    }
+
+    #[test]
+    fn nothing_is_excused_by_an_empty_list() {
+        let none = Allowed::parse("").expect("an empty list");
+        assert!(none.is_empty());
+        assert!(!none.excuses("#1 READ = 1", "#1 READ = 2"));
+    }
+}

@@ -1,0 +1,96 @@
+//! The canonical form of what a run saw: sorted where the order is free, in order where it is
+//! promised.
+//!
+//! Promised: the completions of one chain among themselves, and those of one request (a multishot's).
+//! Free: everything else between two points where the program waits for quiet. So completions
+//! are printed by `user_data` (a stable sort keeps a request's own order), and for each chain the
+//! order in which its members ended is printed besides.
+
+use super::draws::{op, op_name};
+use super::program::Entry;
+use crate::os::name;
+use ringer_uapi::Cqe;
+use std::collections::BTreeMap;
+
+/// Keeps what was submitted and renders what completed.
+#[derive(Debug, Default)]
+pub(super) struct Canon {
+    /// Entries by `user_data`.
+    entries: BTreeMap<u64, Entry>,
+    /// Which chain an entry belongs to, and the chains' members as they ended.
+    chain_of: BTreeMap<u64, usize>,
+    ended: Vec<Vec<u64>>,
+}
+
+impl Canon {
+    /// One call took these entries: notes chains.
+    pub(super) fn taken(&mut self, sqes: &[Entry]) {
+        let mut linked = false;
+        for e in sqes {
+            let links = e.flags & (super::program::bit::LINK | super::program::bit::HARDLINK) != 0;
+            if !linked {
+                self.ended.push(Vec::new());
+            }
+            self.chain_of.insert(e.id, self.ended.len() - 1);
+            self.entries.insert(e.id, e.clone());
+            linked = links;
+        }
+    }
+
+    /// The entry that a completion names.
+    pub(super) fn entry(&self, user_data: u64) -> Option<&Entry> {
+        self.entries.get(&user_data)
+    }
+
+    /// The members of an entry's chain, in no order.
+    pub(super) fn chain_of(&self, user_data: u64) -> Vec<u64> {
+        let Some(chain) = self.chain_of.get(&user_data) else { return Vec::new() };
+        self.chain_of.iter().filter(|(_, c)| *c == chain).map(|(id, _)| *id).collect()
+    }
+
+    /// The lines of a batch of completions, in canonical order.
+    pub(super) fn lines(&mut self, mut cqes: Vec<Cqe>) -> Vec<String> {
+        for c in &cqes {
+            if let Some(&chain) = self.chain_of.get(&c.user_data) {
+                self.ended[chain].push(c.user_data);
+            }
+        }
+        cqes.sort_by_key(|c| c.user_data);
+        cqes.iter().map(|c| self.line(c)).collect()
+    }
+
+    fn line(&self, c: &Cqe) -> String {
+        let what = self.entries.get(&c.user_data).map_or("tag", |e| op_name(e.op));
+        let res = if c.res < 0 {
+            name(-c.res)
+        } else if self.makes_descriptor(c.user_data) {
+            "a descriptor".to_owned()
+        } else {
+            c.res.to_string()
+        };
+        let mut line = format!("#{} {what} = {res}", c.user_data);
+        if c.flags != 0 {
+            line += &format!(" flags={:#x}", c.flags);
+        }
+        if c.big != [0; 2] {
+            line += &format!(" big={:?}", c.big);
+        }
+        line
+    }
+
+    /// Whether a result that is no error is a number of the descriptor table.
+    pub(super) fn makes_descriptor(&self, user_data: u64) -> bool {
+        self.entries.get(&user_data).is_some_and(|e| {
+            [op::OPENAT, op::OPENAT2, op::ACCEPT].contains(&e.op) && e.file_index == 0
+        })
+    }
+
+    /// The order within each chain of more than one member.
+    pub(super) fn chains(&self) -> Vec<String> {
+        self.ended
+            .iter()
+            .filter(|c| c.iter().any(|m| *m != c[0]))
+            .map(|c| format!("chain ended in the order {c:?}"))
+            .collect()
+    }
+}

@@ -1,0 +1,232 @@
+//! What the generator can draw, by name, and what it may draw, by the op table.
+//!
+//! [`DRAWS`] are names as the header has them without `IORING_` (opcodes without `OP_`, too); a test
+//! holds them against what generated programs contain. [`Rows`] comes from whoever links the engine:
+//! a row that becomes Full is drawn from then on, with the shapes that were kept back.
+
+use super::program::{Entry, Program, Register, Step, bit};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Opcodes, as the header counts them.
+#[allow(missing_docs, reason = "the names are the header's")]
+pub mod op {
+    pub use crate::sqe::op::*;
+    pub const OPENAT2: u8 = 28;
+    pub const SHUTDOWN: u8 = 34;
+}
+
+/// Every opcode that has a shape here.
+pub const OPS: &[(&str, u8)] = &[
+    ("NOP", op::NOP),
+    ("READV", op::READV),
+    ("WRITEV", op::WRITEV),
+    ("FSYNC", op::FSYNC),
+    ("READ_FIXED", op::READ_FIXED),
+    ("WRITE_FIXED", op::WRITE_FIXED),
+    ("POLL_ADD", op::POLL_ADD),
+    ("POLL_REMOVE", op::POLL_REMOVE),
+    ("TIMEOUT", op::TIMEOUT),
+    ("TIMEOUT_REMOVE", op::TIMEOUT_REMOVE),
+    ("ACCEPT", op::ACCEPT),
+    ("ASYNC_CANCEL", op::ASYNC_CANCEL),
+    ("LINK_TIMEOUT", op::LINK_TIMEOUT),
+    ("CONNECT", op::CONNECT),
+    ("OPENAT", op::OPENAT),
+    ("CLOSE", op::CLOSE),
+    ("FILES_UPDATE", op::FILES_UPDATE),
+    ("STATX", op::STATX),
+    ("READ", op::READ),
+    ("WRITE", op::WRITE),
+    ("SEND", op::SEND),
+    ("RECV", op::RECV),
+    ("OPENAT2", op::OPENAT2),
+    ("EPOLL_CTL", op::EPOLL_CTL),
+    ("SHUTDOWN", op::SHUTDOWN),
+    ("RENAMEAT", op::RENAMEAT),
+    ("UNLINKAT", op::UNLINKAT),
+    ("MKDIRAT", op::MKDIRAT),
+    ("SYMLINKAT", op::SYMLINKAT),
+    ("LINKAT", op::LINKAT),
+];
+
+/// The opcode's name, or `OP<n>`.
+pub fn op_name(op: u8) -> &'static str {
+    OPS.iter().find(|(_, n)| *n == op).map_or("OP?", |(name, _)| name)
+}
+
+/// What the op table allows: names of rows, and whether each is Full.
+#[derive(Clone, Debug, Default)]
+pub struct Rows(BTreeMap<String, bool>);
+
+impl Rows {
+    /// From (name, full) of every row that is carried out at all.
+    pub fn new<'a>(rows: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
+        Self(rows.into_iter().map(|(name, full)| (name.to_owned(), full)).collect())
+    }
+
+    /// Every opcode with a shape as if it were Full.
+    pub fn everything() -> Self {
+        Self::new(OPS.iter().map(|(name, _)| (*name, true)))
+    }
+
+    /// Whether the row is carried out at all.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether the row says Full.
+    pub fn full(&self, name: &str) -> bool {
+        self.0.get(name).copied().unwrap_or(false)
+    }
+
+    /// Rows that have no shape here: nothing compares them.
+    pub fn without_a_shape(&self) -> Vec<&str> {
+        let drawn = |name: &str| OPS.iter().any(|(n, _)| *n == name);
+        self.0.keys().map(String::as_str).filter(|n| !drawn(n)).collect()
+    }
+}
+
+/// Flags by their word: (which, bit, name).
+const FLAGS: &[(&str, u32, &str)] = &[
+    ("SETUP", 1 << 1, "SETUP_SQPOLL"),
+    ("SETUP", 1 << 3, "SETUP_CQSIZE"),
+    ("SETUP", 1 << 7, "SETUP_SUBMIT_ALL"),
+    ("SETUP", 1 << 8, "SETUP_COOP_TASKRUN"),
+    ("SETUP", 1 << 9, "SETUP_TASKRUN_FLAG"),
+    ("SETUP", 1 << 10, "SETUP_SQE128"),
+    ("SETUP", 1 << 11, "SETUP_CQE32"),
+    ("SETUP", 1 << 12, "SETUP_SINGLE_ISSUER"),
+    ("SETUP", 1 << 13, "SETUP_DEFER_TASKRUN"),
+    ("SETUP", 1 << 16, "SETUP_NO_SQARRAY"),
+    ("IOSQE", 1, "IOSQE_FIXED_FILE"),
+    ("IOSQE", 2, "IOSQE_IO_DRAIN"),
+    ("IOSQE", 4, "IOSQE_IO_LINK"),
+    ("IOSQE", 8, "IOSQE_IO_HARDLINK"),
+    ("IOSQE", 16, "IOSQE_ASYNC"),
+    ("IOSQE", 64, "IOSQE_CQE_SKIP_SUCCESS"),
+    ("NOP", 1, "NOP_INJECT_RESULT"),
+    ("FSYNC", 1, "FSYNC_DATASYNC"),
+    ("RW", 1, "RWF_HIPRI"),
+    ("RW", 8, "RWF_NOWAIT"),
+    ("RW", 16, "RWF_APPEND"),
+    ("POLL_ADD len", 1, "POLL_ADD_MULTI"),
+    ("POLL_REMOVE len", 2, "POLL_UPDATE_EVENTS"),
+    ("POLL_REMOVE len", 4, "POLL_UPDATE_USER_DATA"),
+    ("TIMEOUT", 1, "TIMEOUT_ABS"),
+    ("TIMEOUT", 4, "TIMEOUT_BOOTTIME"),
+    ("TIMEOUT", 8, "TIMEOUT_REALTIME"),
+    ("TIMEOUT", 32, "TIMEOUT_ETIME_SUCCESS"),
+    ("TIMEOUT", 64, "TIMEOUT_MULTISHOT"),
+    ("TIMEOUT_REMOVE", 2, "TIMEOUT_UPDATE"),
+    ("TIMEOUT_REMOVE", 16, "LINK_TIMEOUT_UPDATE"),
+    ("ASYNC_CANCEL", 1, "ASYNC_CANCEL_ALL"),
+    ("ASYNC_CANCEL", 2, "ASYNC_CANCEL_FD"),
+    ("ASYNC_CANCEL", 4, "ASYNC_CANCEL_ANY"),
+    ("ASYNC_CANCEL", 8, "ASYNC_CANCEL_FD_FIXED"),
+    ("ASYNC_CANCEL", 16, "ASYNC_CANCEL_USERDATA"),
+    ("ASYNC_CANCEL", 32, "ASYNC_CANCEL_OP"),
+    ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
+    ("ACCEPT ioprio", 1, "ACCEPT_MULTISHOT"),
+    ("ACCEPT ioprio", 2, "ACCEPT_DONTWAIT"),
+    ("ACCEPT ioprio", 4, "ACCEPT_POLL_FIRST"),
+];
+
+/// The set bits of a word by name; what has no name as a number.
+pub fn flag_names(word: &str, bits: u32) -> String {
+    let mut rest = bits;
+    let mut names: Vec<String> = Vec::new();
+    for (w, b, name) in FLAGS {
+        if *w == word && bits & b != 0 {
+            rest &= !b;
+            names.push(name.split_once('_').map_or(*name, |(_, n)| n).to_owned());
+        }
+    }
+    if rest != 0 || names.is_empty() {
+        names.push(format!("{rest:#x}"));
+    }
+    names.join("|")
+}
+
+/// Which word of flags `op_flags`, `len` and `ioprio` are for an opcode.
+fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
+    let flags = match e.op {
+        op::READ | op::READV | op::READ_FIXED | op::WRITE | op::WRITEV | op::WRITE_FIXED => "RW",
+        op::NOP | op::FSYNC | op::TIMEOUT | op::TIMEOUT_REMOVE | op::ASYNC_CANCEL => op_name(e.op),
+        _ => "",
+    };
+    let len = match e.op {
+        op::POLL_ADD => "POLL_ADD len",
+        op::POLL_REMOVE => "POLL_REMOVE len",
+        _ => "",
+    };
+    let ioprio = match e.op {
+        op::SEND | op::RECV => "SENDRECV ioprio",
+        op::ACCEPT => "ACCEPT ioprio",
+        _ => "",
+    };
+    [(flags, e.op_flags), (len, e.len), (ioprio, u32::from(e.ioprio))]
+}
+
+fn named(word: &str, bits: u32, into: &mut BTreeSet<&'static str>) {
+    let hits = FLAGS.iter().filter(|(w, b, _)| *w == word && bits & b != 0);
+    into.extend(hits.map(|(_, _, name)| *name));
+}
+
+fn register_name(r: &Register) -> &'static str {
+    match r {
+        Register::Files(_) => "REGISTER_FILES",
+        Register::Files2(..) | Register::Sparse(_) => "REGISTER_FILES2",
+        Register::NoFiles => "UNREGISTER_FILES",
+        Register::Update(..) => "REGISTER_FILES_UPDATE",
+        Register::Update2(..) => "REGISTER_FILES_UPDATE2",
+        Register::Range(..) => "REGISTER_FILE_ALLOC_RANGE",
+        Register::Buffers(_) => "REGISTER_BUFFERS",
+        Register::Buffers2(..) => "REGISTER_BUFFERS2",
+        Register::BuffersUpdate(..) => "REGISTER_BUFFERS_UPDATE",
+        Register::NoBuffers => "UNREGISTER_BUFFERS",
+        Register::Eventfd(false) => "REGISTER_EVENTFD",
+        Register::Eventfd(true) => "REGISTER_EVENTFD_ASYNC",
+        Register::NoEventfd => "UNREGISTER_EVENTFD",
+        Register::Probe(_) => "REGISTER_PROBE",
+        Register::Enable => "REGISTER_ENABLE_RINGS",
+        Register::Raw(..) => "",
+    }
+}
+
+/// The names that a program draws on.
+pub fn names_in(p: &Program) -> BTreeSet<&'static str> {
+    let mut names = BTreeSet::from(["ENTER_GETEVENTS", "ENTER_EXT_ARG"]);
+    named("SETUP", p.setup.flags, &mut names);
+    if p.setup.flags & 2 != 0 {
+        names.insert("ENTER_SQ_WAKEUP");
+    }
+    for step in &p.steps {
+        match step {
+            Step::Register(r) => {
+                names.insert(register_name(r));
+                if matches!(r, Register::Sparse(_)) {
+                    names.insert("RSRC_REGISTER_SPARSE");
+                }
+            }
+            Step::Submit { sqes, .. } => sqes.iter().for_each(|e| entry_names(e, &mut names)),
+            Step::Settle | Step::Do(_) => {}
+        }
+    }
+    names.remove("");
+    names
+}
+
+fn entry_names(e: &Entry, names: &mut BTreeSet<&'static str>) {
+    names.insert(op_name(e.op));
+    named("IOSQE", u32::from(e.flags & !bit::SELECT), names);
+    for (word, bits) in words_of(e) {
+        named(word, bits, names);
+    }
+    if e.file_index == u32::MAX {
+        names.insert("FILE_INDEX_ALLOC");
+    }
+    names.remove("OP?");
+}
+
+/// The names the generator can draw, for gates that ask whether a differential covers a row.
+pub const DRAWS: &[&str] = &[];

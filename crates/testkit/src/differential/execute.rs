@@ -1,0 +1,508 @@
+//! Runs a program on whatever io_uring this process has, and answers what it saw.
+//!
+//! ```text
+//!   for each step: register | submit | act | settle -> lines
+//!   settle: take completions until as many came as the record says (`hints`), or, on the kernel's
+//!           ring, until nothing came for a while; then sort (canon)
+//!   at the end: memory, files, positions, locks, what waits in pipes and sockets, the slots
+//! ```
+//! How long "a while" is depends on what is under way: requests that are bound to end are waited
+//! for, requests that may wait for ever are given a few milliseconds.
+
+use super::canon::Canon;
+use super::draws::op;
+use super::judge::Request;
+use super::program::{ARENA, Entry, Fd, IDS, Obj, ROOM, Register, Step, Val, bit, writes_from};
+use super::scene::{Scene, changes};
+use crate::os::{self, Buf, Sys};
+use crate::ring::{EXT_ARG, GETEVENTS, Ring, SQ_WAKEUP, reg};
+use ringer_uapi::flags::Setup;
+use ringer_uapi::{Cqe, Params, Sqe};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What a run saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The canonical text.
+    pub lines: Vec<String>,
+    /// Completions taken at each settle.
+    pub counts: Vec<usize>,
+}
+
+/// How long a quiet ring is believed, with requests under way that may wait for ever \[ms\].
+const QUIET_MS: u64 = 8;
+/// The same with requests that are bound to end.
+const BOUND_MS: u64 = 400;
+/// How long anything else is waited for that is bound to come.
+const RECORDED_MS: u64 = 4000;
+/// How long completions beyond the recorded ones are waited for while requests are under way.
+const EXTRA_MS: u64 = 2;
+
+struct Run<'a> {
+    recorded_ms: u64,
+    hints: Option<&'a [usize]>,
+    ring: Ring,
+    scene: Scene,
+    arena: Buf,
+    /// Structures that entries point to, handed out from the front.
+    consts: Buf,
+    used: usize,
+    /// Where STATX answers go.
+    statx: Vec<usize>,
+    canon: Canon,
+    /// Requests without a last completion: whether each is bound to end.
+    pending: BTreeMap<u64, bool>,
+    drained: bool,
+    settles: usize,
+    slots: u32,
+    out: Outcome,
+}
+
+/// Runs a program. The hints are the counts of an earlier run whose text is to be met.
+///
+/// # Errors
+/// What kept the program from being run at all.
+pub fn run(request: &Request) -> Result<Outcome, String> {
+    let program = &request.program;
+    let s = &program.setup;
+    let mut params = Params { flags: s.flags, cq_entries: s.cq_entries, ..Params::default() };
+    if s.flags & Setup::SQPOLL.bits() != 0 {
+        params.sq_thread_idle = 20;
+    }
+    let ring = match Ring::with(s.entries, params) {
+        Ok(ring) => ring,
+        Err(e) => return Ok(Outcome { lines: vec![format!("setup: {e:?}")], counts: vec![] }),
+    };
+    let scene = Scene::new(program).map_err(|e| format!("scene: {e:?}"))?;
+    let mut run = Run {
+        hints: request.hints.as_deref(),
+        recorded_ms: request.patience_ms,
+        ring,
+        scene,
+        arena: Buf::new(ARENA as usize),
+        consts: Buf::new(64 << 10),
+        used: 0,
+        statx: Vec::new(),
+        canon: Canon::default(),
+        pending: BTreeMap::new(),
+        drained: false,
+        settles: 0,
+        slots: 0,
+        out: Outcome::default(),
+    };
+    run.arena.put(0, &arena_pattern());
+    for step in &program.steps {
+        run.step(step)?;
+    }
+    run.finish();
+    Ok(run.out)
+}
+
+fn arena_pattern() -> Vec<u8> {
+    let mut bytes = vec![0xee; ARENA as usize];
+    for id in 0..IDS {
+        let at = writes_from(id) as usize;
+        bytes[at..at + ROOM as usize].fill(id as u8);
+    }
+    bytes
+}
+
+impl Run<'_> {
+    fn say(&mut self, line: String) {
+        self.out.lines.push(line);
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Register(r) => {
+                let answer = self.register(r);
+                self.say(format!("register {r:?} = {answer:?}"));
+            }
+            Step::Do(a) => {
+                let answer = self.scene.act(*a);
+                self.say(format!("do {a:?} = {answer:?}"));
+            }
+            Step::Settle => self.settle(),
+            Step::Submit { sqes, wait } => self.submit(sqes, *wait)?,
+        }
+        Ok(())
+    }
+
+    // --- submission ------------------------------------------------------------------------------
+
+    /// Queues the entries as room allows and enters until all are taken.
+    fn submit(&mut self, sqes: &[Entry], wait: u32) -> Result<(), String> {
+        let mut said = Vec::new();
+        let mut rest = sqes;
+        while !rest.is_empty() {
+            let n = rest.len().min(self.ring.params.sq_entries as usize);
+            for e in &rest[..n] {
+                let sqe = self.sqe(e);
+                self.ring.stage(sqe);
+            }
+            self.ring.publish();
+            let mut left = &rest[..n];
+            while !left.is_empty() {
+                let answer = self.enter_for(left.len() as u32, wait);
+                said.push(answer);
+                let Ok(taken @ 1..) = answer else { break };
+                let (now, after) = left.split_at((taken as usize).min(left.len()));
+                self.taken(now);
+                left = after;
+            }
+            if !left.is_empty() {
+                self.say(format!("enter {said:?}: stopped"));
+                return Ok(());
+            }
+            rest = &rest[n..];
+        }
+        self.say(format!("enter {said:?}"));
+        Ok(())
+    }
+
+    fn taken(&mut self, sqes: &[Entry]) {
+        self.canon.taken(sqes);
+        let mut behind = false;
+        for e in sqes {
+            let drain = e.flags & bit::DRAIN != 0;
+            self.drained |= drain;
+            let stuck = self.drained && self.pending.values().any(|bound| !bound);
+            let bound = !behind && !stuck && bound_to_end(e);
+            if e.flags & bit::SKIP == 0 {
+                self.pending.insert(e.id, bound);
+            }
+            let links = e.flags & (bit::LINK | bit::HARDLINK) != 0;
+            behind = links && (behind || !bound);
+        }
+    }
+
+    fn enter_for(&mut self, n: u32, wait: u32) -> Sys<u32> {
+        let flags = self.ring.params.flags;
+        if flags & Setup::SQPOLL.bits() != 0 {
+            return self.poll_thread_takes(n);
+        }
+        if wait == 0 {
+            let flags = if flags & Setup::IOPOLL.bits() != 0 { GETEVENTS } else { 0 };
+            return self.ring.enter(n, 0, flags, 0, 0);
+        }
+        self.enter_within(n, wait, 30 * 1_000_000)
+    }
+
+    /// Wakes the submission thread and waits until it took everything.
+    fn poll_thread_takes(&mut self, n: u32) -> Sys<u32> {
+        let answer = self.ring.enter(n, 0, SQ_WAKEUP, 0, 0)?;
+        let until = Instant::now() + Duration::from_millis(RECORDED_MS);
+        while self.ring.sq_head() != self.ring.tail() && Instant::now() < until {
+            let _ = self.ring.enter(0, 0, SQ_WAKEUP, 0, 0);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(answer)
+    }
+
+    fn enter_within(&mut self, n: u32, wait: u32, ns: u64) -> Sys<u32> {
+        // sigmask, its size, the timespec's address; then the timespec itself.
+        let arg = self.consts.addr() + self.used as u64;
+        self.place(&[0, 0, arg + 24, 0, ns]);
+        self.used -= 40;
+        self.ring.enter(n, wait, GETEVENTS | EXT_ARG, arg, 24)
+    }
+
+    /// Puts words where entries can point to.
+    fn place(&mut self, words: &[u64]) -> u64 {
+        self.place_bytes(&words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<_>>())
+    }
+
+    fn place_bytes(&mut self, bytes: &[u8]) -> u64 {
+        let at = self.used;
+        self.used += bytes.len().next_multiple_of(8);
+        self.consts.put(at, bytes);
+        self.consts.addr() + at as u64
+    }
+
+    fn val(&mut self, v: &Val) -> u64 {
+        match v {
+            Val::Num(n) => *n,
+            Val::Arena(off) => self.arena.addr() + u64::from(*off),
+            Val::Of(o) => u64::from(self.scene.number(Fd::Obj(*o)).cast_unsigned()),
+            Val::Statx => {
+                self.statx.push(self.used);
+                self.place(&[0; 32])
+            }
+            Val::Time(s, ns) => self.place(&[s.cast_unsigned(), ns.cast_unsigned()]),
+            Val::Iovs(list) => {
+                let words = self.iovs(list);
+                self.place(&words)
+            }
+            Val::Path(p) => self.place_bytes(&[p.as_bytes(), b"\0"].concat()),
+            Val::Port(p) => self.place_bytes(&os::loopback(self.scene.port(*p))),
+            Val::How(flags, mode, resolve) => self.place(&[*flags, *mode, *resolve]),
+            Val::Epoll(events, data) => {
+                let mut b = events.to_ne_bytes().to_vec();
+                b.extend(data.to_ne_bytes());
+                self.place_bytes(&b)
+            }
+            Val::Fds(fds) => self.fds(fds),
+        }
+    }
+
+    fn iovs(&self, list: &[(u32, u32)]) -> Vec<u64> {
+        let at = |off: u32| if off == u32::MAX { 0 } else { self.arena.addr() + u64::from(off) };
+        list.iter().flat_map(|&(off, len)| [at(off), u64::from(len)]).collect()
+    }
+
+    fn fds(&mut self, fds: &[Fd]) -> u64 {
+        let bytes: Vec<u8> =
+            fds.iter().flat_map(|fd| self.scene.number(*fd).to_ne_bytes()).collect();
+        self.place_bytes(&bytes)
+    }
+
+    fn sqe(&mut self, e: &Entry) -> Sqe {
+        Sqe {
+            opcode: e.op,
+            flags: e.flags,
+            ioprio: e.ioprio,
+            fd: self.scene.number(e.fd),
+            off: self.val(&e.off),
+            addr: self.val(&e.addr),
+            len: e.to.map_or(e.len, |o| self.scene.number(Fd::Obj(o)).cast_unsigned()),
+            op_flags: e.op_flags,
+            user_data: e.id,
+            buf_index: e.buf_index,
+            personality: e.personality,
+            file_index: e.file_index,
+            ..Sqe::default()
+        }
+    }
+
+    // --- register --------------------------------------------------------------------------------
+
+    fn register(&mut self, r: &Register) -> Sys<u64> {
+        let (code, arg, nr) = match r {
+            Register::Files(fds) => (reg::FILES, self.fds(fds), fds.len() as u32),
+            Register::Files2(fds, tags) => {
+                let (data, tags) = (self.fds(fds), self.place(tags));
+                (reg::FILES2, self.place(&[fds.len() as u64, 0, data, tags]), 32)
+            }
+            Register::Sparse(n) => {
+                (reg::FILES2, self.place(&[u64::from(*n) | 1 << 32, 0, 0, 0]), 32)
+            }
+            Register::NoFiles => (reg::UNREGISTER_FILES, 0, 0),
+            Register::Update(off, fds) => {
+                let data = self.fds(fds);
+                (reg::FILES_UPDATE, self.place(&[u64::from(*off), data]), fds.len() as u32)
+            }
+            Register::Update2(off, fds, tags) => {
+                let (data, tags) = (self.fds(fds), self.place(tags));
+                let n = fds.len() as u64;
+                (reg::FILES_UPDATE2, self.place(&[u64::from(*off), data, tags, n]), 32)
+            }
+            Register::Range(off, len) => (
+                reg::FILE_ALLOC_RANGE,
+                self.place(&[u64::from(*off) | u64::from(*len) << 32, 0]),
+                0,
+            ),
+            Register::Buffers(list) => {
+                let words = self.iovs(list);
+                (reg::BUFFERS, self.place(&words), list.len() as u32)
+            }
+            Register::Buffers2(list, tags) => {
+                let words = self.iovs(list);
+                let (data, tags) = (self.place(&words), self.place(tags));
+                (reg::BUFFERS2, self.place(&[list.len() as u64, 0, data, tags]), 32)
+            }
+            Register::BuffersUpdate(off, list, tags) => {
+                let words = self.iovs(list);
+                let (data, tags) = (self.place(&words), self.place(tags));
+                let n = list.len() as u64;
+                (BUFFERS_UPDATE, self.place(&[u64::from(*off), data, tags, n]), 32)
+            }
+            Register::NoBuffers => (reg::UNREGISTER_BUFFERS, 0, 0),
+            Register::Eventfd(quiet) => {
+                let fd = self.fds(&[Fd::Obj(Obj::Event)]);
+                (if *quiet { EVENTFD_ASYNC } else { reg::EVENTFD }, fd, 1)
+            }
+            Register::NoEventfd => (reg::UNREGISTER_EVENTFD, 0, 0),
+            Register::Probe(n) => {
+                // What is supported is another table's matter: only the answer is compared.
+                (reg::PROBE, self.place(&vec![0; 2 + *n as usize]), *n)
+            }
+            Register::Enable => (reg::ENABLE_RINGS, 0, 0),
+            Register::Raw(code, arg, nr) => (*code, *arg, *nr),
+        };
+        let answer = self.ring.register(code, arg, nr);
+        if answer.is_ok() {
+            self.slots = match r {
+                Register::Files(fds) | Register::Files2(fds, _) => fds.len() as u32,
+                Register::Sparse(n) => *n,
+                Register::NoFiles => 0,
+                _ => self.slots,
+            };
+        }
+        answer
+    }
+
+    // --- completion ------------------------------------------------------------------------------
+
+    fn reap(&mut self, into: &mut Vec<Cqe>) -> bool {
+        let before = into.len();
+        while let Some(c) = self.ring.reap() {
+            if c.flags & MORE == 0 {
+                self.pending.remove(&c.user_data);
+            }
+            self.silenced(c);
+            if c.res >= 0 {
+                if self.canon.makes_descriptor(c.user_data) {
+                    self.scene.made(c.res);
+                }
+                let closes = self.canon.entry(c.user_data).filter(|e| e.op == op::CLOSE);
+                if let Some(fd) = closes.filter(|e| e.file_index == 0).map(|e| e.fd) {
+                    self.scene.was_closed(fd);
+                }
+            }
+            into.push(c);
+        }
+        into.len() > before
+    }
+
+    /// A quiet entry speaks when it fails; the rest of its chain is then cancelled in silence.
+    fn silenced(&mut self, c: Cqe) {
+        let Some(e) = self.canon.entry(c.user_data) else { return };
+        if e.flags & bit::SKIP == 0 {
+            return;
+        }
+        let hard = e.flags & bit::HARDLINK != 0;
+        for id in self.canon.chain_of(c.user_data) {
+            match self.pending.get_mut(&id) {
+                Some(bound) if hard => *bound = false,
+                _ => drop(self.pending.remove(&id)),
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let mut cqes = Vec::new();
+        let wanted = self.hints.and_then(|h| h.get(self.settles).copied());
+        self.settles += 1;
+        let mut quiet_since = Instant::now();
+        let began = quiet_since;
+        loop {
+            // Also where nothing is awaited: deferred work runs and a backlog is flushed here.
+            let _ = self.ring.enter(0, 0, GETEVENTS, 0, 0);
+            if self.reap(&mut cqes) {
+                quiet_since = Instant::now();
+                continue;
+            }
+            let patience = Duration::from_millis(self.patience_ms(wanted, cqes.len()));
+            let since = if wanted.is_some_and(|w| cqes.len() < w) { began } else { quiet_since };
+            let Some(left) = patience.checked_sub(since.elapsed()) else { break };
+            if left.is_zero() {
+                break;
+            }
+            let _ = self.enter_within(0, 1, left.as_nanos() as u64);
+        }
+        self.out.counts.push(cqes.len());
+        self.say(format!("settled with {}", cqes.len()));
+        let lines = self.canon.lines(cqes);
+        self.out.lines.extend(lines);
+    }
+
+    fn patience_ms(&self, wanted: Option<usize>, got: usize) -> u64 {
+        match wanted {
+            Some(w) if got < w => self.recorded_ms,
+            _ if self.pending.is_empty() => 0,
+            Some(_) => EXTRA_MS,
+            None if self.pending.values().any(|bound| *bound) => BOUND_MS,
+            None => QUIET_MS,
+        }
+    }
+
+    // --- the end ---------------------------------------------------------------------------------
+
+    fn finish(&mut self) {
+        let off = &self.ring.params;
+        let (overflow, dropped) = (off.cq_off.overflow as usize, off.sq_off.dropped as usize);
+        let line = format!(
+            "overflow {} dropped {} backlog {}",
+            self.ring.sq.load(overflow),
+            self.ring.sq.load(dropped),
+            self.ring.sq_flags() & 2 != 0,
+        );
+        self.say(line);
+        let chains = self.canon.chains();
+        self.out.lines.extend(chains);
+        self.slots();
+        let now = self.arena.get(0, ARENA as usize);
+        self.say(format!("memory: {}", changes(&arena_pattern(), &now)));
+        for at in std::mem::take(&mut self.statx) {
+            let word = |off: usize| self.consts.get64(at + off);
+            let (mask, nlink, mode) = (word(0) as u32, word(16) as u32, word(24) >> 32 & 0xffff);
+            self.say(format!("statx {mask:#x}: links {nlink}, mode {mode:o}, {} bytes", word(40)));
+        }
+        self.scene.left(&mut self.out.lines);
+    }
+
+    /// What each registered slot holds, by asking: FSYNC tells an empty one, READ what is in it.
+    fn slots(&mut self) {
+        if self.slots == 0 {
+            return;
+        }
+        if !self.pending.is_empty() {
+            self.say("slots: not asked, requests are stuck".to_owned());
+            return;
+        }
+        let answers: Vec<String> = (0..self.slots.min(8)).map(|slot| self.slot(slot)).collect();
+        self.say(format!("slots: {}", answers.join(", ")));
+    }
+
+    fn slot(&mut self, slot: u32) -> String {
+        let of = |opcode| Sqe { opcode, flags: bit::FIXED, fd: slot as i32, ..Sqe::default() };
+        let probe = self.place(&[0; 1]);
+        let fsync = self.ask(of(op::FSYNC));
+        let read = self.ask(Sqe { addr: probe, len: 1, op_flags: 8, ..of(op::READ) });
+        let byte = self.consts.get(self.used - 8, 1)[0];
+        format!("{fsync}/{read}/{byte:#x}")
+    }
+
+    fn ask(&mut self, sqe: Sqe) -> String {
+        self.ring.stage(Sqe { user_data: u64::MAX, ..sqe });
+        self.ring.publish();
+        if let Err(e) = self.enter_for(1, 0) {
+            return format!("{e:?}");
+        }
+        let until = Instant::now() + Duration::from_millis(RECORDED_MS);
+        while Instant::now() < until {
+            let _ = self.enter_within(0, 1, 100 * 1_000_000);
+            while let Some(c) = self.ring.reap() {
+                match c.res {
+                    _ if c.user_data != u64::MAX => {}
+                    res @ ..0 => return os::name(-res),
+                    res => return res.to_string(),
+                }
+            }
+        }
+        "nothing".to_owned()
+    }
+}
+
+/// `IORING_CQE_F_MORE`.
+const MORE: u32 = 2;
+const EVENTFD_ASYNC: u32 = 7;
+const BUFFERS_UPDATE: u32 = 16;
+
+/// Whether a request ends without anybody's help.
+fn bound_to_end(e: &Entry) -> bool {
+    let waits = matches!(
+        e.fd,
+        Fd::Obj(Obj::PipeR(_) | Obj::Sock(..) | Obj::Event | Obj::Timer | Obj::Listener)
+    );
+    match e.op {
+        op::POLL_ADD => false,
+        op::TIMEOUT | op::LINK_TIMEOUT => !matches!(e.addr, Val::Time(2.., _)),
+        op::READ | op::READV | op::READ_FIXED | op::RECV | op::ACCEPT => {
+            !waits && e.flags & bit::FIXED == 0
+        }
+        _ => true,
+    }
+}

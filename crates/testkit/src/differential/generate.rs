@@ -1,0 +1,544 @@
+//! Makes a program from a seed.
+//!
+//! ```text
+//!   program = setup, registrations, then parts; a part = action | register | batch(es), settle
+//!   batch   = chains of entries; each entry lays claims; entries of different chains whose claims
+//!             collide are left out, unless both run while they are submitted, in their order
+//!   end     = cancel everything, settle
+//! ```
+//! What the kernel leaves open (which of two workers comes first) is so never drawn; what is still
+//! not stable on the kernel is set aside by whoever compares.
+
+use super::dice::Dice;
+use super::draws::{OPS, Rows, op};
+use super::program::{Action, Entry, Fd, IDS, Obj, Pair, Program, Register, Setup, Step, Val, bit};
+use super::shapes::Drawn;
+use ringer_uapi::flags::Setup as S;
+
+/// What two entries may quarrel about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// What arrives at an object.
+    Way(Obj),
+    /// A slot of the registered files.
+    Slot(u32),
+    /// A name in the folder.
+    Name(u8),
+    /// The file's position.
+    Position,
+    /// Which requests are under way.
+    World,
+}
+
+/// One claim.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    key: Key,
+    sole: bool,
+}
+
+impl Claim {
+    pub(super) fn sole(key: Key) -> Self {
+        Self { key, sole: true }
+    }
+
+    pub(super) fn shared(key: Key) -> Self {
+        Self { key, sole: false }
+    }
+}
+
+/// A claim in a batch: whose, and whether it is settled while the batch is submitted.
+#[derive(Debug)]
+struct Held {
+    claim: Claim,
+    chain: usize,
+    at_once: bool,
+}
+
+/// The generator's state.
+#[derive(Debug)]
+pub(super) struct Gen<'a> {
+    pub(super) d: Dice,
+    pub(super) rows: &'a Rows,
+    /// What the slots hold, as far as one can tell.
+    pub(super) slots: Vec<Option<Obj>>,
+    /// Requests that may be under way.
+    pub(super) waiting: Vec<u64>,
+    pub(super) first_of_batch: u64,
+    /// The entry before, in the same chain; 0 for none.
+    pub(super) previous: u64,
+    ways_waiting: Vec<Obj>,
+    next: u64,
+    held: Vec<Held>,
+    chain: usize,
+    drains: bool,
+    skips: bool,
+    polled: bool,
+    ops: Vec<u8>,
+    steps: Vec<Step>,
+}
+
+/// The program of a seed, drawn from these rows.
+pub fn generate(seed: u64, rows: &Rows) -> Program {
+    let mut d = Dice::new(seed);
+    let setup = setup(&mut d);
+    let mut g = Gen {
+        rows,
+        slots: Vec::new(),
+        waiting: Vec::new(),
+        first_of_batch: 1,
+        previous: 0,
+        ways_waiting: Vec::new(),
+        next: 1,
+        held: Vec::new(),
+        chain: 0,
+        drains: d.one_in(3),
+        skips: d.one_in(3),
+        polled: setup.flags & S::SQPOLL.bits() != 0,
+        ops: OPS.iter().filter(|(name, _)| rows.has(name)).map(|(_, op)| *op).collect(),
+        steps: Vec::new(),
+        d,
+    };
+    g.ops.retain(|o| *o != op::LINK_TIMEOUT);
+    g.favour();
+    g.registrations();
+    for _ in 0..3 + g.d.below(6) {
+        g.part();
+    }
+    g.end();
+    Program { seed, setup, steps: g.steps }
+}
+
+fn setup(d: &mut Dice) -> Setup {
+    let mut flags = S::empty();
+    for (flag, n) in [
+        (S::SUBMIT_ALL, 3),
+        (S::COOP_TASKRUN, 4),
+        (S::NO_SQARRAY, 5),
+        (S::CQE32, 6),
+        (S::SQE128, 8),
+        (S::CQSIZE, 5),
+    ] {
+        flags.set(flag, d.one_in(n));
+    }
+    if d.one_in(4) {
+        flags |= S::SINGLE_ISSUER | S::DEFER_TASKRUN;
+        flags.set(S::TASKRUN_FLAG, d.one_in(2));
+    } else if d.one_in(10) {
+        flags.remove(S::COOP_TASKRUN);
+        flags |= S::SQPOLL;
+    }
+    let entries = d.pick(&[4, 8, 16]);
+    let cq_entries = if flags.contains(S::CQSIZE) { entries } else { 0 };
+    Setup { flags: flags.bits(), entries, cq_entries }
+}
+
+impl Gen<'_> {
+    /// Draws what has the most to go wrong more often.
+    fn favour(&mut self) {
+        let often = [op::READ, op::WRITE, op::READ, op::POLL_ADD, op::TIMEOUT, op::ASYNC_CANCEL];
+        let all: Vec<u8> = often.into_iter().filter(|o| self.ops.contains(o)).collect();
+        // Each program has favourites of its own besides.
+        let pool = self.ops.clone();
+        if pool.is_empty() {
+            return;
+        }
+        for _ in 0..6 {
+            let favourite = self.d.pick(&pool);
+            self.ops.extend([favourite; 3]);
+        }
+        self.ops.extend(all);
+    }
+
+    /// An id that no entry has.
+    pub(super) fn fresh_id(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn any_obj(&mut self) -> Obj {
+        let pair = self.d.pick(&[Pair::Stream, Pair::Dgram, Pair::Tcp, Pair::Udp]);
+        let side = self.d.below(2) as u8;
+        self.d.pick(&[
+            Obj::File,
+            Obj::File,
+            Obj::ReadOnly,
+            Obj::Append,
+            Obj::PipeR(0),
+            Obj::PipeR(1),
+            Obj::PipeW(0),
+            Obj::Sock(pair, side),
+            Obj::Sock(pair, side),
+            Obj::Event,
+            Obj::Listener,
+        ])
+    }
+
+    /// Descriptors for a table or an update.
+    pub(super) fn some_fds(&mut self) -> Vec<Fd> {
+        (0..1 + self.d.below(3))
+            .map(|_| match self.d.below(12) {
+                0 => Fd::Number(-1),
+                1 => Fd::Number(-2),
+                2 => Fd::Number(self.d.pick(&[999, -3])),
+                _ => Fd::Obj(self.any_obj()),
+            })
+            .collect()
+    }
+
+    fn note_slots(&mut self, from: usize, fds: &[Fd]) {
+        for (i, fd) in fds.iter().enumerate() {
+            let Some(slot) = self.slots.get_mut(from + i) else { return };
+            match fd {
+                Fd::Obj(o) => *slot = Some(*o),
+                Fd::Number(-2) => {}
+                Fd::Number(_) => *slot = None,
+            }
+        }
+    }
+
+    fn registrations(&mut self) {
+        match self.d.below(5) {
+            0 => {}
+            1 => {
+                self.steps.push(Step::Register(Register::Sparse(5)));
+                self.slots = vec![None; 5];
+            }
+            _ => {
+                let objs: Vec<Obj> = (0..5).map(|_| self.any_obj()).collect();
+                let fds: Vec<Fd> = objs.iter().map(|o| Fd::Obj(*o)).collect();
+                self.slots = objs.into_iter().map(Some).collect();
+                let r = if self.d.one_in(3) {
+                    let tags = self.tags(5);
+                    Register::Files2(fds, tags)
+                } else {
+                    Register::Files(fds)
+                };
+                self.steps.push(Step::Register(r));
+            }
+        }
+        if !self.d.one_in(4) {
+            let all = vec![(0, super::program::ARENA), (4096, 8192)];
+            let r = if self.d.one_in(3) {
+                let tags = self.tags(2);
+                Register::Buffers2(all, tags)
+            } else {
+                Register::Buffers(all)
+            };
+            self.steps.push(Step::Register(r));
+        }
+        if self.d.one_in(5) {
+            let quiet = self.d.one_in(3);
+            self.steps.push(Step::Register(Register::Eventfd(quiet)));
+        }
+    }
+
+    fn tags(&mut self, n: u64) -> Vec<u64> {
+        (0..n).map(|i| if self.d.one_in(2) { 0 } else { 1000 + 10 * self.next + i }).collect()
+    }
+
+    fn register(&mut self) -> Register {
+        let from = self.d.below(5) as u32;
+        match self.d.below(13) {
+            0..4 => {
+                let fds = self.some_fds();
+                self.note_slots(from as usize, &fds);
+                Register::Update(from, fds)
+            }
+            4 | 5 => {
+                let fds = self.some_fds();
+                let tags = self.tags(fds.len() as u64);
+                self.note_slots(from as usize, &fds);
+                Register::Update2(from, fds, tags)
+            }
+            6 => Register::Range(from, self.d.below(6) as u32),
+            7 => {
+                self.slots.clear();
+                Register::NoFiles
+            }
+            8 => self.d.pick_one(&[Register::NoBuffers, Register::NoEventfd, Register::Enable]),
+            9 => {
+                let list = vec![self.d.pick(&[(0, 4096), (u32::MAX, 0), (8192, 100)])];
+                let tags = self.tags(1);
+                Register::BuffersUpdate(self.d.below(3) as u32, list, tags)
+            }
+            10 => {
+                self.slots = vec![None; 3];
+                Register::Sparse(3)
+            }
+            11 => Register::Probe(self.d.pick(&[0, 4, 63, 100])),
+            _ => {
+                let op = self.d.pick(&[0, 2, 3, 6, 8, 13, 14, 25, 99]);
+                Register::Raw(op, self.d.pick(&[0, 16]), self.d.pick(&[0, 1, 32]))
+            }
+        }
+    }
+
+    fn action(&mut self) -> Action {
+        let pair = self.d.pick(&[Pair::Stream, Pair::Dgram, Pair::Tcp, Pair::Udp]);
+        let side = self.d.below(2) as u8;
+        let (end, sock) = (Obj::PipeW(self.d.below(2) as u8), Obj::Sock(pair, side));
+        let ways: Vec<Obj> = self.ways_waiting.clone();
+        let start = self.d.below(100) as i64;
+        match self.d.below(14) {
+            0..4 => Action::Write(end, self.d.pick(&[1, 50, 100])),
+            4..7 => Action::Write(sock, self.d.pick(&[1, 50, 100])),
+            7 => Action::Write(Obj::Event, 8),
+            8 => match ways.first() {
+                // Whom somebody waits for, more often than anybody.
+                Some(Obj::PipeR(n)) => Action::Close(Obj::PipeW(*n)),
+                Some(Obj::Sock(pair, side)) => Action::Close(Obj::Sock(*pair, 1 - side)),
+                _ => Action::Close(end),
+            },
+            9 => Action::Dup2(self.d.pick(&[Obj::File, end]), self.d.pick(&[Obj::Spare(0), sock])),
+            10 => Action::Lock(self.d.one_in(2), start, 1 + self.d.below(50) as i64),
+            11 => Action::Unlock(start, 10),
+            12 => Action::Connect,
+            _ => Action::Arm,
+        }
+    }
+
+    fn part(&mut self) {
+        match self.d.below(8) {
+            0 | 1 => {
+                let a = self.action();
+                self.steps.push(Step::Do(a));
+            }
+            2 => {
+                let r = self.register();
+                self.steps.push(Step::Register(r));
+            }
+            3 if self.d.one_in(2) => self.counted(),
+            _ => {
+                self.batch();
+                while self.d.one_in(6) {
+                    self.batch();
+                }
+            }
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if !matches!(self.steps.last(), Some(Step::Settle)) {
+            self.steps.push(Step::Settle);
+        }
+        self.held.clear();
+        self.first_of_batch = self.next;
+    }
+
+    fn submit(&mut self, sqes: Vec<Entry>) {
+        let wait = if self.polled || !self.d.one_in(4) { 0 } else { 1 };
+        if !sqes.is_empty() {
+            self.steps.push(Step::Submit { sqes, wait });
+        }
+    }
+
+    /// A timeout that counts: alone with what it counts.
+    fn counted(&mut self) {
+        if !self.rows.has("TIMEOUT") {
+            return;
+        }
+        let id = self.fresh_id();
+        let count = 1 + self.d.below(3);
+        let timeout = Entry {
+            id,
+            op: op::TIMEOUT,
+            len: 1,
+            addr: Val::Time(3600, 0),
+            off: Val::Num(count),
+            ..Entry::default()
+        };
+        self.waiting.push(id);
+        let nops = self.d.below(4);
+        let at = self.d.below(nops + 1);
+        let mut sqes = Vec::new();
+        for i in 0..=nops {
+            if i == at {
+                sqes.push(timeout.clone());
+            } else {
+                let id = self.fresh_id();
+                sqes.push(Entry { id, op: op::NOP, ..Entry::default() });
+            }
+        }
+        self.submit(sqes);
+    }
+
+    fn batch(&mut self) {
+        let mut sqes: Vec<Entry> = Vec::new();
+        let n = 1 + self.d.below(7);
+        while (sqes.len() as u64) < n && self.next + 2 < IDS {
+            self.chain(&mut sqes);
+        }
+        self.submit(sqes);
+    }
+
+    /// A chain of one or more entries.
+    fn chain(&mut self, sqes: &mut Vec<Entry>) {
+        self.chain += 1;
+        self.previous = 0;
+        let members = if self.d.one_in(3) { 2 + self.d.below(3) } else { 1 };
+        let mut at_once = !sqes.iter().any(|e| e.flags & bit::DRAIN != 0);
+        for m in 0..members {
+            if self.next + 2 >= IDS {
+                break;
+            }
+            let (mut e, mut claims) = self.draw();
+            claims.push(Claim::shared(Key::World));
+            let last = m + 1 == members;
+            self.decorate(&mut e, last);
+            at_once = at_once && m == 0 && e.flags & (bit::ASYNC | bit::DRAIN) == 0;
+            at_once = at_once && runs_at_once(&e);
+            if !self.admit(&claims, at_once) {
+                e = Entry { flags: e.flags & !bit::FIXED, id: e.id, ..Entry::default() };
+            }
+            self.remember(&e, &claims);
+            self.previous = e.id;
+            let linked = e.flags & (bit::LINK | bit::HARDLINK) != 0;
+            let bound = !self.may_wait(&e);
+            sqes.push(e);
+            if linked && self.rows.has("LINK_TIMEOUT") && self.d.one_in(5) {
+                self.link_timeout(sqes, bound, last);
+            }
+        }
+        // A chain ends in a member without the flag, most often: the batch's end ends it, too.
+        if let Some(e) = sqes.last_mut().filter(|_| !self.d.one_in(30)) {
+            e.flags &= !(bit::LINK | bit::HARDLINK);
+        }
+    }
+
+    fn may_wait(&self, e: &Entry) -> bool {
+        matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT)
+            && e.fd != Fd::Obj(Obj::File)
+    }
+
+    fn link_timeout(&mut self, sqes: &mut Vec<Entry>, bound: bool, last: bool) {
+        let id = self.fresh_id();
+        let hour = bound || self.d.one_in(2);
+        let addr = if hour { Val::Time(3600, 0) } else { Val::Time(0, 2_000_000) };
+        let flags = if last { 0 } else { bit::LINK };
+        self.waiting.push(id);
+        let op = op::LINK_TIMEOUT;
+        sqes.push(Entry { id, op, flags, addr, len: 1, ..Entry::default() });
+    }
+
+    fn draw(&mut self) -> Drawn {
+        let ops = std::mem::take(&mut self.ops);
+        let op = self.d.pick(&ops);
+        self.ops = ops;
+        let id = self.fresh_id();
+        let (mut e, claims) = self.shape(op, id);
+        if self.d.one_in(25) {
+            self.spoil(&mut e);
+        }
+        (e, claims)
+    }
+
+    /// Makes one field wrong.
+    fn spoil(&mut self, e: &mut Entry) {
+        match self.d.below(8) {
+            0 => e.flags |= 0x80,
+            1 => e.personality = 7,
+            2 => e.ioprio = 7 << 13,
+            3 => e.addr = Val::Num(16),
+            4 => e.file_index = 50,
+            5 => e.buf_index = 9,
+            6 => e.op_flags |= 1 << 21,
+            _ => e.op = self.d.pick(&[63, 200]),
+        }
+    }
+
+    /// Links, drains, workers, silence.
+    fn decorate(&mut self, e: &mut Entry, last: bool) {
+        if !last {
+            e.flags |= self.d.pick(&[bit::LINK, bit::LINK, bit::HARDLINK]);
+        }
+        if self.d.one_in(8) {
+            e.flags |= bit::ASYNC;
+        }
+        let calm = self.ways_waiting.is_empty() && self.waiting.is_empty();
+        if self.drains && self.d.one_in(if calm { 6 } else { 40 }) {
+            e.flags |= bit::DRAIN;
+        }
+        // Only where the last of the chain says that it is over, or nobody goes elsewhere.
+        let says_nothing = runs_at_once(e) && !self.may_wait(e) && e.flags & bit::ASYNC == 0;
+        let makes = [op::OPENAT, op::OPENAT2, op::ACCEPT, op::CLOSE].contains(&e.op);
+        if self.skips && self.d.one_in(4) && !makes && (says_nothing || !last) {
+            e.flags |= bit::SKIP;
+        }
+    }
+
+    /// Whether the claims collide with nobody of another chain; if not, they are held.
+    fn admit(&mut self, claims: &[Claim], at_once: bool) -> bool {
+        let chain = self.chain;
+        let collides = |h: &Held| {
+            h.chain != chain
+                && !(h.at_once && at_once)
+                && claims.iter().any(|c| c.key == h.claim.key && (c.sole || h.claim.sole))
+        };
+        if self.held.iter().any(collides) {
+            return false;
+        }
+        let waits = |c: &Claim| matches!(c.key, Key::Way(o) if self.ways_waiting.contains(&o));
+        let both =
+            self.held.iter().any(|h| claims.iter().any(|c| c.key == h.claim.key && waits(c)));
+        if both {
+            // Somebody waits there since an earlier batch: who is served first is left open.
+            return false;
+        }
+        self.held.extend(claims.iter().map(|&claim| Held { claim, chain, at_once }));
+        true
+    }
+
+    fn remember(&mut self, e: &Entry, claims: &[Claim]) {
+        if self.may_wait(e) {
+            for c in claims {
+                if let Key::Way(o) = c.key {
+                    self.ways_waiting.push(o);
+                }
+            }
+        }
+        if self.may_wait(e) || e.op == op::TIMEOUT {
+            self.waiting.push(e.id);
+        }
+        if let (op::FILES_UPDATE, Val::Num(from @ 0..8), Val::Fds(fds)) = (e.op, &e.off, &e.addr) {
+            self.note_slots(*from as usize, fds);
+        }
+        if let (op::CLOSE, Some(slot)) = (e.op, (e.file_index as usize).checked_sub(1))
+            && let Some(slot) = self.slots.get_mut(slot)
+        {
+            *slot = None;
+        }
+    }
+
+    /// Cancels everything, so that what is left is left for good.
+    fn end(&mut self) {
+        if self.rows.has("ASYNC_CANCEL") {
+            let id = self.fresh_id();
+            let any = Entry { id, op: op::ASYNC_CANCEL, op_flags: 4, ..Entry::default() };
+            self.steps.push(Step::Submit { sqes: vec![any], wait: 0 });
+            self.steps.push(Step::Settle);
+        }
+    }
+}
+
+/// Whether the kernel carries it out, or lets it wait, while it is submitted.
+fn runs_at_once(e: &Entry) -> bool {
+    let regular = matches!(e.fd, Fd::Obj(Obj::File | Obj::Append | Obj::ReadOnly | Obj::Spare(_)));
+    match e.op {
+        op::READ | op::READV | op::READ_FIXED => true,
+        op::WRITE | op::WRITEV | op::WRITE_FIXED => !regular && e.flags & bit::FIXED == 0,
+        op::FSYNC
+        | op::STATX
+        | op::SHUTDOWN
+        | op::OPENAT
+        | op::OPENAT2
+        | op::RENAMEAT
+        | op::UNLINKAT
+        | op::MKDIRAT
+        | op::SYMLINKAT
+        | op::LINKAT
+        | op::CLOSE => false,
+        _ => true,
+    }
+}

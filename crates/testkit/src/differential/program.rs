@@ -1,0 +1,273 @@
+//! A random program as a value: what a generator makes, an executor runs, a minimiser cuts.
+//!
+//! ```text
+//!   Program -> setup
+//!           -> steps: register | submit (entries, wait) | settle | do (an action of the program)
+//! ```
+//! Objects have names, never numbers; addresses are places in an arena or small structures. So a
+//! program means the same in every process. What it does not do: run.
+
+use serde::{Deserialize, Serialize};
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Where it came from.
+    pub seed: u64,
+    /// The ring.
+    pub setup: Setup,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// How the ring is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// `IORING_SETUP_*`.
+    pub flags: u32,
+    /// Entries of the SQ.
+    pub entries: u32,
+    /// Entries of the CQ, with `IORING_SETUP_CQSIZE`.
+    pub cq_entries: u32,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// A register call.
+    Register(Register),
+    /// Entries submitted by one call (by more when it takes fewer), and a wait for so many.
+    Submit {
+        /// The entries.
+        sqes: Vec<Entry>,
+        /// `min_complete`.
+        wait: u32,
+    },
+    /// Takes completions until no more come.
+    Settle,
+    /// Something the program does by plain calls.
+    Do(Action),
+}
+
+/// An entry; its `user_data` is `id`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Names the entry for good, whatever is cut around it.
+    pub id: u64,
+    /// `IORING_OP_*`.
+    pub op: u8,
+    /// `IOSQE_*`.
+    pub flags: u8,
+    /// As in the ABI.
+    pub ioprio: u16,
+    /// Whom it is about.
+    pub fd: Fd,
+    /// As in the ABI.
+    pub off: Val,
+    /// As in the ABI.
+    pub addr: Val,
+    /// As in the ABI.
+    pub len: u32,
+    /// `len` is this object's number instead (RENAMEAT, LINKAT).
+    pub to: Option<Obj>,
+    /// The union of per-op flags.
+    pub op_flags: u32,
+    /// As in the ABI.
+    pub buf_index: u16,
+    /// As in the ABI.
+    pub personality: u16,
+    /// As in the ABI.
+    pub file_index: u32,
+}
+
+/// What `fd` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fd {
+    /// The number of an object.
+    Obj(Obj),
+    /// A slot of the registered files, or any other number.
+    Number(i32),
+}
+
+impl Default for Fd {
+    fn default() -> Self {
+        Self::Number(-1)
+    }
+}
+
+/// An object of the scene.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Obj {
+    /// A regular file of 8 KiB, read and written.
+    File,
+    /// The same file, open for reading.
+    ReadOnly,
+    /// Another one, open with `O_APPEND`.
+    Append,
+    /// A duplicate of `File`'s descriptor.
+    Spare(u8),
+    /// A folder of the program's own.
+    Folder,
+    /// Read end of a pipe.
+    PipeR(u8),
+    /// Write end of a pipe.
+    PipeW(u8),
+    /// One end of a connected pair.
+    Sock(Pair, u8),
+    /// An eventfd.
+    Event,
+    /// A timerfd.
+    Timer,
+    /// A TCP socket that listens.
+    Listener,
+    /// A TCP socket that is not connected.
+    Fresh(u8),
+    /// An epoll instance.
+    Epoll,
+}
+
+/// Kinds of connected pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Pair {
+    /// AF_UNIX, stream.
+    Stream,
+    /// AF_UNIX, datagrams.
+    Dgram,
+    /// TCP over loopback.
+    Tcp,
+    /// UDP over loopback.
+    Udp,
+}
+
+/// A 64-bit field: a number, or the address of something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Val {
+    /// A number, also a bad address.
+    Num(u64),
+    /// A place in the arena.
+    Arena(u32),
+    /// An object's number (EPOLL_CTL).
+    Of(Obj),
+    /// Room for a `struct statx`, of which only what is the same everywhere is compared.
+    Statx,
+    /// A timespec.
+    Time(i64, i64),
+    /// An array of iovecs: (place in the arena, length).
+    Iovs(Vec<(u32, u32)>),
+    /// A path.
+    Path(String),
+    /// An address of 127.0.0.1.
+    Port(Port),
+    /// A `struct open_how`.
+    How(u64, u64, u64),
+    /// A `struct epoll_event`.
+    Epoll(u32, u64),
+    /// An array of descriptors.
+    Fds(Vec<Fd>),
+}
+
+impl Default for Val {
+    fn default() -> Self {
+        Self::Num(0)
+    }
+}
+
+/// Ports to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Port {
+    /// The listener's.
+    Listener,
+    /// One that nobody listens on.
+    Closed,
+}
+
+/// A register call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Register {
+    /// `REGISTER_FILES`.
+    Files(Vec<Fd>),
+    /// `REGISTER_FILES2` with descriptors and tags.
+    Files2(Vec<Fd>, Vec<u64>),
+    /// `REGISTER_FILES2` with `RSRC_REGISTER_SPARSE`.
+    Sparse(u32),
+    /// `UNREGISTER_FILES`.
+    NoFiles,
+    /// `REGISTER_FILES_UPDATE` from a slot on.
+    Update(u32, Vec<Fd>),
+    /// `REGISTER_FILES_UPDATE2` from a slot on, with tags.
+    Update2(u32, Vec<Fd>, Vec<u64>),
+    /// `REGISTER_FILE_ALLOC_RANGE`.
+    Range(u32, u32),
+    /// `REGISTER_BUFFERS`: places in the arena.
+    Buffers(Vec<(u32, u32)>),
+    /// `REGISTER_BUFFERS2` with tags.
+    Buffers2(Vec<(u32, u32)>, Vec<u64>),
+    /// `REGISTER_BUFFERS_UPDATE` from an index on.
+    BuffersUpdate(u32, Vec<(u32, u32)>, Vec<u64>),
+    /// `UNREGISTER_BUFFERS`.
+    NoBuffers,
+    /// `REGISTER_EVENTFD`, or the async one.
+    Eventfd(bool),
+    /// `UNREGISTER_EVENTFD`.
+    NoEventfd,
+    /// `REGISTER_PROBE` of so many.
+    Probe(u32),
+    /// `REGISTER_ENABLE_RINGS` of a ring that is enabled.
+    Enable,
+    /// Any operation with any argument.
+    Raw(u32, u64, u32),
+}
+
+/// What a program does besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Writes so many bytes.
+    Write(Obj, u32),
+    /// Closes the descriptor.
+    Close(Obj),
+    /// `dup2` of the first over the number of the second.
+    Dup2(Obj, Obj),
+    /// Locks bytes of the file: (exclusive, start, length).
+    Lock(bool, i64, i64),
+    /// Unlocks bytes of the file.
+    Unlock(i64, i64),
+    /// Connects to the listener.
+    Connect,
+    /// Lets the timerfd expire, once and soon.
+    Arm,
+}
+
+/// Bytes of a region; each entry has one in the arena and one in the file.
+pub const REGION: u32 = 64;
+/// Length of the regular files \[bytes\].
+pub const FILE_LEN: u32 = 8192;
+/// Where the part of the file begins that entries write to, one region each.
+pub const FILE_WRITES: u32 = 2048;
+/// Room for an entry in the arena \[bytes\].
+pub const ROOM: u32 = 256;
+/// Entries that have room: ids are below this.
+pub const IDS: u64 = 90;
+/// Length of the arena \[bytes\]: what entries read into, then what they write from.
+pub const ARENA: u32 = 2 * ROOM * IDS as u32;
+
+/// Where entry `id` reads into.
+pub const fn reads_into(id: u64) -> u32 {
+    id as u32 * ROOM
+}
+
+/// Where entry `id` writes from: all bytes are its id there.
+pub const fn writes_from(id: u64) -> u32 {
+    (id + IDS) as u32 * ROOM
+}
+
+/// Bit of `sqe->flags`.
+pub mod bit {
+    #![allow(missing_docs, reason = "the names are the header's")]
+    pub const FIXED: u8 = 1;
+    pub const DRAIN: u8 = 2;
+    pub const LINK: u8 = 4;
+    pub const HARDLINK: u8 = 8;
+    pub const ASYNC: u8 = 16;
+    pub const SELECT: u8 = 32;
+    pub const SKIP: u8 = 64;
+}
