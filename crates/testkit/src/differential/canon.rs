@@ -4,7 +4,8 @@
 //! Promised: the completions of one chain among themselves, and those of one request (a multishot's).
 //! Free: everything else between two points where the program waits for quiet. So completions
 //! are printed by `user_data` (a stable sort keeps a request's own order), and for each chain the
-//! order in which its members ended is printed besides.
+//! order in which its members ended is printed besides. A linked timeout has an order with its own
+//! request only: what comes after that request does not wait for it.
 
 use super::draws::{op, op_name};
 use super::program::Entry;
@@ -20,6 +21,8 @@ pub(super) struct Canon {
     /// Which chain an entry belongs to, and the chains' members as they ended.
     chain_of: BTreeMap<u64, usize>,
     ended: Vec<Vec<u64>>,
+    /// Linked timeouts, their requests, and whether they ended first.
+    timed: Vec<(u64, u64, bool)>,
 }
 
 impl Canon {
@@ -51,12 +54,26 @@ impl Canon {
     /// The lines of a batch of completions, in canonical order.
     pub(super) fn lines(&mut self, mut cqes: Vec<Cqe>) -> Vec<String> {
         for c in &cqes {
-            if let Some(&chain) = self.chain_of.get(&c.user_data) {
+            let Some(&chain) = self.chain_of.get(&c.user_data) else { continue };
+            let links = |id: &u64| self.entries.get(id).is_some_and(|e| e.op == op::LINK_TIMEOUT);
+            if links(&c.user_data) {
+                self.timed(c.user_data);
+            } else {
                 self.ended[chain].push(c.user_data);
             }
         }
         cqes.sort_by_key(|c| c.user_data);
         cqes.iter().map(|c| self.line(c)).collect()
+    }
+
+    /// A linked timeout ended: before or after its request?
+    fn timed(&mut self, id: u64) {
+        let Some(&chain) = self.chain_of.get(&id) else { return };
+        let before = self.chain_of.range(..id).rev().find(|(_, c)| **c == chain).map(|(r, _)| *r);
+        if let Some(request) = before {
+            let first = !self.ended[chain].contains(&request);
+            self.timed.push((id, request, first));
+        }
     }
 
     fn line(&self, c: &Cqe) -> String {
@@ -86,11 +103,17 @@ impl Canon {
     }
 
     /// The order within each chain of more than one member.
-    pub(super) fn chains(&self) -> Vec<String> {
-        self.ended
+    pub(super) fn chains(&mut self) -> Vec<String> {
+        self.timed.sort_unstable();
+        let timed = self.timed.iter().map(|(id, request, first)| {
+            let how = if *first { "before" } else { "after" };
+            format!("#{id} ended {how} #{request}")
+        });
+        let chains = self
+            .ended
             .iter()
             .filter(|c| c.iter().any(|m| *m != c[0]))
-            .map(|c| format!("chain ended in the order {c:?}"))
-            .collect()
+            .map(|c| format!("chain ended in the order {c:?}"));
+        chains.chain(timed).collect()
     }
 }

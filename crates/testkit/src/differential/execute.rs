@@ -29,6 +29,8 @@ pub struct Outcome {
     pub lines: Vec<String>,
     /// Completions taken at each settle.
     pub counts: Vec<usize>,
+    /// Requests were left under way: the process is not fit for another program.
+    pub stuck: bool,
 }
 
 /// How long a quiet ring is believed, with requests under way that may wait for ever \[ms\].
@@ -73,7 +75,9 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
     }
     let ring = match Ring::with(s.entries, params) {
         Ok(ring) => ring,
-        Err(e) => return Ok(Outcome { lines: vec![format!("setup: {e:?}")], counts: vec![] }),
+        Err(e) => {
+            return Ok(Outcome { lines: vec![format!("setup: {e:?}")], ..Outcome::default() });
+        }
     };
     let scene = Scene::new(program).map_err(|e| format!("scene: {e:?}"))?;
     let mut run = Run {
@@ -421,6 +425,7 @@ impl Run<'_> {
     // --- the end ---------------------------------------------------------------------------------
 
     fn finish(&mut self) {
+        self.out.stuck = !self.pending.is_empty();
         let off = &self.ring.params;
         let (overflow, dropped) = (off.cq_off.overflow as usize, off.sq_off.dropped as usize);
         let line = format!(

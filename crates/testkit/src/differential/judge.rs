@@ -124,7 +124,12 @@ impl Executor {
         let program = p.clone();
         let request = Request { program, hints: hints.map(<[_]>::to_vec), patience_ms };
         match self.ask(&request) {
-            Ok(outcome) => Answer::Saw(outcome),
+            Ok(outcome) => {
+                if outcome.stuck {
+                    self.stop();
+                }
+                Answer::Saw(outcome)
+            }
             Err(why) => Answer::Broke(why),
         }
     }

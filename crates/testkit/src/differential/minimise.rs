@@ -23,6 +23,24 @@ pub fn minimise(p: Program, mut differs: impl FnMut(&Program) -> bool) -> Progra
     }
 }
 
+/// What follows entries waits for them: without that a candidate would differ by who is faster.
+fn settle_everything(p: &mut Program) {
+    let steps = std::mem::take(&mut p.steps);
+    for step in steps {
+        let open = matches!(p.steps.last(), Some(Step::Submit { .. }));
+        let settles = matches!(step, Step::Settle);
+        if open && !settles {
+            p.steps.push(Step::Settle);
+        }
+        if !settles || open {
+            p.steps.push(step);
+        }
+    }
+    if matches!(p.steps.last(), Some(Step::Submit { .. })) {
+        p.steps.push(Step::Settle);
+    }
+}
+
 struct Cut<'a> {
     best: Program,
     tries: u32,
@@ -30,7 +48,8 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    fn keep(&mut self, candidate: Program) -> bool {
+    fn keep(&mut self, mut candidate: Program) -> bool {
+        settle_everything(&mut candidate);
         if candidate == self.best || self.tries >= TRIES {
             return false;
         }
@@ -159,7 +178,7 @@ mod tests {
         };
         let small = minimise(p, differs);
         let sqes = vec![Entry { flags: 4, ..nop(6) }];
-        assert_eq!(small.steps, [Step::Submit { sqes, wait: 0 }]);
+        assert_eq!(small.steps, [Step::Submit { sqes, wait: 0 }, Step::Settle]);
         assert_eq!(small.setup.flags, 1 << 8);
     }
 }
