@@ -35,7 +35,6 @@ const OPEN_HOW_SIZE: u32 = 24;
 /// See the module's doc.
 #[derive(Debug)]
 pub struct Open {
-    dirfd: i32,
     path: Box<[u8]>,
     /// flags, mode, resolve.
     how: [u64; 3],
@@ -106,7 +105,7 @@ impl Op for Open {
         if slot.is_some() && how[0] & O_CLOEXEC != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { dirfd: sqe.fd, path, how, slot })
+        Ok(Self { path, how, slot })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
@@ -120,7 +119,7 @@ impl Op for Open {
             return Outcome::Punt;
         }
         let cached = if inline { RESOLVE_CACHED } else { 0 };
-        match cx.host.openat2(self.dirfd, &self.path, [flags, mode, resolve | cached]) {
+        match cx.host.openat2(cx.fd, &self.path, [flags, mode, resolve | cached]) {
             Err(Errno::EAGAIN) if inline && resolve & RESOLVE_CACHED == 0 => Outcome::Punt,
             Err(e) => Outcome::Done(Err(e), 0),
             Ok(fd) => match self.slot {

@@ -4,7 +4,7 @@
 //! queued in `State::ready`, never run from here, so that no completion recurses. What it does not
 //! do: publish (`ring::cq` does at commit).
 
-use super::start::tell_owner;
+use super::start::{detach_linked_timeout, tell_owner};
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{Host, Poller};
@@ -149,10 +149,13 @@ impl<H: Host> Engine<H> {
 
     /// Fails a chain in which a submission error was found: nothing of it runs; its head first,
     /// each member its own error or `ECANCELED` (spec 3.6).
-    pub(crate) fn fail_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, head: Req<H>) {
+    pub(crate) fn fail_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut head: Req<H>) {
         // io_uring.c `io_submit_fail_init` fails the head, whoever was wrong, and `io_fail_links`
         // then goes by the head's flag.
         let quiet = head.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
+        // timeout.c `io_disarm_next`: a timeout of the head's ends as it does behind any request
+        // that is done, whatever the head's flag says of the rest.
+        detach_linked_timeout(&mut head);
         let mut at = Some(Box::new(head));
         let mut is_head = true;
         while let Some(mut req) = at {
@@ -162,6 +165,7 @@ impl<H: Host> Engine<H> {
                 stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
                 ring.post(st, Cqe::new(req.user_data, res, 0));
             }
+            self.end_linked_timeout(ring, st, &mut req);
             self.put_refs(ring, st, *req);
         }
     }

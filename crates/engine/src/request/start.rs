@@ -212,6 +212,9 @@ impl<H: Host> Engine<H> {
             return self.complete(ring, st, req, Err(e), 0);
         }
         let class = self.class_of(&req);
+        if class == Class::Private {
+            self.hold_folder(&mut req);
+        }
         if class == Class::Bounded
             && let Some(n) = req.file.file().and_then(HostFile::number)
             && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c)) = &req.cmd
@@ -226,6 +229,14 @@ impl<H: Host> Engine<H> {
         {
             // io-wq.c `io_wq_enqueue`: no worker could be made, the work is cancelled.
             self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+        }
+    }
+
+    /// A private worker's table is its own: the folder that a path starts from is held for it.
+    fn hold_folder(&self, req: &mut Req<H>) {
+        if !req.def().needs_file && req.fd >= 0 {
+            // A number that is bad here is bad there, and an absolute path needs none.
+            req.file = self.host().hold(req.fd).map_or(ReqFile::None, ReqFile::Held);
         }
     }
 
@@ -291,7 +302,7 @@ fn is_ring_op<H: Host>(req: &Req<H>) -> bool {
 }
 
 /// Takes a LINK_TIMEOUT that directly follows out of the chain and onto its request.
-fn detach_linked_timeout<H: Host>(req: &mut Req<H>) {
+pub(super) fn detach_linked_timeout<H: Host>(req: &mut Req<H>) {
     if !req.next.as_ref().is_some_and(|n| matches!(n.cmd, Some(Cmd::LinkTimeout(_)))) {
         return;
     }

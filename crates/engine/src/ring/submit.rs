@@ -219,7 +219,11 @@ impl<H: Host> Engine<H> {
     /// Links the members and starts the head, or fails them all.
     fn start_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut chain: Vec<Req<H>>) {
         let failed = chain.iter().any(|r| r.failed.is_some());
-        let drains = |r: &Req<H>| r.flags.contains(SqeFlags::IO_DRAIN);
+        let drains = |r: &Req<H>| {
+            // What was refused before its flags were taken up does not drain.
+            let refused = r.failed == Some(Errno::EOPNOTSUPP) || r.opcode == 63;
+            r.flags.contains(SqeFlags::IO_DRAIN) && !refused
+        };
         let within = chain.iter().skip(1).any(drains);
         let mut next = None;
         while let Some(mut req) = chain.pop() {
@@ -228,6 +232,8 @@ impl<H: Host> Engine<H> {
         }
         let Some(mut head) = next else { return };
         if failed {
+            // io_uring.c `io_init_req_drain` was there before the error: what follows drains.
+            st.drain_next |= within;
             return self.fail_chain(ring, st, *head);
         }
         if within {

@@ -210,6 +210,8 @@ fn locks_while_used(fd: i32, path: &str) -> Outcome {
         expect("fsync", ring.result(fsync), Ok(0))?;
         held(&format!("fsync with flags {flags:#x}"))?;
     }
+    opened_under_locks(&mut ring, path)?;
+    held("a direct open")?;
     let list = i32s(&[-1]);
     let arg = u64s(&[0, list.addr()]);
     expect("update", ring.register(reg::FILES_UPDATE, arg.addr(), 1), Ok(1))?;
@@ -226,6 +228,18 @@ fn locks_while_used(fd: i32, path: &str) -> Outcome {
     drop(pending);
     expect("the second ring is gone", os::read(r, &mut [0]), Ok(0))?;
     held("the second ring's end")
+}
+
+/// A direct descriptor opens from the folder it names.
+fn opened_under_locks(ring: &mut Ring, path: &str) -> Outcome {
+    let bytes = Buf::new(8);
+    let (dir, name) = path.rsplit_once('/').ok_or("a path")?;
+    let folder = must("folder", os::open(dir, libc::O_RDONLY | libc::O_DIRECTORY))?;
+    let name = Buf::of(format!("{name}\0").as_bytes());
+    let open = sqe::rw(op::OPENAT, folder, name.addr(), 0, 0, 1);
+    expect("a direct open", ring.result(Sqe { file_index: 2, ..open }), Ok(0))?;
+    let read = sqe::flagged(sqe::read(1, bytes.addr(), 4, 0, 1), FIXED);
+    expect("a read of it", ring.result(read), Ok(4))
 }
 
 /// As many files as RLIMIT_NOFILE allows register, although descriptors are open already.
