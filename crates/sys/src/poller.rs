@@ -10,24 +10,35 @@
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
+use rust_alloc::sync::Arc;
 
 use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
 use ringer_uapi::Errno;
 
 use crate::raw::{self, general as g};
 use crate::wake::Wake;
-use crate::{fdtable, signals, thread};
+use crate::{fdtable, keeper, signals, thread};
 
 /// The token of the eventfd; the engine's own never has this value.
 const WAKE: u64 = u64::MAX;
 /// Events taken from the kernel at once.
 const BATCH: usize = 64;
 
+/// The number that wakes: it stays while a wake from another table is on its way.
+#[derive(Debug)]
+struct Waker(i32);
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        keeper::close_in_app_table(self.0);
+    }
+}
+
 /// An epoll set of ours.
 #[derive(Debug)]
 pub struct LinuxPoller {
     epoll: i32,
-    eventfd: i32,
+    eventfd: Arc<Waker>,
     woken: Wake,
 }
 
@@ -45,7 +56,8 @@ impl LinuxPoller {
                 return Err(e);
             }
         };
-        let new = Self { epoll, eventfd, woken: Wake::new() };
+        let waker = Arc::new(Waker(eventfd));
+        let new = Self { epoll, eventfd: waker, woken: Wake::new() };
         raw::epoll_ctl(epoll, g::EPOLL_CTL_ADD, eventfd, Some((g::EPOLLIN, WAKE)))?;
         Ok(new)
     }
@@ -58,15 +70,14 @@ impl LinuxPoller {
     fn drain(&self) {
         self.woken.answer(|| {
             // EAGAIN: drained already.
-            let _ = raw::read(self.eventfd, &mut [0u8; 8]);
+            let _ = raw::read(self.eventfd.0, &mut [0u8; 8]);
         });
     }
 }
 
 impl Drop for LinuxPoller {
     fn drop(&mut self) {
-        fdtable::close_ours(self.epoll);
-        fdtable::close_ours(self.eventfd);
+        keeper::close_in_app_table(self.epoll);
     }
 }
 
@@ -115,7 +126,11 @@ impl Poller for LinuxPoller {
 
     fn wake(&self) {
         self.woken.ring(|| {
-            let _ = raw::write(self.eventfd, &1u64.to_ne_bytes());
+            // A private worker's table has other numbers: the write is made in the application's.
+            let waker = Arc::clone(&self.eventfd);
+            keeper::in_app_table_do(move || {
+                let _ = raw::write(waker.0, &1u64.to_ne_bytes());
+            });
         });
     }
 
