@@ -74,6 +74,9 @@ pub(super) struct Gen<'a> {
     drains: bool,
     skips: bool,
     polled: bool,
+    defers: bool,
+    /// Entries the ring takes at once: a chain that is cut is another chain.
+    room: usize,
     ops: Vec<u8>,
     steps: Vec<Step>,
 }
@@ -95,6 +98,8 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         drains: d.one_in(3),
         skips: d.one_in(3),
         polled: setup.flags & S::SQPOLL.bits() != 0,
+        defers: setup.flags & S::DEFER_TASKRUN.bits() != 0,
+        room: setup.entries as usize,
         ops: OPS.iter().filter(|(name, _)| rows.has(name)).map(|(_, op)| *op).collect(),
         steps: Vec::new(),
         d,
@@ -367,7 +372,7 @@ impl Gen<'_> {
     fn batch(&mut self) {
         let mut sqes: Vec<Entry> = Vec::new();
         let n = 1 + self.d.below(7);
-        while (sqes.len() as u64) < n && self.next + 2 < IDS {
+        while (sqes.len() as u64) < n && sqes.len() < self.room && self.next + 2 < IDS {
             self.chain(&mut sqes);
         }
         self.submit(sqes);
@@ -378,9 +383,11 @@ impl Gen<'_> {
         self.chain += 1;
         self.previous = 0;
         let members = if self.d.one_in(3) { 2 + self.d.below(3) } else { 1 };
+        let first = sqes.len();
         let mut at_once = !sqes.iter().any(|e| e.flags & bit::DRAIN != 0);
+        let mut on_worker = false;
         for m in 0..members {
-            if self.next + 2 >= IDS {
+            if self.next + 2 >= IDS || sqes.len() >= self.room {
                 break;
             }
             let (mut e, mut claims) = self.draw();
@@ -389,20 +396,27 @@ impl Gen<'_> {
             self.decorate(&mut e, last);
             at_once = at_once && m == 0 && e.flags & (bit::ASYNC | bit::DRAIN) == 0;
             at_once = at_once && runs_at_once(&e);
-            if !self.admit(&claims, at_once) {
+            // The kernel runs what follows a worker's request on that worker, and lets it block there
+            // (LIMITATIONS.md, "Requests").
+            let blocks = on_worker && !self.defers && self.may_wait(&e);
+            if blocks || !self.admit(&claims, at_once) {
                 e = Entry { flags: e.flags & !bit::FIXED, id: e.id, ..Entry::default() };
             }
+            on_worker |= !runs_at_once(&e) || e.flags & bit::ASYNC != 0;
             self.remember(&e, &claims);
             self.previous = e.id;
             let linked = e.flags & (bit::LINK | bit::HARDLINK) != 0;
             let bound = !self.may_wait(&e);
             sqes.push(e);
-            if linked && self.rows.has("LINK_TIMEOUT") && self.d.one_in(5) {
+            let fits = sqes.len() < self.room;
+            if linked && fits && self.rows.has("LINK_TIMEOUT") && self.d.one_in(5) {
                 self.link_timeout(sqes, bound, last);
             }
         }
-        // A chain ends in a member without the flag, most often: the batch's end ends it, too.
-        if let Some(e) = sqes.last_mut().filter(|_| !self.d.one_in(30)) {
+        // A chain ends in a member without the flag, most often: the batch's end ends it, too, and
+        // then all of it goes to a worker.
+        let waits = sqes[first..].iter().any(|e| self.may_wait(e));
+        if let Some(e) = sqes.last_mut().filter(|_| waits || !self.d.one_in(30)) {
             e.flags &= !(bit::LINK | bit::HARDLINK);
         }
     }
@@ -453,7 +467,9 @@ impl Gen<'_> {
         if !last {
             e.flags |= self.d.pick(&[bit::LINK, bit::LINK, bit::HARDLINK]);
         }
-        if self.d.one_in(8) {
+        // A cancel on a worker finds itself there, unless it goes by user_data.
+        let finds_itself = e.op == op::ASYNC_CANCEL && e.op_flags != 0;
+        if self.d.one_in(8) && !finds_itself {
             e.flags |= bit::ASYNC;
         }
         let calm = self.ways_waiting.is_empty() && self.waiting.is_empty();

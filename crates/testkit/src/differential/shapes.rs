@@ -214,7 +214,8 @@ impl Gen<'_> {
         self.name(&mut e, o, &mut claims);
         claims.push(Claim::sole(Key::Way(o)));
         e.op_flags = self.d.pick(&[IN, IN, IN | 0x2000, 4, IN | 4, 2, 0]);
-        if self.d.one_in(3) {
+        // Not of an eventfd, which may be the ring's own: what each completion signals, completes.
+        if self.d.one_in(3) && o != Obj::Event {
             e.len = 1;
             if !self.rows.full("POLL_ADD") {
                 // What else holds is reported, too: interest in one thing only.

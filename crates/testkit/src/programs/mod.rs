@@ -40,7 +40,6 @@ const PROGRAMS: &[Entry] = &[
     ("waits", waits::transcript),
     ("engine", engine::transcript),
     ("differential", differential::executor),
-    ("random", random::transcript),
     ("setup", setup::transcript),
     ("threads", crowds::threads),
     ("shared-ring", crowds::shared),
