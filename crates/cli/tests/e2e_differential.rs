@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use support::RINGER;
 
 fn rows() -> Rows {
-    let drawn = OPDEFS.iter().filter(|d| d.support != Support::None);
+    let drawn = OPDEFS.iter().filter(|d| d.support.is_there());
     Rows::new(drawn.map(|d| (d.name, d.support == Support::Full)))
 }
 

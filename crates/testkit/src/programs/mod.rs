@@ -17,7 +17,6 @@ pub mod leaving;
 pub mod lifetime;
 pub mod modes;
 pub mod query;
-pub mod random;
 pub mod registration;
 pub mod rough;
 pub mod setup;

@@ -234,7 +234,7 @@ impl Tries {
         let row = ROWS.iter().find(|r| r.name == name).ok_or("no row")?;
         let spoils = COMMON
             .iter()
-            .filter(|s| !row.without.contains(s) && !(row.number && s.is_of_files()))
+            .filter(|s| !(row.without.contains(s) || row.number && s.is_of_files()))
             .chain(row.more)
             .copied()
             .collect();
