@@ -379,7 +379,9 @@ impl<H: Host> Engine<H> {
         }
         let mut b = [0u8; 16];
         self.host().copy_in(data.wrapping_add(16 * u64::from(i)), &mut b)?;
-        Ok(Iovec { base: u64_at(&b, 0), len: u64_at(&b, 8) })
+        let (base, len) = (u64_at(&b, 0), u64_at(&b, 8));
+        // lib/iov_iter.c `iovec_from_user`: a length is a signed number.
+        if len > i64::MAX as u64 { Err(Errno::EINVAL) } else { Ok(Iovec { base, len }) }
     }
 
     pub(super) fn register_buffers(
@@ -438,6 +440,7 @@ impl<H: Host> Engine<H> {
         u: &RsrcUpdate,
         i: u32,
     ) -> Result<(), Errno> {
+        need(u.data)?;
         let range = self.iovec_at(u.data, i)?;
         let tag = self.tag_at(u.tags, i)?;
         let table = st.bufs.as_mut().ok_or(Errno::ENXIO)?;
