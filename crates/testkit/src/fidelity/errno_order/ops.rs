@@ -7,7 +7,7 @@ use super::bench::Bench;
 use super::field::{ALL32, COMMON, Field, KERNEL, Kind, NOWHERE, Spoil};
 use super::field::{flag, flags, other, to};
 use super::matrix::{self, Subject};
-use super::{OPCODES, TABLES};
+use super::{OPCODES, Recorder, TABLES};
 use crate::fidelity::{Claim, Outcome};
 use Field::{Addr, Addr3, Fd, FileIndex, Ioprio, Len, Off, OpFlags};
 
@@ -284,17 +284,12 @@ fn order(name: &'static str, part: &'static str) -> Outcome {
     matrix::compare(TABLES, &mut Tries::new(name, part)?)
 }
 
-/// Records every opcode's table whose name contains `only`.
-///
-/// # Errors
-/// What kept a try from being made.
-pub fn record(only: &str) -> Result<String, String> {
-    let mut text = String::new();
-    for row in ROWS.iter().filter(|r| r.name.contains(only)) {
-        eprintln!("recording {}", row.name);
-        text.push_str(&matrix::record(&mut Tries::new(row.name, "")?)?);
-    }
-    Ok(text)
+/// What records each opcode's table.
+pub(super) fn recorders() -> Vec<Recorder> {
+    let one = |row: &'static Row| -> Recorder {
+        (row.name, Box::new(move || matrix::record(&mut Tries::new(row.name, "")?)))
+    };
+    ROWS.iter().map(one).collect()
 }
 
 /// `"nop" "NOP";` for an opcode, `"nop" "NOP" "with_flags" "NOP_FLAGS";` for a part of one.
