@@ -247,7 +247,7 @@ op_table! {
     1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
     3 => Fsync(fsync::Fsync) = OpDef {
-        name: "FSYNC", force_async: true,
+        name: "FSYNC", force_async: true, never_fails: true,
         support: Support::Partial("a range is widened to the whole file"), ..OpDef::FILE
     };
     4 => ReadFixed(rw::Rw) = OpDef { name: "READ_FIXED", ..READ };

@@ -440,7 +440,9 @@ impl<H: Host> Engine<H> {
         u: &RsrcUpdate,
         i: u32,
     ) -> Result<(), Errno> {
-        need(u.data)?;
+        if u.data == 0 {
+            return Err(Errno::EFAULT);
+        }
         let range = self.iovec_at(u.data, i)?;
         let tag = self.tag_at(u.tags, i)?;
         let table = st.bufs.as_mut().ok_or(Errno::ENXIO)?;
