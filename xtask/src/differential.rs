@@ -3,7 +3,8 @@
 //! What may be drawn comes from the op table; a difference is printed cut down, with its seed.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use ringer_engine::opcode::{OPDEFS, Support};
+use ringer_engine::opcode::OPDEFS;
+use ringer_engine::support::Support;
 use ringer_testkit::differential::allowed::Allowed;
 use ringer_testkit::differential::campaign::{self, Plan};
 use ringer_testkit::differential::{Rows, generate};

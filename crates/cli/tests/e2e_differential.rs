@@ -1,13 +1,14 @@
-//! Generated programs end on ringer as they end on the kernel's ring.
+//! Generated programs end on ringer as a 6.18 kernel's ring ended them, which is on record.
 //!
-//! A failure prints the seed, the program cut down, and the command that repeats it. Where the host
-//! has no io_uring to ask, what a 6.18 kernel saw of some programs is on record.
+//! So hosts without io_uring compare, too. `cargo xtask differential` asks this host's kernel about
+//! any number of seeds.
 
 mod support;
 
-use ringer_engine::opcode::{OPDEFS, Support};
+use ringer_engine::opcode::OPDEFS;
+use ringer_engine::support::Support;
 use ringer_testkit::differential::allowed::Allowed;
-use ringer_testkit::differential::campaign::{self, Plan, Record};
+use ringer_testkit::differential::campaign::{Plan, Record};
 use ringer_testkit::differential::judge::{Judge, PATIENCE_MS, Verdict};
 use ringer_testkit::differential::{DRAWS, Rows, draws, generate};
 use ringer_testkit::harness;
@@ -19,32 +20,18 @@ fn rows() -> Rows {
     Rows::new(drawn.map(|d| (d.name, d.support == Support::Full)))
 }
 
-fn plan(seeds: std::ops::Range<u64>, blocked: bool) -> Plan {
+/// Ringer under both blockers, through libc and inline.
+fn places() -> Plan {
     let (kit, ringer) = (harness::binaries(RINGER).to_owned(), RINGER.into());
-    Plan { seeds, budget: None, jobs: 2, kit, ringer, blocked, talk: false, cut: true }
-}
-
-#[test]
-fn generated_programs_end_as_on_the_kernels_ring() {
-    if !harness::kernel_has_io_uring() {
-        eprintln!("skipped on the kernel's ring, which this host refuses: the record is compared");
-        return;
-    }
-    let allowed = Allowed::ours().expect("differential/allowed.toml");
-    let report = campaign::run(&plan(0..100, false), &rows(), &allowed);
-    for failure in &report.failed {
-        eprintln!("{failure}");
-    }
-    eprintln!("{report}; allowed differences: {}", allowed.len());
-    assert!(report.failed.is_empty(), "{report}");
-    assert!(report.passed > 50, "too few programs are stable on this kernel: {report}");
+    let (budget, jobs) = (None, 1);
+    Plan { seeds: 0..0, budget, jobs, kit, ringer, blocked: true, talk: false, cut: false }
 }
 
 #[test]
 fn recorded_programs_end_as_recorded_on_6_18() {
     let recorded = include_str!("../../../tests/transcripts/differential-6.18.jsonl");
     let allowed = Allowed::ours().expect("differential/allowed.toml");
-    let plan = plan(0..0, true);
+    let plan = places();
     let mut judge = Judge::new(plan.kernel(), plan.ringers(), &allowed);
     for line in recorded.lines() {
         let Record { program, saw } = serde_json::from_str(line).expect("a record");

@@ -441,17 +441,17 @@ unsafe extern "C" fn entry(arg: *mut Start<'static>) -> ! {
     // SAFETY: `arm` left the pointer of a `Box` for exactly this call. What the `Start` borrows
     // lives until `ready` is stored, for which the creator waits.
     let start = unsafe { Box::from_raw(arg) };
-    run(*start);
+    run(start);
     loop {
         // SAFETY: ends this thread only; nothing of it is in use. The kernel clears `ctid` then.
         unsafe { raw::syscall1(g::__NR_exit, 0) };
     }
 }
 
-/// Separate from [`entry`], so that everything is dropped before the thread ends.
+/// Separate from [`entry`], so that everything is dropped before the thread ends: the box, too.
 #[inline(never)]
-fn run(start: Start<'_>) {
-    let Start { body, spec, slot, ready } = start;
+fn run(start: Box<Start<'_>>) {
+    let Start { body, spec, slot, ready } = *start;
     let r = record();
     r.tid.store(slot.get().ctid.load(Relaxed), Relaxed);
     r.generation.store(generation::current(), Relaxed);

@@ -1,6 +1,7 @@
 //! Threads of ours: what they are, how they end, how a call in them is interrupted.
 
 use super::*;
+use crate::raw::testing::in_child;
 use rust_alloc::sync::Arc;
 use std::sync::mpsc::channel;
 
@@ -210,4 +211,32 @@ fn a_cpu_that_does_not_exist_is_einval() {
         let got = spawn(spec, Box::new(|| panic!("must not run"))).map(|t| t.tid());
         assert_eq!(got, Err(Errno::EINVAL));
     }
+}
+
+/// All writable memory of the process \[bytes\].
+fn writable() -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let sizes = maps.lines().filter(|l| l.contains(" rw-p ")).map(|l| {
+        let (from, to) = l.split_once(' ').unwrap().0.split_once('-').unwrap();
+        u64::from_str_radix(to, 16).unwrap() - u64::from_str_radix(from, 16).unwrap()
+    });
+    sizes.sum()
+}
+
+#[test]
+fn threads_come_and_go_without_a_trace_in_memory() {
+    let code = in_child(|| {
+        let spawn_some = |n| {
+            for _ in 0..n {
+                let spec = Spec { name: Name::new("test"), table: Table::Shared, cpu: None };
+                spawn(spec, Box::new(|| ())).unwrap().join();
+            }
+        };
+        spawn_some(100);
+        let before = writable();
+        spawn_some(4000);
+        // 64 bytes a thread would be four times as much.
+        i32::from(writable() > before + (64 << 10))
+    });
+    assert_eq!(code, 0);
 }

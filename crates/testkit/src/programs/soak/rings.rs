@@ -94,9 +94,9 @@ fn make(kind: Setup) -> Result<Ring, String> {
     Err("no memory for a ring for five seconds".into())
 }
 
-/// The `i`th ring lives and goes.
-fn one(world: &World, i: u64) -> Outcome {
-    let kind = KINDS[i as usize % KINDS.len()];
+/// The `i`th ring lives and goes; all of one kind if that is asked for.
+fn one(world: &World, i: u64, only: Option<usize>) -> Outcome {
+    let kind = KINDS[only.unwrap_or(i as usize) % KINDS.len()];
     let turn = i / KINDS.len() as u64;
     let mut ring = make(kind)?;
     if turn.is_multiple_of(2) {
@@ -148,13 +148,16 @@ fn leave(mut ring: Ring, turn: u64) -> Outcome {
     Ok(())
 }
 
-/// So many rings (10,000) come and go; afterwards everything is back.
+/// So many rings (10,000) come and go; afterwards everything is back. `COUNT/N` makes them all of
+/// the Nth kind, to find out whose leak it is.
 pub fn rings(count: &str) -> Outcome {
     os::deadline(0);
+    let (count, only) = count.split_once('/').unwrap_or((count, ""));
     let count: u64 = count.parse().unwrap_or(10_000);
+    let only: Option<usize> = only.parse().ok();
     let world = World::new()?;
     for i in 0..count.min(WARM_UP) {
-        one(&world, i)?;
+        one(&world, i, only)?;
     }
     let mut history = History::default();
     history.take("soak-rings, warm");
@@ -162,7 +165,7 @@ pub fn rings(count: &str) -> Outcome {
     for from in (0..count).step_by(each as usize) {
         let to = count.min(from + each);
         for i in from..to {
-            one(&world, i)?;
+            one(&world, i, only)?;
             if i.is_multiple_of(TOGETHER) {
                 history.wait_for_descriptors()?;
             }
