@@ -450,6 +450,7 @@ unsafe extern "C" fn entry(arg: *mut Start<'static>) -> ! {
 
 /// Separate from [`entry`], so that everything is dropped before the thread ends: the box, too.
 #[inline(never)]
+#[expect(clippy::boxed_local, reason = "the box itself must go here: the caller never returns")]
 fn run(start: Box<Start<'_>>) {
     let Start { body, spec, slot, ready } = *start;
     let r = record();

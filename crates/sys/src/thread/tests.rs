@@ -54,13 +54,13 @@ fn a_thread_knows_itself_and_blocks_all_but_three_signals() {
 fn a_tid_is_right_in_a_forked_child() {
     let mine = tid();
     assert_eq!(mine, raw::gettid());
-    assert_eq!(raw::testing::in_child(|| i32::from(tid() != raw::gettid())), 0);
+    assert_eq!(in_child(|| i32::from(tid() != raw::gettid())), 0);
     assert_eq!(tid(), mine);
 }
 
 #[test]
 fn a_thousand_spawns_leave_at_most_the_idle_stacks() {
-    let code = raw::testing::in_child(|| {
+    let code = in_child(|| {
         let run = || spawn(shared(), Box::new(|| {})).map(|t| t.join());
         if run().is_err() {
             return 1;
@@ -78,7 +78,7 @@ fn a_thousand_spawns_leave_at_most_the_idle_stacks() {
 
 #[test]
 fn many_threads_at_once_are_all_unmapped_but_the_idle_ones() {
-    let code = raw::testing::in_child(|| {
+    let code = in_child(|| {
         let gate = Arc::new(AtomicU32::new(0));
         let mut threads = Vec::new();
         for _ in 0..64 {
@@ -169,7 +169,7 @@ fn look_around() -> (Vec<i32>, SysResult<usize>) {
 
 #[test]
 fn a_private_table_holds_only_what_it_was_told_to_keep() {
-    let code = raw::testing::in_child(|| {
+    let code = in_child(|| {
         let (r, w) = raw::pipe2(0).unwrap();
         let (tx, rx) = channel();
         let go = Arc::new(AtomicU32::new(0));
