@@ -102,10 +102,12 @@ enum Task {
         #[arg(long)]
         ringer: Option<PathBuf>,
     },
-    /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
+    /// Run one command for a runner; end it when the runner ends.
+    #[command(hide = true)]
+    ConformanceGuard(conformance::guard::Args),
     /// Compare random programs on the kernel's io_uring and on ringer.
     Differential(differential::Args),
-    /// Write SUPPORT.md from the op table.
+    /// Write SUPPORT.md from the tables of opcodes, register operations and flags.
     Tables {
         /// Only say whether it is current.
         #[arg(long)]
@@ -132,6 +134,7 @@ fn main() -> Result<()> {
             std::path::Path::new("."),
             &conformance::Plan { native, long, only, jobs, source, ringer },
         ),
+        Task::ConformanceGuard(args) => conformance::guard::main(&args),
         Task::Differential(args) => differential::run(&args),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
     }

@@ -1,30 +1,34 @@
 //! `cargo xtask soak`: nothing leaks, whatever comes and goes and for how long.
 //!
 //! ```text
-//!  native   the soak programs on the kernel's own io_uring, short: they are right
-//!  rings    10,000 rings made and dropped, by libc's calls and by inline ones
-//!  forks    300 children of a process with rings, killed in flight; the parent's account
-//!  kills    1,000 programs under ringer, killed in flight, looked at from outside
-//!  mixed    five threads of mixed, checked work for minutes (--hour: for an hour)
+//!  together   native   the soak programs on the kernel's own io_uring, short: they are right
+//!             rings    10,000 rings of all kinds made and dropped, by libc's calls and by inline ones
+//!             rings-*  rings of one kind each
+//!             forks    children of a process with rings, killed in flight; the parent's account
+//!             races    shared memory of rings rewritten by a second thread
+//!             mixed    five threads of mixed, checked work
+//!  alone      kills    1,000 programs under ringer, killed in flight, looked at from outside
 //! ```
 //! Everything but `native` runs under ringer with the kernel's io_uring refused. What *back* means is
 //! in `testkit/src/programs/soak/account.rs`; from outside it means: no process, no thread, no open
-//! pipe, no lock and no file of a killed program is left. What it does not do: judge speed.
+//! pipe, no lock and no file of a killed program is left. `--hour` is an hour of mixed work and of
+//! races, and ten times the rings and kills. What it does not do: judge speed.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
-    /// Minutes of mixed work
-    #[arg(long, default_value_t = 1)]
-    minutes: u64,
-    /// An hour of mixed work, and ten times the rings and kills
+    /// Minutes of mixed work and of races
+    #[arg(long, conflicts_with = "hour")]
+    minutes: Option<u64>,
+    /// An hour of mixed work and of races, and ten times the rings and kills
     #[arg(long)]
     hour: bool,
     /// Only parts whose name contains this
@@ -48,11 +52,25 @@ enum End {
     Skipped(&'static str),
 }
 
+/// How a part runs.
+type Run = Box<dyn Fn(&Kit) -> Result<End> + Send + Sync>;
+
 /// A part: its name and how it runs.
-type Part<'a> = (&'static str, Box<dyn Fn(&Kit) -> Result<End> + 'a>);
+type Part = (&'static str, Run);
 
 /// Programs under ringer at once, killed one after the other.
 const TOGETHER: usize = 8;
+/// Parts at once that mostly wait for idle workers to end.
+const LANES: usize = 5;
+/// Rings of one kind each: their number in `programs/soak/rings.rs`.
+const KINDS: [(&str, u64); 6] = [
+    ("rings-plain", 0),
+    ("rings-defer", 2),
+    ("rings-wide", 4),
+    ("rings-memory", 5),
+    ("rings-sqpoll", 6),
+    ("rings-iopoll", 8),
+];
 
 /// Runs all parts and counts.
 ///
@@ -72,44 +90,58 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
 fn count(plan: &Plan, scratch: &Path) -> Result<usize> {
     let folder = plan.binaries.clone().map_or_else(build, Ok)?;
     let kit = Kit { folder, scratch: scratch.to_owned() };
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for (name, part) in parts(plan).into_iter().filter(|p| p.0.contains(&plan.only)) {
-        let start = Instant::now();
-        println!("-- {name}");
-        match part(&kit).and_then(|end| kit.is_clean().map(|()| end)) {
-            Ok(End::Passed) => {
-                passed += 1;
-                println!("ok      {name} ({} s)", start.elapsed().as_secs());
-            }
-            Ok(End::Skipped(why)) => {
-                skipped += 1;
-                println!("skipped {name}: {why}");
-            }
-            Err(e) => {
-                failed += 1;
-                println!("FAILED  {name}: {e:#}\n        cargo xtask soak --only {name}");
-            }
-        }
-    }
+    let wanted = |parts: Vec<Part>| -> Vec<Part> {
+        parts.into_iter().filter(|p| p.0.contains(&plan.only)).collect()
+    };
+    let mut ends = kit.all(LANES, &wanted(together(plan)))?;
+    ends.extend(kit.all(1, &wanted(alone(plan)))?);
+    let count = |which: fn(&Result<End>) -> bool| ends.iter().filter(|e| which(e)).count();
+    let failed = count(|e| e.is_err());
+    let passed = count(|e| matches!(e, Ok(End::Passed)));
+    let skipped = count(|e| matches!(e, Ok(End::Skipped(_))));
     println!("soak: {passed} passed, {failed} failed, {skipped} skipped");
     Ok(failed)
 }
 
-fn parts(plan: &Plan) -> Vec<Part<'static>> {
-    let (times, seconds) = if plan.hour { (10, 3600) } else { (1, 60 * plan.minutes) };
-    let rings = move |n: u64| (times * n).to_string();
-    let soak = |binary: &'static str, name: &'static str, arg: String, limit: u64| {
-        Box::new(move |kit: &Kit| kit.soak(binary, &[name, &arg], limit))
-            as Box<dyn Fn(&Kit) -> Result<End>>
-    };
-    vec![
+/// A program of the kit under ringer, and how many seconds it may take.
+fn soak(binary: &'static str, name: &'static str, arg: String, limit: u64) -> Run {
+    Box::new(move |kit: &Kit| finish(kit.ringer(binary, &[name, &arg]), limit))
+}
+
+impl Plan {
+    /// Times the usual number of rings and kills.
+    fn times(&self) -> u64 {
+        if self.hour { 10 } else { 1 }
+    }
+
+    fn seconds(&self, usual: u64) -> u64 {
+        if self.hour { 3600 } else { self.minutes.map_or(usual, |m| 60 * m) }
+    }
+}
+
+fn together(plan: &Plan) -> Vec<Part> {
+    let times = plan.times();
+    let (count, limit) = (move |n: u64| (times * n).to_string(), 240 * times);
+    let (racing, mixed) = (plan.seconds(10), plan.seconds(10));
+    let races = soak("prog", "soak-races", racing.to_string(), racing + 120);
+    let mut parts: Vec<Part> = vec![
         ("native", Box::new(native)),
-        ("rings", soak("prog", "soak-rings", rings(10_000), 300 * times)),
-        ("rings-inline", soak("prog-inline", "soak-rings", rings(5_000), 150 * times)),
-        ("forks", soak("prog", "soak-forks", rings(300), 300 * times)),
-        ("kills", Box::new(move |kit: &Kit| kills(kit, 1_000 * times as usize))),
-        ("mixed", soak("prog", "soak-mixed", seconds.to_string(), seconds + 120)),
-    ]
+        ("mixed", soak("prog", "soak-mixed", mixed.to_string(), mixed + mixed / 4 + 120)),
+        ("rings", soak("prog", "soak-rings", count(10_000), limit)),
+        ("races", races),
+        ("rings-inline", soak("prog-inline", "soak-rings", count(2_500), limit)),
+        ("forks", soak("prog", "soak-forks", count(300), limit)),
+    ];
+    let one = |(name, kind): (&'static str, u64)| -> Part {
+        (name, soak("prog", "soak-rings", format!("{}/{kind}", count(1_500)), limit))
+    };
+    parts.extend(KINDS.map(one));
+    parts
+}
+
+fn alone(plan: &Plan) -> Vec<Part> {
+    let victims = 1_000 * plan.times() as usize;
+    vec![("kills", Box::new(move |kit: &Kit| kills(kit, victims)))]
 }
 
 fn build() -> Result<PathBuf> {
@@ -140,8 +172,42 @@ impl Kit {
         c
     }
 
-    fn soak(&self, binary: &str, args: &[&str], limit: u64) -> Result<End> {
-        finish(self.ringer(binary, args), limit)
+    /// Runs parts, so many at once, and what came of each.
+    ///
+    /// # Errors
+    /// Files were left behind.
+    fn all(&self, lanes: usize, parts: &[Part]) -> Result<Vec<Result<End>>> {
+        let next = AtomicUsize::new(0);
+        let lane = || {
+            let take = || parts.get(next.fetch_add(1, Ordering::Relaxed));
+            std::iter::from_fn(take).map(|part| self.tell(part)).collect::<Vec<_>>()
+        };
+        let ends: Vec<_> = std::thread::scope(|s| {
+            let lanes: Vec<_> = (0..lanes).map(|_| s.spawn(lane)).collect();
+            lanes.into_iter().filter_map(|l| l.join().ok()).flatten().collect()
+        });
+        if ends.len() != parts.len() {
+            bail!("a part panicked");
+        }
+        self.is_clean()?;
+        Ok(ends)
+    }
+
+    /// Runs a part and tells of it.
+    fn tell(&self, (name, run): &Part) -> Result<End> {
+        let start = Instant::now();
+        println!("-- {name}");
+        let end = run(self);
+        let seconds = start.elapsed().as_secs();
+        match &end {
+            Ok(End::Passed) => println!("ok      {name} ({seconds} s)"),
+            Ok(End::Skipped(why)) => println!("skipped {name}: {why}"),
+            Err(e) => {
+                println!("FAILED  {name} ({seconds} s): {e:#}");
+                println!("        cargo xtask soak --only {name}");
+            }
+        }
+        end
     }
 
     /// Nothing was left in the folder for temporary files.
@@ -171,17 +237,21 @@ fn finish(mut command: Command, limit: u64) -> Result<End> {
 
 /// The programs themselves, where their claims are the kernel's own.
 fn native(kit: &Kit) -> Result<End> {
-    let probe = kit.command(&["prog", "soak-rings", "1"]).output()?;
-    let text = String::from_utf8_lossy(&probe.stderr);
-    if text.contains("setup: ENOSYS") || text.contains("setup: EPERM") {
-        return Ok(End::Skipped("this host has no io_uring of its own"));
+    if let Some(why) = ringer_testkit::harness::kernel_lacks() {
+        return Ok(End::Skipped(why));
     }
-    for args in [["soak-rings", "900"], ["soak-forks", "60"], ["soak-mixed", "5"]] {
-        let mut words = vec!["prog"];
-        words.extend(args);
-        finish(kit.command(&words), 120).with_context(|| args.join(" "))?;
-    }
-    Ok(End::Passed)
+    let programs =
+        [["soak-rings", "90"], ["soak-forks", "24"], ["soak-mixed", "3"], ["soak-races", "1"]];
+    std::thread::scope(|s| {
+        let run = |args: [&'static str; 2]| {
+            s.spawn(move || finish(kit.command(&["prog", args[0], args[1]]), 120))
+        };
+        let ends: Vec<_> = programs.map(run).into_iter().map(|end| end.join()).collect();
+        for (args, end) in programs.iter().zip(ends) {
+            end.map_err(|_| anyhow!("a panic"))?.with_context(|| args.join(" "))?;
+        }
+        Ok(End::Passed)
+    })
 }
 
 /// A program in flight.

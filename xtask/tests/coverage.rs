@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   row Full --.-- a differential: the generator draws it (`differential::DRAWS`), or a fixed
-//!              |   program that runs on the kernel and on ringer (PROGRAMS)
+//!              |   program that runs on the kernel and on ringer (PROGRAMS), or a claim of the
+//!              |   fidelity matrix that needs the row (CLAIMED)
 //!              '-- an errno order: its name (`errno_order::ROWS`), a recorded table that tries
-//!                  its bit or number, or such a program; nothing for what a program is told
+//!                  its bit or number, such a program or such a claim; nothing for what a program is told
 //! ```
 //! What it does not do: run these tests; that they exist is checked, not that they pass.
 
 use ringer_engine::support::{Field, Place, Row, Support, Table, rows};
 use ringer_testkit::differential::DRAWS;
+use ringer_testkit::fidelity::all;
 use ringer_testkit::fidelity::errno_order::ROWS;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,6 +64,38 @@ const PROGRAMS: &[Program] = &[
     ("CQE_F_MORE", WAITS, "polls_fire_and_are_removed"),
 ];
 
+/// Differentials that are claims: row, and the claim of what it is for, which holds on both rings.
+const CLAIMED: &[(&str, &str)] = &[
+    ("CQE_F_32", "a_wide_completion_takes_two_slots"),
+    ("CQE_F_SKIP", "a_filler_takes_the_last_slot"),
+    ("MSG_RING", "messages_arrive_in_order"),
+    ("MSG_RING_CQE_SKIP", "a_file_can_be_sent"),
+    ("MSG_RING_FLAGS_PASS", "a_message_can_carry_flags"),
+    ("REGISTER_DST_REPLACE", "a_clone_replaces_a_range"),
+    ("REGISTER_SRC_REGISTERED", "a_clone_is_of_a_registered_ring"),
+    ("REGISTER_SEND_MSG_RING", "a_message_needs_no_ring_of_its_own"),
+    ("REGISTER_RESTRICTIONS", "restrictions_are_registered_once"),
+    ("REGISTER_RING_FDS", "a_ring_registration_stops_at_the_first_error"),
+    ("UNREGISTER_RING_FDS", "a_ring_lives_as_long_as_its_index"),
+    ("ENTER_REGISTERED_RING", "a_registered_ring_is_entered_by_index"),
+    ("REGISTER_PERSONALITY", "a_personality_keeps_the_rights_it_was_registered_with"),
+    ("UNREGISTER_PERSONALITY", "a_personality_is_unregistered_while_in_use"),
+    ("FEAT_REG_REG_RING", "a_ring_is_registered_with_by_index"),
+    ("REGISTER_SYNC_CANCEL", "a_synchronous_cancel_takes_every_key"),
+    ("ENTER_EXT_ARG_REG", "a_registered_argument_is_read_at_each_wait"),
+    ("MEM_REGION_TYPE_USER", "a_region_is_checked_field_by_field"),
+    ("MEM_REGION_REG_WAIT_ARG", "a_region_of_the_rings_own_is_mapped"),
+    ("REG_WAIT_TS", "a_registered_argument_is_checked"),
+    ("UNREGISTER_IOWQ_AFF", "workers_run_where_they_are_sent"),
+    ("UNREGISTER_NAPI", "busy_polling_is_set_and_told"),
+];
+
+/// Errno orders that are claims.
+const CLAIMED_ORDERS: &[(&str, &str)] = &[
+    ("MEM_REGION_TYPE_USER", "a_region_is_checked_field_by_field"),
+    ("REG_WAIT_TS", "a_registered_argument_is_checked"),
+];
+
 /// Features, and the row that a program draws to use them.
 const DRAWN_AS: &[(&str, &str)] = &[
     ("FEAT_POLL_32BITS", "POLL_ADD"),
@@ -77,6 +111,9 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("ENTER_GETEVENTS", "ENTER", "arg3=0x0"),
     ("RSRC_REGISTER_SPARSE", "REGISTER_FILES2", "word4=0x1"),
     ("FILE_INDEX_ALLOC", "OPENAT", "fileindex=0xffffffff"),
+    ("REGISTER_DST_REPLACE", "REGISTER_CLONE_BUFFERS", "word4=0x2"),
+    ("MEM_REGION_REG_WAIT_ARG", "REGISTER_MEM_REGION", "long8=0x1"),
+    ("REGISTER_SRC_REGISTERED", "REGISTER_CLONE_BUFFERS", "word4=0x1"),
 ];
 
 /// Errno orders that a fixed program shows.
@@ -157,6 +194,12 @@ fn compared(row: &Row) -> bool {
     drawn(row.name)
         || DRAWN_AS.iter().any(|(told, by)| *told == row.name && drawn(by))
         || by_program(PROGRAMS, row.name)
+        || CLAIMED.iter().any(|claimed| holds_a_claim(claimed, row.name))
+}
+
+/// Whether this is the row's, and a claim of that name needs it.
+fn holds_a_claim((named, claim): &(&str, &str), row: &str) -> bool {
+    *named == row && all().any(|c| c.name == *claim && c.needs.contains(&row))
 }
 
 fn ordered(table: &Table, row: &Row) -> bool {
@@ -165,6 +208,7 @@ fn ordered(table: &Table, row: &Row) -> bool {
         || ROWS.contains(&row.name)
         || in_recorded(table, row)
         || by_program(ORDERS, row.name)
+        || CLAIMED_ORDERS.iter().any(|claimed| holds_a_claim(claimed, row.name))
 }
 
 #[test]
@@ -189,6 +233,7 @@ fn every_name_that_a_test_claims_is_a_rows() {
     let drawn_as = DRAWN_AS.iter().flat_map(|(told, by)| [*told, *by]);
     // The calls' own tables are not rows.
     let orders = ROWS.iter().copied().filter(|n| !["SETUP", "ENTER"].contains(n));
+    let lists = lists.chain(CLAIMED.iter().map(|(row, _)| *row));
     let names = lists.chain(drawn_as).chain(DRAWS.iter().copied()).chain(orders);
     let unknown: Vec<_> = names.filter(|name| !known(name)).collect();
     assert!(unknown.is_empty(), "no row has these names: {unknown:?}");
@@ -199,6 +244,10 @@ fn every_fixed_program_is_there() {
     for program in PROGRAMS.iter().chain(ORDERS) {
         let (row, file, test) = program;
         assert!(by_program(&[*program], row), "{test} is not in crates/cli/tests/{file}");
+    }
+    for claimed in CLAIMED.iter().chain(CLAIMED_ORDERS) {
+        let (row, claim) = claimed;
+        assert!(holds_a_claim(claimed, row), "{claim} is no claim that needs {row}");
     }
     for (row, table, value) in VALUES {
         let there = tries().get(table).is_some_and(|tries| tries.contains(value));

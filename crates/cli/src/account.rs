@@ -23,6 +23,9 @@ use serde_json::{Value, json};
 
 use crate::cli::StatsArgs;
 
+/// How every line begins.
+const LINE_START: &str = "{\"event\":";
+
 /// Counts by opcode name.
 pub(crate) type ByOpcode = BTreeMap<String, u64>;
 
@@ -213,14 +216,16 @@ pub(crate) fn sum(processes: &[Process]) -> Counts {
 /// All processes that a file tells of, in the order they began.
 ///
 /// # Errors
-/// The file, or one beside it, can not be read; a line is no JSON.
+/// The file, or one beside it, can not be read; a line is no JSON and none that was cut.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Process>> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let mut processes = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let value: Value = serde_json::from_str(line)
+        let said = whole(line)
             .with_context(|| format!("{}, line {} is no JSON", path.display(), number + 1))?;
-        take_line(&mut processes, &value);
+        if let Some(value) = said {
+            take_line(&mut processes, &value);
+        }
     }
     for (pid, file) in counters_beside(path)? {
         let Some(counts) = read_words(&file).as_deref().and_then(Counts::of_words) else {
@@ -233,6 +238,21 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Process>> {
         }
     }
     Ok(processes)
+}
+
+/// What a line says, without what a killed process began in it: the kernel may end a write between
+/// two pages of the file, and the next process goes on in the same line. `None`: nothing is whole.
+/// What the killed one did is in its counters all the same.
+fn whole(line: &str) -> serde_json::Result<Option<Value>> {
+    let broken = match serde_json::from_str(line) {
+        Ok(value) => return Ok(Some(value)),
+        Err(e) => e,
+    };
+    match line.rfind(LINE_START) {
+        Some(at) => Ok(line.get(at..).and_then(|l| serde_json::from_str(l).ok())),
+        None if LINE_START.starts_with(line) => Ok(None),
+        None => Err(broken),
+    }
 }
 
 fn take_line(processes: &mut Vec<Process>, line: &Value) {
@@ -389,6 +409,16 @@ mod tests {
         let sum = sum(&all);
         assert_eq!((sum.total(), sum.rings, sum.native), (u64::MAX, u64::MAX, u64::MAX));
         assert_eq!((sum.requests["READ"], sum.failed["READ"]), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn a_line_that_a_killed_process_left_unfinished_hides_nobody() {
+        let whole = "{\"event\":\"exit\",\"pid\":7,\"exe\":\"/a\",\"rings\":1}";
+        for cut in 0..whole.len() {
+            let cut = &whole[..cut];
+            let (_keep, path) = file(&format!("{cut}{whole}\n{whole}\n{cut}"));
+            assert_eq!(sum(&read(&path).expect(cut)).rings, 2, "{cut}");
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@ use crate::host::{Host, RingId};
 use crate::policy::{Plain, Policy};
 use crate::request::iowq::Iowq;
 use crate::request::reactor::Reactor;
-use crate::ring::Ring;
+use crate::request::tctx::Users;
+use crate::resource::personality::Known;
+use crate::resource::ringfd::Tasks;
+use crate::ring::{Deferred, Ring};
 use crate::stats;
 use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
@@ -25,6 +28,9 @@ pub struct Engine<H: Host> {
     rings: Mutex<H, Vec<Place<H>>>,
     generation: AtomicU64,
     iowq: Iowq<H>,
+    tasks: Tasks<H>,
+    users: Users<H>,
+    personalities: Known<H>,
     reactor: Reactor<H>,
 }
 
@@ -57,6 +63,9 @@ impl<H: Host> Engine<H> {
             rings: mutex(Vec::new()),
             generation: AtomicU64::new(1),
             iowq: Iowq::default(),
+            tasks: Tasks::default(),
+            users: Users::default(),
+            personalities: Known::default(),
             reactor: Reactor::default(),
         })
     }
@@ -66,12 +75,13 @@ impl<H: Host> Engine<H> {
         &self.host
     }
 
-    /// How many requests of a ring have not ended: waiting, running, held back or not posted yet.
-    /// `None` once the ring is torn down.
+    /// How many requests of a ring have not ended: waiting, running, held back or not posted yet; and
+    /// what others sent and its owner has not come for. `None` once the ring is torn down.
     pub fn in_flight(&self, id: RingId) -> Option<usize> {
         let ring = self.ring(id)?;
         let st = ring.state.lock();
-        Some(st.reqs.len() + st.drained.len() + st.ready.len())
+        let sent = st.deferred.iter().filter(|d| matches!(d, Deferred::Message(_))).count();
+        Some(st.reqs.len() + st.drained.len() + st.ready.len() + sent)
     }
 
     pub(crate) fn policy(&self) -> &dyn Policy {
@@ -85,6 +95,18 @@ impl<H: Host> Engine<H> {
 
     pub(crate) fn iowq(&self) -> &Iowq<H> {
         &self.iowq
+    }
+
+    pub(crate) fn known(&self) -> &Known<H> {
+        &self.personalities
+    }
+
+    pub(crate) fn users(&self) -> &Users<H> {
+        &self.users
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks<H> {
+        &self.tasks
     }
 
     pub(crate) fn reactor(&self) -> &Reactor<H> {
@@ -132,11 +154,6 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Whether a ring was ever made.
-    pub(crate) fn had_rings(&self) -> bool {
-        self.generation.load(Relaxed) > 1
-    }
-
     /// The ring with this name.
     #[inline]
     pub(crate) fn ring(&self, id: RingId) -> Option<Arc<Ring<H>>> {
@@ -144,6 +161,11 @@ impl<H: Host> Engine<H> {
             Place::Live(ring) if ring.id == id => Some(ring.clone()),
             Place::Live(_) | Place::Reserved | Place::Free => None,
         }
+    }
+
+    /// Whether there may be more than one ring.
+    pub(crate) fn has_other_rings(&self) -> bool {
+        self.rings.lock().iter().filter(|p| matches!(p, Place::Live(_))).nth(1).is_some()
     }
 
     /// Frees a ring's place, or a reserved one.

@@ -128,10 +128,33 @@ pub trait HostRing: Send + Sync + Debug {
     fn sqes(&self) -> &Map;
     /// Whether somebody polls the ring's descriptor. Cheap.
     fn polled(&self) -> bool;
+    /// CQEs are about to be published: whether [`HostRing::signal`] is to be told so. Cheap when
+    /// nobody polls the ring's descriptor.
+    fn announce(&self) -> bool;
     /// Makes the ring's descriptor readable, if anybody polls it. Cheap when nobody does.
-    fn signal(&self);
+    fn signal(&self, announced: bool);
+    /// Whether work waits for the ring's owner that its pages do not show (DEFER_TASKRUN): with that
+    /// the descriptor is readable as with a CQE. [`HostRing::signal`] follows, or a drain.
+    fn work_waits(&self, waits: bool);
     /// Makes it unreadable again, if it was made readable.
     fn drain(&self);
+    /// Keeps the ring alive as one more descriptor would, until [`HostRing::let_go`].
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    fn keep(&self) -> HostResult<()>;
+    /// Ends one [`HostRing::keep`]; without others and without a descriptor that is a last close.
+    fn let_go(&self);
+    /// Takes memory of the caller's at an address, or makes memory of the ring's own that its
+    /// descriptor maps at `OFF_PARAM_REGION`, as the ring's region: whole pages, and none was there.
+    ///
+    /// # Errors
+    /// `EFAULT` memory that could not be pinned; `ENOMEM`.
+    fn add_region(&self, user: Option<u64>, len: u64) -> HostResult<()>;
+    /// Ends [`HostRing::add_region`].
+    fn drop_region(&self);
+    /// Reads words of the region, each once, from byte `at` on. They lie in it.
+    fn load_region(&self, at: u64, to: &mut [u64]);
     /// After the last descriptor went: whether some other mapping still keeps the ring alive.
     /// Called with no other access to the regions under way.
     fn still_mapped(&self) -> bool;
@@ -164,10 +187,10 @@ pub enum ThreadKind {
 
 /// A thread that the host made.
 pub trait HostThread: Send + Sync + Debug {
-    /// Interrupts the blocking call the thread is in, or the next one it makes before
-    /// [`HostThread::clear_interrupt`]: that call answers `EINTR`.
+    /// Interrupts the application's call the thread is in, and all it makes before
+    /// [`HostThread::clear_interrupt`]: they answer `EINTR`.
     fn interrupt(&self);
-    /// Forgets an interrupt that found no call.
+    /// Ends an interrupt, also one that found no call.
     fn clear_interrupt(&self);
 }
 
@@ -176,6 +199,25 @@ pub trait HostThread: Send + Sync + Debug {
 /// Equal values mean that a worker made under one may act for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Identity(pub u64);
+
+impl Identity {
+    const OWN: u64 = 1 << 63;
+
+    /// The identity of a stand-in, which no host gives to a thread by itself.
+    pub(crate) fn own(n: u64) -> Self {
+        Self(n | Self::OWN)
+    }
+
+    /// Whether it is a stand-in's.
+    pub(crate) fn is_own(self) -> bool {
+        self.0 & Self::OWN != 0
+    }
+}
+
+/// User and groups, capabilities and whatever else goes into the rights of a thread, as one value:
+/// equal ones are the same rights. Unlike an [`Identity`] it sees every change that can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Credentials(pub u64);
 
 /// A user `sockaddr`, copied.
 #[derive(Clone, Copy, Debug)]
@@ -250,8 +292,20 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn now(&self, clock: Clock) -> u64;
     /// The calling thread.
     fn tid(&self) -> u32;
+    /// A word of the calling thread's own: 0 in a new thread, and in the one thread of a forked child.
+    fn thread_word(&self) -> u64;
+    /// Sets it. From then on [`Engine::thread_ended`](crate::Engine::thread_ended) is called in that
+    /// thread, at its end, if the host sees that.
+    fn set_thread_word(&self, word: u64);
     /// Who the calling thread is. Cheap while nobody in the process ever changed identity.
     fn identity(&self) -> Identity;
+    /// Whether that thread of this process has not exited.
+    fn is_alive(&self, tid: u32) -> bool;
+    /// Says who the calling thread, which the host made, is from now on: nothing changes its rights.
+    /// Never one that [`Host::identity`] would answer.
+    fn set_identity(&self, identity: Identity);
+    /// What rights the calling thread has now. Some system calls.
+    fn credentials(&self) -> Credentials;
     /// Sleeps while `*word == expected`.
     ///
     /// # Errors
@@ -280,6 +334,13 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn cpus(&self) -> u32;
     /// Whether `cpu` is online and allowed for this process.
     fn cpu_allowed(&self, cpu: u32) -> bool;
+    /// The soft RLIMIT_NPROC.
+    fn nproc(&self) -> u32;
+    /// How long the kernel's CPU masks are \[bytes\], a multiple of 8.
+    fn cpu_mask_len(&self) -> usize;
+    /// Has the calling thread run on these CPUs (a bit each), or on those of them that it was bound to;
+    /// where it is if there is none.
+    fn run_on(&self, cpus: &[u64]);
     /// The soft RLIMIT_NOFILE.
     fn nofile(&self) -> u64;
 
@@ -358,6 +419,13 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32>;
+    /// `recvmsg(2)` into one buffer: bytes, and whether the message was longer (`MSG_TRUNC`).
+    ///
+    /// # Errors
+    /// The call's.
+    fn recv_whole(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
+        self.recv(fd, buf, flags).map(|n| (n, false))
+    }
     /// `sendto(2)`.
     ///
     /// # Errors
@@ -398,6 +466,16 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn is_stream(&self, _fd: i32) -> bool {
         true
     }
+    /// Whether a receive from a TCP or AF_UNIX stream would find bytes now, or TCP's end
+    /// (6.18 net/ipv4/tcp.c `tcp_inq_hint`, net/unix/af_unix.c `inq_len`). The end is asked for only
+    /// where it may have come.
+    fn left_to_recv(&self, _fd: i32, _may_have_ended: bool) -> bool {
+        false
+    }
+    /// Whether a TCP listener has another connection now.
+    fn left_to_accept(&self, _fd: i32) -> bool {
+        false
+    }
     /// `shutdown(2)`.
     ///
     /// # Errors
@@ -416,6 +494,13 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn openat2(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32>;
+    /// The same without waiting for a partner or a lease: `O_NONBLOCK` is set for the call only.
+    ///
+    /// # Errors
+    /// The call's; `ENXIO` for a FIFO that nobody reads.
+    fn open_now(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
+        self.openat2(dirfd, path, how)
+    }
     /// `close(2)` of an application descriptor.
     ///
     /// # Errors

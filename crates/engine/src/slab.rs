@@ -24,8 +24,13 @@ impl Key {
         Self(index as u64 & 0xffff_ffff | u64::from(generation) << 32)
     }
 
+    /// The entry's place, which others have after it.
+    pub const fn place(self) -> u32 {
+        self.0 as u32
+    }
+
     fn index(self) -> usize {
-        (self.0 & 0xffff_ffff) as usize
+        self.place() as usize
     }
 
     fn generation(self) -> u32 {
@@ -75,6 +80,17 @@ impl<T> Slab<T> {
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let cell = self.cells.get_mut(key.index())?;
         if cell.generation == key.generation() { cell.value.as_mut() } else { None }
+    }
+
+    /// The entry at a place, with its key.
+    pub fn at(&self, place: u32) -> Option<(Key, &T)> {
+        let cell = self.cells.get(place as usize)?;
+        cell.value.as_ref().map(|v| (Key::new(place as usize, cell.generation), v))
+    }
+
+    /// The entry at a place.
+    pub fn at_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.cells.get_mut(place as usize)?.value.as_mut()
     }
 
     /// Takes the entry out; its key finds nothing from here on.

@@ -16,10 +16,12 @@
 
 use crate::root;
 use core::sync::atomic::Ordering::Relaxed;
+use ringer_engine::support::rings::ENTER_ACCEPTED;
 use ringer_sys::raw::{self, fd_arg, general as g};
 use ringer_sys::ringobj::{self, MmapArgs};
 use ringer_sys::{fdtable, thread, usermem};
 use ringer_uapi::Errno;
+use ringer_uapi::flags::Enter;
 
 /// Offset of `flags` in `struct io_uring_params` \[bytes\].
 const PARAMS_FLAGS: u64 = 8;
@@ -38,6 +40,19 @@ pub fn entry(nr: usize, args: [usize; 6]) -> isize {
 /// Counts the thread in and out of the engine.
 #[inline]
 fn guarded(nr: u32, args: [usize; 6]) -> Answer {
+    inside(|| call(nr, args))
+}
+
+/// The calling thread is about to end: what goes with it goes.
+pub fn thread_ended() {
+    let _ = inside(|| {
+        root::get().into_iter().for_each(|engine| engine.thread_ended());
+        Ok(0)
+    });
+}
+
+#[inline(always)]
+fn inside(call: impl FnOnce() -> Answer) -> Answer {
     let record = thread::record();
     let [_, entered_at, ..] = &record.scratch;
     let here = stack_pointer();
@@ -48,7 +63,7 @@ fn guarded(nr: u32, args: [usize; 6]) -> Answer {
     }
     entered_at.store(here, Relaxed);
     record.depth.store(1, Relaxed);
-    let answer = call(nr, args);
+    let answer = call();
     record.depth.store(0, Relaxed);
     answer
 }
@@ -76,7 +91,7 @@ fn was_left(here: u64, entered_at: u64) -> bool {
 fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
     match nr {
         g::__NR_io_uring_enter => {
-            let Some(engine) = root::get() else { return without_engine(a as i32) };
+            let Some(engine) = root::get() else { return without_engine(a as i32, d as u32) };
             engine.enter(a as i32, b as u32, c as u32, d as u32, e as u64, f as u64)
         }
         g::__NR_io_uring_setup => {
@@ -93,9 +108,14 @@ fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
     }
 }
 
-/// What a process without rings hears: a descriptor that is none, or a parent's.
+/// What a process without rings hears: flags that there are not, an index of a thread that has none,
+/// a descriptor that is none, or a parent's.
 #[cold]
-fn without_engine(fd: i32) -> Answer {
+fn without_engine(fd: i32, flags: u32) -> Answer {
+    let by_index = flags & Enter::REGISTERED_RING.bits() != 0;
+    if flags & !ENTER_ACCEPTED != 0 || by_index {
+        return Err(Errno::EINVAL);
+    }
     fdtable::ring_of(fd).and(Err(Errno::EBADF))
 }
 

@@ -75,6 +75,7 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);
     crate::process::watch_forks();
+    crate::process::watch_threads();
     // Release: pairs with the Acquire in `get`.
     word().store(engine.expose_provenance(), Release);
     // SAFETY: from `Arc::into_raw`, and the reference it stands for is never given back.

@@ -4,6 +4,7 @@
 
 use crate::root;
 use ringer_sys::{fdtable, keeper, ringobj, usermem};
+use ringer_uapi::Errno;
 
 /// Descriptors looked at in one poll or select: more would cost more than a wake-up too many.
 const LOOK_MAX: usize = 1024;
@@ -77,6 +78,13 @@ pub fn about_to_wait() {
     if root::get().is_some() {
         ringobj::before_wait();
     }
+}
+
+/// munmap(2), if a ring lives in some of the range; the engine unmaps the rest of it then.
+#[inline]
+pub fn unmap_around(at: usize, len: usize) -> Option<isize> {
+    root::get()?;
+    ringobj::unmap_around(at, len).map(|r| Errno::mux(r.map(|()| 0)))
 }
 
 /// Memory was unmapped: perhaps the last mapping of a ring whose descriptors are gone.

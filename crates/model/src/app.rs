@@ -35,8 +35,19 @@ impl App {
     /// # Panics
     /// If the parameters are refused.
     pub fn new(machine: Machine, entries: u32, params: Params) -> Self {
-        let world = machine.world.clone();
-        let engine = Engine::new(machine);
+        Self::of(Engine::new(machine), entries, params)
+    }
+
+    /// One more ring of the same process.
+    ///
+    /// # Panics
+    /// If the parameters are refused.
+    pub fn beside(&self, entries: u32, params: Params) -> Self {
+        Self::of(self.engine.clone(), entries, params)
+    }
+
+    fn of(engine: Arc<Engine<Machine>>, entries: u32, params: Params) -> Self {
+        let world = engine.host().world.clone();
         let addr = world.put(&params.to_bytes());
         let fd = engine.setup(entries, addr).expect("parameters of a model") as i32;
         let pages = world.pages(fd);

@@ -10,8 +10,8 @@ use crate::quiet;
 use crate::ring::{ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
-    Clock, FileKind, Host, HostResult, HostThread, Identity, Iovec, RingId, RingSpec, SockAddr,
-    ThreadKind,
+    Clock, Credentials, FileKind, Host, HostResult, HostThread, Identity, Iovec, RingId, RingSpec,
+    SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_sys::primitive::Futexes;
@@ -252,8 +252,25 @@ impl Host for Machine {
         ringer_sys::primitive::tid()
     }
 
+    fn is_alive(&self, _tid: u32) -> bool {
+        true
+    }
+
+    fn thread_word(&self) -> u64 {
+        // Every thread has used a ring before: nothing here asks for an index.
+        1
+    }
+
+    fn set_thread_word(&self, _word: u64) {}
+
     fn identity(&self) -> Identity {
         Identity(0)
+    }
+
+    fn set_identity(&self, _identity: Identity) {}
+
+    fn credentials(&self) -> Credentials {
+        Credentials(0)
     }
 
     fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()> {
@@ -312,6 +329,16 @@ impl Host for Machine {
     fn cpu_allowed(&self, _cpu: u32) -> bool {
         true
     }
+
+    fn nproc(&self) -> u32 {
+        1 << 16
+    }
+
+    fn cpu_mask_len(&self) -> usize {
+        8
+    }
+
+    fn run_on(&self, _cpus: &[u64]) {}
 
     fn nofile(&self) -> u64 {
         1024

@@ -9,8 +9,9 @@ use crate::host::World;
 use crate::{lock, sleep};
 use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
-use ringer_engine::host::{HostRing, RingId};
+use ringer_engine::host::{HostResult, HostRing, RingId};
 use ringer_ring::{Geometry, Map};
+use ringer_uapi::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -94,12 +95,31 @@ impl HostRing for ModelRing {
         self.world.options.polled
     }
 
-    fn signal(&self) {
+    fn announce(&self) -> bool {
+        false
+    }
+
+    fn signal(&self, _announced: bool) {
         *lock(&self.pages.signals) += 1;
         self.pages.signalled.notify_all();
     }
 
+    fn work_waits(&self, _waits: bool) {}
+
     fn drain(&self) {}
+
+    fn keep(&self) -> HostResult<()> {
+        Ok(())
+    }
+
+    fn let_go(&self) {}
+    fn add_region(&self, _user: Option<u64>, _len: u64) -> HostResult<()> {
+        Err(Errno::ENOMEM)
+    }
+
+    fn drop_region(&self) {}
+
+    fn load_region(&self, _at: u64, _to: &mut [u64]) {}
 
     fn still_mapped(&self) -> bool {
         self.pages.looks.with_mut(|_| ());

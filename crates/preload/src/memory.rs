@@ -18,10 +18,13 @@ export! {
 }
 
 export! {
-    /// munmap(2): it may have been the last mapping of a closed ring.
+    /// munmap(2): it may have been the last mapping of a closed ring, or memory that a ring is in.
     fn munmap(addr: usize, len: usize) -> i32 {
-        // SAFETY: the caller's own call.
-        let r = unsafe { real::munmap(addr, len) };
+        let r = match waits::unmap_around(addr, len) {
+            Some(r) => answer(r) as i32,
+            // SAFETY: the caller's own call.
+            None => unsafe { real::munmap(addr, len) },
+        };
         waits::unmapped();
         r
     }

@@ -1,6 +1,8 @@
 //! The real functions behind the exported ones, typed.
 
-use ringer_intercept::process::{PTHREAD_ATFORK, REGISTER_ATFORK};
+use ringer_intercept::process::{
+    PTHREAD_ATFORK, PTHREAD_KEY_CREATE, PTHREAD_SETSPECIFIC, REGISTER_ATFORK,
+};
 use ringer_intercept::resolve::{Real, resolve_all};
 use ringer_intercept::start::GETAUXVAL;
 
@@ -104,5 +106,12 @@ pub(crate) static DLSYM: Real = Real::new(c"dlsym");
 /// Finds all of them, in the constructor.
 pub(crate) fn find() {
     resolve_all(LIST);
-    resolve_all(&[&DLSYM, &GETAUXVAL, &REGISTER_ATFORK, &PTHREAD_ATFORK]);
+    resolve_all(&[
+        &DLSYM,
+        &GETAUXVAL,
+        &REGISTER_ATFORK,
+        &PTHREAD_ATFORK,
+        &PTHREAD_KEY_CREATE,
+        &PTHREAD_SETSPECIFIC,
+    ]);
 }

@@ -49,7 +49,7 @@ fn other(nr: u32, args: [usize; 6]) -> isize {
     match nr {
         g::__NR_mmap => entry::mmap(args),
         g::__NR_munmap => {
-            let r = pass(nr, args);
+            let r = seen::unmap_around(a, b).unwrap_or_else(|| pass(nr, args));
             seen::unmapped();
             r
         }

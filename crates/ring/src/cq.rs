@@ -60,6 +60,30 @@ impl<'a> CqView<'a> {
         }
     }
 
+    /// Stores the second half of an entry of 32 bytes that began at `tail`, in the slot behind it.
+    pub fn write_half(&self, tail: u32, cqe: &Cqe) {
+        let slot = (tail.wrapping_add(1) & (self.geo.cq_entries - 1)) as usize;
+        let base = CQES + slot * self.geo.cqe_size as usize;
+        self.rings.w64(base).store(cqe.big[0], Relaxed);
+        self.rings.w64(base + 8).store(cqe.big[1], Relaxed);
+    }
+
+    /// Makes room at position `at` for one more entry: those from there to `tail`, which are invisible
+    /// yet, move up by one. What the application wrote over them meanwhile moves as it is.
+    pub fn move_up(&self, at: u32, tail: u32) {
+        let size = self.geo.cqe_size as usize;
+        let base = |n: u32| CQES + (n & (self.geo.cq_entries - 1)) as usize * size;
+        let mut to = tail;
+        while to != at {
+            let from = to.wrapping_sub(1);
+            for word in (0..size).step_by(8) {
+                let w = self.rings.w64(base(from) + word).load(Relaxed);
+                self.rings.w64(base(to) + word).store(w, Relaxed);
+            }
+            to = from;
+        }
+    }
+
     /// Publishes our tail.
     #[inline]
     pub fn publish_tail(&self, tail: u32) {

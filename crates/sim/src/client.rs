@@ -2,17 +2,21 @@
 
 use crate::{Pages, Sim, SimHost};
 use ringer_engine::Engine;
+use ringer_uapi::flags::{CqeFlags, Setup};
 use ringer_uapi::{Cqe, Errno, Params, Sqe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const GETEVENTS: u32 = 1;
 const EXT_ARG: u32 = 8;
+/// `IORING_CQE_F_MORE`.
+const MORE: u32 = 2;
+const REGISTERED_FD_ONLY: u32 = 1 << 15;
 
 /// A ring as its application sees it.
 #[derive(Debug)]
 pub struct Client {
-    /// The descriptor.
+    /// The descriptor, or the index that it has instead.
     pub fd: i32,
     /// The pages.
     pub pages: Arc<Pages>,
@@ -33,7 +37,9 @@ impl Client {
         let fd = sim.engine.setup(entries, addr)? as i32;
         let bytes = sim.read(addr, Params::SIZE);
         let bytes: [u8; Params::SIZE] = bytes.try_into().map_err(|_| Errno::EFAULT)?;
-        let (params, pages) = (Params::from_bytes(&bytes), sim.pages(fd));
+        let params = Params::from_bytes(&bytes);
+        let indexed = params.flags & REGISTERED_FD_ONLY != 0;
+        let pages = if indexed { sim.newest_pages() } else { sim.pages(fd) };
         let engine = sim.engine.clone();
         Ok(Self { fd, pages, params, engine, tail: 0, submitted: 0 })
     }
@@ -127,7 +133,8 @@ impl Client {
         self.wait(min)
     }
 
-    /// How many completions can be seen.
+    /// How many slots of completions can be seen: on a CQE_MIXED ring there are fillers among them, and
+    /// some completions have two.
     pub fn ready(&self) -> u32 {
         let tail = self.pages.rings.w32(self.params.cq_off.tail as usize).load(Acquire);
         tail.wrapping_sub(self.pages.rings.w32(self.params.cq_off.head as usize).load(Relaxed))
@@ -135,18 +142,38 @@ impl Client {
 
     /// Takes one completion.
     pub fn take(&self) -> Option<Cqe> {
-        if self.ready() == 0 {
-            return None;
-        }
-        let g = &self.pages.geometry;
         let word = self.pages.rings.w32(self.params.cq_off.head as usize);
-        let head = word.load(Relaxed);
-        let slot = (head & (g.cq_entries - 1)) as usize;
+        loop {
+            let head = word.load(Relaxed);
+            let (cqe, slots) = (self.ready() > 0).then(|| self.at(head))?;
+            word.store(head.wrapping_add(slots), Release);
+            if !self.is_filler(&cqe) {
+                return Some(cqe);
+            }
+        }
+    }
+
+    /// The completion at a position, and how many slots it has.
+    fn at(&self, position: u32) -> (Cqe, u32) {
+        let (g, rings) = (&self.pages.geometry, &self.pages.rings);
+        let slot = (position & (g.cq_entries - 1)) as usize;
         let base = self.params.cq_off.cqes as usize + slot * g.cqe_size as usize;
-        let user_data = self.pages.rings.w64(base).load(Relaxed);
-        let w = self.pages.rings.w64(base + 8).load(Relaxed);
-        word.store(head.wrapping_add(1), Release);
-        Some(Cqe { user_data, res: w as i32, flags: (w >> 32) as u32, big: [0; 2] })
+        let w = rings.w64(base + 8).load(Relaxed);
+        let (user_data, flags) = (rings.w64(base).load(Relaxed), (w >> 32) as u32);
+        let mut cqe = Cqe { user_data, res: w as i32, flags, big: [0; 2] };
+        let two = self.is_mixed() && flags & CqeFlags::F_32.bits() != 0;
+        if two || g.cqe_size == 32 {
+            cqe.big = [16, 24].map(|off| rings.w64(base + off).load(Relaxed));
+        }
+        (cqe, if two { 2 } else { 1 })
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.params.flags & Setup::CQE_MIXED.bits() != 0
+    }
+
+    fn is_filler(&self, cqe: &Cqe) -> bool {
+        self.is_mixed() && cqe.flags & CqeFlags::SKIP.bits() != 0
     }
 
     /// The CQ tail as the engine published it.
@@ -156,14 +183,33 @@ impl Client {
 
     /// The user_data of what is there, which stays there.
     pub fn peek(&self) -> impl Iterator<Item = u64> {
-        let g = &self.pages.geometry;
-        let off = &self.params.cq_off;
-        let head = self.pages.rings.w32(off.head as usize).load(Relaxed);
-        (0..self.ready()).map(move |i| {
-            let slot = head.wrapping_add(i) & (g.cq_entries - 1);
-            let at = off.cqes as usize + slot as usize * g.cqe_size as usize;
-            self.pages.rings.w64(at).load(Relaxed)
-        })
+        self.peek_results().map(|(user_data, _)| user_data)
+    }
+
+    /// user_data and result of what is there, which stays there.
+    pub fn peek_results(&self) -> impl Iterator<Item = (u64, i32)> {
+        self.peek_all().map(|c| (c.user_data, c.res))
+    }
+
+    /// The user_data of requests whose last completion is there.
+    pub fn peek_ended(&self) -> impl Iterator<Item = u64> {
+        self.peek_all().filter(|c| c.flags & MORE == 0).map(|c| c.user_data)
+    }
+
+    fn peek_all(&self) -> impl Iterator<Item = Cqe> {
+        let mut head = self.pages.rings.w32(self.params.cq_off.head as usize).load(Relaxed);
+        let tail = head.wrapping_add(self.ready());
+        let all = std::iter::from_fn(move || {
+            let (cqe, slots) = (head != tail).then(|| self.at(head))?;
+            head = head.wrapping_add(slots);
+            Some(cqe)
+        });
+        all.filter(|c| !self.is_filler(c))
+    }
+
+    /// How many completions are there.
+    pub fn completions(&self) -> usize {
+        self.peek_results().count()
     }
 
     /// Takes all that are there.

@@ -8,8 +8,8 @@ use crate::ring::{Pages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
-    Clock, FileKind, Host, HostFile, HostResult, HostThread, Identity, Iovec, RingId, RingSpec,
-    SockAddr, ThreadKind,
+    Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity, Iovec, RingId,
+    RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -106,6 +106,12 @@ impl SimHost {
         lock(&self.world).calls.push((name, fd));
     }
 
+    /// A call that an interrupt of its thread ends, also one that came before it.
+    pub(crate) fn app_call(&self, name: &'static str, fd: i32) -> HostResult<()> {
+        self.call(name, fd);
+        if self.sched.is_stopped() { Err(Errno::EINTR) } else { Ok(()) }
+    }
+
     pub(crate) fn open(&self, fd: i32) -> HostResult<Arc<Open>> {
         lock(&self.world).open(fd)
     }
@@ -148,17 +154,22 @@ impl Host for SimHost {
             sqes: Map::leaked(g.sqes_len()),
             polled: AtomicBool::new(false),
             readable: AtomicBool::new(false),
+            work: AtomicBool::new(false),
+            region: Mutex::new(None),
             mapped: AtomicBool::new(false),
+            kept: AtomicU32::new(0),
             signals: AtomicU32::new(0),
+            announced: AtomicU32::new(0),
         });
-        lock(&self.world).ring_objects += 1;
+        let mut w = lock(&self.world);
+        w.rings.insert(spec.id, pages.clone());
+        w.ring_objects += 1;
+        drop(w);
         Ok(SimRing { pages, sched: self.sched.clone(), world: self.world.clone() })
     }
 
     fn ring_install(&self, ring: &SimRing) -> HostResult<i32> {
-        let mut w = lock(&self.world);
-        w.rings.insert(ring.pages.id, ring.pages.clone());
-        w.install(Entry::Ring(ring.pages.id))
+        lock(&self.world).install(Entry::Ring(ring.pages.id))
     }
 
     fn ring_of(&self, fd: i32) -> HostResult<RingId> {
@@ -197,7 +208,9 @@ impl Host for SimHost {
     fn now(&self, clock: Clock) -> u64 {
         self.sched.breathe();
         match clock {
-            Clock::Monotonic | Clock::Boottime => self.sched.now(),
+            Clock::Monotonic => self.sched.now(),
+            // It was suspended for an hour.
+            Clock::Boottime => self.sched.now() + 3_600_000_000_000,
             Clock::Realtime => self.sched.now() + 1_700_000_000_000_000_000,
         }
     }
@@ -206,8 +219,30 @@ impl Host for SimHost {
         self.sched.tid()
     }
 
+    fn is_alive(&self, _tid: u32) -> bool {
+        // Rings are the application's, which outlives them.
+        true
+    }
+
+    fn thread_word(&self) -> u64 {
+        lock(&self.world).words.get(&self.sched.tid()).copied().unwrap_or(0)
+    }
+
+    fn set_thread_word(&self, word: u64) {
+        lock(&self.world).words.insert(self.sched.tid(), word);
+    }
+
     fn identity(&self) -> Identity {
-        Identity(0)
+        let (w, tid) = (lock(&self.world), self.sched.tid());
+        w.given.get(&tid).copied().unwrap_or(Identity(w.user(tid)))
+    }
+
+    fn set_identity(&self, identity: Identity) {
+        lock(&self.world).given.insert(self.sched.tid(), identity);
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials(lock(&self.world).user(self.sched.tid()))
     }
 
     fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()> {
@@ -238,6 +273,10 @@ impl Host for SimHost {
             return Err(Errno::EAGAIN);
         }
         let task = self.sched.spawn(format!("{kind:?}"), false, body)?;
+        let mut w = lock(&self.world);
+        let user = w.user(self.sched.tid());
+        w.users.insert(Sched::tid_of(task), user);
+        drop(w);
         // A new thread may run before its maker goes on.
         self.sched.breathe();
         Ok(SimThread { task, sched: self.sched.clone() })
@@ -256,6 +295,18 @@ impl Host for SimHost {
 
     fn cpu_allowed(&self, cpu: u32) -> bool {
         cpu < 2
+    }
+
+    fn nproc(&self) -> u32 {
+        1 << 16
+    }
+
+    fn cpu_mask_len(&self) -> usize {
+        8
+    }
+
+    fn run_on(&self, cpus: &[u64]) {
+        self.call("run_on", cpus.first().map_or(0, |w| *w as i32));
     }
 
     fn nofile(&self) -> u64 {
@@ -334,17 +385,17 @@ impl Host for SimHost {
     }
 
     fn readv(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
-        self.call("readv", fd);
+        self.app_call("readv", fd)?;
         self.transfer(fd, iov, off, (rwf, false))
     }
 
     fn writev(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {
-        self.call("writev", fd);
+        self.app_call("writev", fd)?;
         self.transfer(fd, iov, off, (rwf, true))
     }
 
     fn fsync(&self, fd: i32, _datasync: bool) -> HostResult<()> {
-        self.call("fsync", fd);
+        self.app_call("fsync", fd)?;
         match self.open(fd)?.kind() {
             FileKind::Regular => Ok(()),
             _ => Err(Errno::EINVAL),
@@ -412,7 +463,7 @@ impl Host for SimHost {
     }
 
     fn close(&self, fd: i32) -> HostResult<()> {
-        self.call("close", fd);
+        self.app_call("close", fd)?;
         let mut w = lock(&self.world);
         w.open(fd)?;
         let gone = w.fds.remove(&fd);

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod errno;
 mod host;
 mod kit;
 mod names;
@@ -125,13 +126,12 @@ impl Sim {
 
     // --- memory --------------------------------------------------------------------------------
 
-    /// Fresh zeroed memory, 64-aligned.
+    /// Fresh zeroed memory, 64-aligned; whole pages lie on a page.
+    ///
+    /// # Panics
+    /// If it is used up.
     pub fn alloc(&self, len: usize) -> u64 {
-        let mut w = lock(&self.world);
-        let at = w.brk;
-        w.brk += len.next_multiple_of(64);
-        assert!(w.brk <= SIZE, "the simulated memory is used up");
-        BASE + at as u64
+        lock(&self.world).alloc(len).expect("simulated memory")
     }
 
     /// Fresh memory with this in it.
@@ -336,8 +336,16 @@ impl Sim {
     ) -> Thread<T> {
         let (result, engine) = (Arc::new(Mutex::new(None)), self.engine.clone());
         let theirs = result.clone();
-        let run = Box::new(move || *lock(&theirs) = Some(body(&engine)));
+        let run = Box::new(move || {
+            let answer = body(&engine);
+            engine.thread_ended();
+            *lock(&theirs) = Some(answer);
+        });
         let task = self.sched.spawn("thread".to_owned(), true, run).expect("a thread");
+        let mut w = lock(&self.world);
+        let user = w.user(self.sched.tid());
+        w.users.insert(Sched::tid_of(task), user);
+        drop(w);
         Thread { task, result, sched: self.sched.clone() }
     }
 
@@ -366,6 +374,12 @@ impl Sim {
         lock(&self.world).calls.iter().filter(|c| c.0 == name).count()
     }
 
+    /// The pages of the ring that was made last.
+    pub(crate) fn newest_pages(&self) -> Arc<Pages> {
+        let w = lock(&self.world);
+        w.rings.last_key_value().expect("a ring was made").1.clone()
+    }
+
     /// The pages of a ring.
     pub fn pages(&self, fd: i32) -> Arc<Pages> {
         let w = lock(&self.world);
@@ -379,6 +393,11 @@ impl Sim {
     pub fn close_ring(&self, fd: i32) -> u32 {
         let id = self.pages(fd).id;
         lock(&self.world).fds.remove(&fd);
+        self.end_ring(id)
+    }
+
+    /// Ticks until a ring without a descriptor is torn down. Returns the ticks.
+    pub(crate) fn end_ring(&self, id: RingId) -> u32 {
         for tick in 0..1000 {
             if self.engine.ring_closed(id) {
                 return tick;
@@ -406,6 +425,11 @@ pub struct Thread<T> {
 }
 
 impl<T> Thread<T> {
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.sched.is_done(self.task)
+    }
+
     /// Waits for its end.
     pub fn join(self) -> T {
         self.sched.await_end(self.task);

@@ -30,7 +30,7 @@ pub(crate) enum Node {
 
 impl SimHost {
     pub(crate) fn open_name(&self, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
-        self.call("openat2", -1);
+        self.app_call("openat2", -1)?;
         let [flags, _, resolve] = how;
         if resolve & RESOLVE_CACHED != 0 && (self.cold_names.load(Relaxed) || self.forgets()) {
             return Err(Errno::EAGAIN);
@@ -56,7 +56,7 @@ impl SimHost {
     }
 
     pub(crate) fn stat_name(&self, path: &[u8], buf: u64) -> HostResult<()> {
-        self.call("statx", -1);
+        self.app_call("statx", -1)?;
         let mut w = lock(&self.world);
         let size = match w.names.get(path).ok_or(Errno::ENOENT)? {
             Node::File(file) => lock(file).data.len() as u64,
@@ -68,7 +68,7 @@ impl SimHost {
     }
 
     pub(crate) fn unlink_name(&self, path: &[u8], flags: u32) -> HostResult<()> {
-        self.call("unlinkat", -1);
+        self.app_call("unlinkat", -1)?;
         let mut w = lock(&self.world);
         let directory = matches!(w.names.get(path).ok_or(Errno::ENOENT)?, Node::Directory);
         match (directory, flags & AT_REMOVEDIR != 0) {
@@ -79,7 +79,7 @@ impl SimHost {
     }
 
     pub(crate) fn rename_name(&self, from: &[u8], to: &[u8], flags: u32) -> HostResult<()> {
-        self.call("renameat2", -1);
+        self.app_call("renameat2", -1)?;
         let mut w = lock(&self.world);
         if !w.names.contains_key(from) {
             return Err(Errno::ENOENT);
@@ -95,7 +95,7 @@ impl SimHost {
 
     /// Gives a free name to a node.
     pub(crate) fn make_name(&self, call: &'static str, path: &[u8], node: Node) -> HostResult<()> {
-        self.call(call, -1);
+        self.app_call(call, -1)?;
         let mut w = lock(&self.world);
         if w.names.contains_key(path) {
             return Err(Errno::EEXIST);

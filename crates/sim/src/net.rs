@@ -59,7 +59,7 @@ impl SimHost {
     }
 
     pub(crate) fn connect_to(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
-        self.call("connect", fd);
+        self.app_call("connect", fd)?;
         let open = self.socket(fd)?;
         let Body::Net { state, .. } = &open.body else { return Err(Errno::EISCONN) };
         match &*lock(state) {
@@ -103,7 +103,7 @@ impl SimHost {
     }
 
     pub(crate) fn accept_from(&self, fd: i32) -> HostResult<i32> {
-        self.call("accept", fd);
+        self.app_call("accept", fd)?;
         let open = self.socket(fd)?;
         let Body::Net { state, .. } = &open.body else { return Err(Errno::EINVAL) };
         let next = || match &mut *lock(state) {
@@ -119,9 +119,9 @@ impl SimHost {
     }
 
     pub(crate) fn receive(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
-        self.call("recv", fd);
+        self.app_call("recv", fd)?;
         let open = self.socket(fd)?.end();
-        lock(&self.world).ledger.attempt(&[buf]);
+        lock(&self.world).attempt(self.sched.tid(), &[buf]);
         let wait = flags & MSG_DONTWAIT == 0;
         match &open.body {
             Body::Net { .. } => Err(Errno::ENOTCONN),
@@ -136,9 +136,9 @@ impl SimHost {
     }
 
     pub(crate) fn transmit(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
-        self.call("send", fd);
+        self.app_call("send", fd)?;
         let open = self.socket(fd)?.end();
-        lock(&self.world).ledger.attempt(&[buf]);
+        lock(&self.world).attempt(self.sched.tid(), &[buf]);
         let wait = flags & MSG_DONTWAIT == 0;
         match &open.body {
             Body::Net { .. } => Err(Errno::ENOTCONN),
@@ -153,7 +153,7 @@ impl SimHost {
     }
 
     pub(crate) fn shut_down(&self, fd: i32, how: i32) -> HostResult<()> {
-        self.call("shutdown", fd);
+        self.app_call("shutdown", fd)?;
         let open = self.socket(fd)?.end();
         if !(0..=2).contains(&how) {
             return Err(Errno::EINVAL);

@@ -1,9 +1,11 @@
 //! Memory and descriptor of a ring: leaked pages that the application's side sees, too.
 
+use crate::policy::Fault;
 use crate::sched::{Sched, lock};
 use crate::world::World;
-use ringer_engine::host::{HostRing, RingId};
+use ringer_engine::host::{HostResult, HostRing, RingId};
 use ringer_ring::{Geometry, Map};
+use ringer_uapi::Errno;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -22,10 +24,18 @@ pub struct Pages {
     pub polled: AtomicBool,
     /// Whether the descriptor shows `POLLIN`.
     pub readable: AtomicBool,
+    /// Whether the engine said that work waits for the owner.
+    pub work: AtomicBool,
+    /// Where the registered region is in the application's memory.
+    pub region: Mutex<Option<u64>>,
     /// Whether the application still maps it.
     pub mapped: AtomicBool,
+    /// How often the engine keeps it alive.
+    pub kept: AtomicU32,
     /// How often the engine called [`HostRing::signal`].
     pub signals: AtomicU32,
+    /// Signals that were announced and are still to come.
+    pub announced: AtomicU32,
 }
 
 /// See the module's doc.
@@ -55,7 +65,15 @@ impl HostRing for SimRing {
         self.pages.polled.load(Relaxed)
     }
 
-    fn signal(&self) {
+    fn announce(&self) -> bool {
+        let polled = self.polled();
+        self.pages.announced.fetch_add(u32::from(polled), Relaxed);
+        polled
+    }
+
+    fn signal(&self, announced: bool) {
+        let before = self.pages.announced.fetch_sub(u32::from(announced), Relaxed);
+        assert!(!announced || before > 0, "more was signalled than announced");
         self.pages.signals.fetch_add(1, Relaxed);
         if self.polled() {
             self.pages.readable.store(true, Relaxed);
@@ -63,8 +81,51 @@ impl HostRing for SimRing {
         }
     }
 
+    fn work_waits(&self, waits: bool) {
+        self.pages.work.store(waits, Relaxed);
+    }
+
     fn drain(&self) {
         self.pages.readable.store(false, Relaxed);
+    }
+
+    fn keep(&self) -> HostResult<()> {
+        if self.sched.strikes(Fault::NoFile) {
+            return Err(Errno::ENOMEM);
+        }
+        self.pages.kept.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn let_go(&self) {
+        let before = self.pages.kept.fetch_sub(1, Relaxed);
+        assert!(before > 0, "a ring is let go that nobody keeps");
+    }
+
+    fn add_region(&self, user: Option<u64>, len: u64) -> HostResult<()> {
+        let mut w = lock(&self.world);
+        let at = match user {
+            Some(at) => {
+                w.read(at, len as usize)?;
+                at
+            }
+            None => w.alloc(len as usize).ok_or(Errno::ENOMEM)?,
+        };
+        *lock(&self.pages.region) = Some(at);
+        Ok(())
+    }
+
+    fn drop_region(&self) {
+        *lock(&self.pages.region) = None;
+    }
+
+    fn load_region(&self, at: u64, to: &mut [u64]) {
+        let from = lock(&self.pages.region).expect("a region is there") + at;
+        let w = lock(&self.world);
+        let bytes = w.read(from, 8 * to.len()).expect("the words lie in the region");
+        for (word, bytes) in to.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = ringer_uapi::bytes::u64_at(bytes, 0);
+        }
     }
 
     fn still_mapped(&self) -> bool {

@@ -165,7 +165,12 @@ impl Sched {
 
     /// The calling task's number, as a thread id.
     pub(crate) fn tid(&self) -> u32 {
-        me() as u32 + 1
+        Self::tid_of(me())
+    }
+
+    /// The number of a task as a thread.
+    pub(crate) fn tid_of(task: usize) -> u32 {
+        task as u32 + 1
     }
 
     /// Something that somebody may wait for has changed.
@@ -202,7 +207,14 @@ impl Sched {
 
     /// Whether a signal ends a wait that the caller is about to begin.
     pub(crate) fn signalled(&self) -> bool {
-        lock(&self.inner).tasks[me()].app && self.strikes(Fault::Eintr)
+        let strikes = lock(&self.inner).tasks[me()].app && self.strikes(Fault::Eintr);
+        lock(&self.inner).tasks[me()].eintrs += u64::from(strikes);
+        strikes
+    }
+
+    /// How often a signal ended a wait of the calling task, or would have if it had not been over.
+    pub(crate) fn eintrs(&self) -> u64 {
+        lock(&self.inner).tasks[me()].eintrs
     }
 
     /// Looks at the world before every jump of the clock.
@@ -247,7 +259,8 @@ impl Sched {
             }
             let wait = {
                 let mut inner = lock(&self.inner);
-                if core::mem::take(&mut inner.tasks[me()].interrupted) {
+                let task = &mut inner.tasks[me()];
+                if task.stopped || task.take_interrupt() {
                     return Err(Errno::EINTR);
                 }
                 if until.is_some_and(|t| t <= inner.now) {
@@ -266,7 +279,7 @@ impl Sched {
             let now = inner.now;
             let task = &mut inner.tasks[me()];
             task.woken = false;
-            if core::mem::take(&mut task.interrupted) {
+            if task.take_interrupt() {
                 return Err(Errno::EINTR);
             }
             timeout.map(|ns| now.saturating_add(ns))
@@ -276,7 +289,7 @@ impl Sched {
         let task = &mut inner.tasks[me()];
         if task.woken {
             Ok(())
-        } else if core::mem::take(&mut task.interrupted) {
+        } else if task.take_interrupt() {
             Err(Errno::EINTR)
         } else {
             Err(Errno::ETIMEDOUT)
@@ -297,9 +310,15 @@ impl Sched {
         }
     }
 
-    /// Interrupts the wait a task is in, or its next one.
+    /// Interrupts the call a task is in, and all it makes until [`Sched::clear_interrupt`]; a futex
+    /// wait is none.
     pub(crate) fn interrupt(&self, task: usize) {
-        lock(&self.inner).tasks[task].interrupted = true;
+        lock(&self.inner).tasks[task].stopped = true;
+    }
+
+    /// Whether the calling task is interrupted.
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.inner).tasks[me()].stopped
     }
 
     /// A signal handler of a task ran: the wait it is in is over; if it is in none, nothing happens.
@@ -310,7 +329,7 @@ impl Sched {
     }
 
     pub(crate) fn clear_interrupt(&self, task: usize) {
-        lock(&self.inner).tasks[task].interrupted = false;
+        lock(&self.inner).tasks[task].stopped = false;
     }
 
     /// Lets everybody else run until all of them wait; the clock stands still.
@@ -462,7 +481,8 @@ impl Sched {
                 continue;
             };
             if let Some(wrong) = inner.inspect(next) {
-                inner.verdict = Some(wrong);
+                let waits = inner.waits();
+                inner.verdict = Some(format!("{wrong}; {waits}"));
                 continue;
             }
             inner.jumped += 1;
@@ -518,7 +538,8 @@ impl Inner {
             Wait::Ready => true,
             Wait::Spin => t.spins < SPINS_MAX,
             Wait::Change { version, until } => {
-                version != self.version || t.interrupted || until.is_some_and(|u| u <= self.now)
+                let interrupted = t.interrupted || t.stopped;
+                version != self.version || interrupted || until.is_some_and(|u| u <= self.now)
             }
             Wait::Park { until, .. } => {
                 t.woken || t.interrupted || until.is_some_and(|u| u <= self.now)

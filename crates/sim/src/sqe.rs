@@ -21,6 +21,11 @@ fn entry(opcode: u8, fd: i32, addr: u64, len: u32, off: u64, user_data: u64) -> 
     Sqe { opcode, fd, addr, len, off, user_data, ..Sqe::default() }
 }
 
+/// An entry with nothing but a descriptor.
+pub fn of(opcode: u8, fd: i32, ud: u64) -> Sqe {
+    entry(opcode, fd, 0, 0, 0, ud)
+}
+
 /// NOP.
 pub fn nop(ud: u64) -> Sqe {
     entry(0, -1, 0, 0, 0, ud)

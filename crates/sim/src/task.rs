@@ -46,6 +46,10 @@ pub(crate) struct Task {
     pub(crate) wait: Wait,
     pub(crate) woken: bool,
     pub(crate) interrupted: bool,
+    /// Interrupted by the engine: every call it makes answers `EINTR`, until that is cleared.
+    pub(crate) stopped: bool,
+    /// How often it was.
+    pub(crate) eintrs: u64,
     pub(crate) spins: u32,
     pub(crate) turn: Arc<Condvar>,
 }
@@ -58,8 +62,16 @@ impl Task {
             wait: Wait::Ready,
             woken: false,
             interrupted: false,
+            stopped: false,
+            eintrs: 0,
             spins: 0,
             turn: Arc::new(Condvar::new()),
         }
+    }
+    /// Whether it was interrupted, once.
+    pub(crate) fn take_interrupt(&mut self) -> bool {
+        let was = std::mem::take(&mut self.interrupted);
+        self.eintrs += u64::from(was);
+        was
     }
 }

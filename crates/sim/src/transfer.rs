@@ -159,7 +159,7 @@ impl SimHost {
         (rwf, write): (u32, bool),
     ) -> HostResult<u32> {
         let open = self.open(fd)?.end();
-        lock(&self.world).ledger.attempt(iov);
+        lock(&self.world).attempt(self.sched.tid(), iov);
         let wait = rwf & RWF_NOWAIT == 0;
         match &open.body {
             Body::Regular { file, pos } => {

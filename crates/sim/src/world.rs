@@ -9,7 +9,7 @@
 use crate::names::Node;
 use crate::object::Open;
 use crate::ring::Pages;
-use ringer_engine::host::{Iovec, RingId};
+use ringer_engine::host::{Identity, Iovec, RingId};
 use ringer_uapi::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -37,6 +37,11 @@ pub(crate) struct World {
     /// Sockets that listen, by address.
     pub(crate) listeners: BTreeMap<Vec<u8>, Weak<Open>>,
     pub(crate) rings: BTreeMap<RingId, Arc<Pages>>,
+    /// Words of threads.
+    pub(crate) words: BTreeMap<u32, u64>,
+    /// Users of threads, 0 where nothing stands, and identities that threads were given.
+    pub(crate) users: BTreeMap<u32, u64>,
+    pub(crate) given: BTreeMap<u32, Identity>,
     pub(crate) calls: Vec<(&'static str, i32)>,
     pub(crate) nofile: usize,
     /// Everything that ever had a number.
@@ -60,8 +65,17 @@ pub(crate) struct Ledger {
     pub(crate) ended: BTreeSet<u64>,
     /// Requests whose transfers were attempted, in order.
     pub(crate) attempts: Vec<u64>,
+    /// The same with the rights of who attempted them.
+    pub(crate) rights: Vec<(u64, Rights)>,
     /// The first write to memory of a request that had ended.
     pub(crate) late_write: Option<u64>,
+}
+
+/// Who a thread is: its user, and whether the engine gave it an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rights {
+    pub(crate) user: u64,
+    pub(crate) given: bool,
 }
 
 impl Ledger {
@@ -71,11 +85,11 @@ impl Ledger {
         addr.checked_sub(base).map(|at| at / stride)
     }
 
-    /// A transfer to or from this memory is attempted.
-    pub(crate) fn attempt(&mut self, iov: &[Iovec]) {
+    fn attempt(&mut self, iov: &[Iovec], rights: Rights) {
         for v in iov {
             if let Some(who) = self.owner(v.base) {
                 self.attempts.push(who);
+                self.rights.push((who, rights));
             }
         }
     }
@@ -95,6 +109,9 @@ impl World {
             fds: BTreeMap::new(),
             names: BTreeMap::new(),
             rings: BTreeMap::new(),
+            words: BTreeMap::new(),
+            users: BTreeMap::new(),
+            given: BTreeMap::new(),
             calls: Vec::new(),
             nofile: 1024,
             listeners: BTreeMap::new(),
@@ -107,6 +124,17 @@ impl World {
         }
     }
 
+    /// The user of a thread.
+    pub(crate) fn user(&self, tid: u32) -> u64 {
+        self.users.get(&tid).copied().unwrap_or(0)
+    }
+
+    /// A thread attempts a transfer to or from this memory.
+    pub(crate) fn attempt(&mut self, tid: u32, iov: &[Iovec]) {
+        let rights = Rights { user: self.user(tid), given: self.given.contains_key(&tid) };
+        self.ledger.attempt(iov, rights);
+    }
+
     fn range(addr: u64, len: usize) -> Result<std::ops::Range<usize>, Errno> {
         if len == 0 {
             return Ok(0..0);
@@ -114,6 +142,18 @@ impl World {
         let start = addr.checked_sub(BASE).ok_or(Errno::EFAULT)? as usize;
         let end = start.checked_add(len).ok_or(Errno::EFAULT)?;
         if end > SIZE { Err(Errno::EFAULT) } else { Ok(start..end) }
+    }
+
+    /// Fresh zeroed memory, 64-aligned; a page's multiple lies on a page.
+    pub(crate) fn alloc(&mut self, len: usize) -> Option<u64> {
+        let align = if len != 0 && len.is_multiple_of(4096) { 4096 } else { 64 };
+        let at = self.brk.next_multiple_of(align);
+        let end = at.checked_add(len)?.next_multiple_of(64);
+        if end > SIZE {
+            return None;
+        }
+        self.brk = end;
+        Some(BASE + at as u64)
     }
 
     pub(crate) fn read(&self, addr: u64, len: usize) -> Result<&[u8], Errno> {

@@ -1,14 +1,14 @@
 //! Cancellation wherever a request can be (spec 3.8).
 
-use ringer_sim::sqe::{ASYNC, LINK, with};
+use ringer_sim::errno::{EALREADY, ECANCELED, EINTR, ENOENT};
+use ringer_sim::sqe::{ASYNC, DRAIN, LINK, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 
-const ECANCELED: i32 = -125;
-const EALREADY: i32 = -114;
-const ENOENT: i32 = -2;
-const EINTR: i32 = -4;
 const ALL: u32 = 1;
+const FD: u32 = 2;
 const ANY: u32 = 4;
+const SINGLE_ISSUER: u32 = 1 << 12;
+const DEFER_TASKRUN: u32 = 1 << 13;
 const MS: u64 = 1_000_000;
 
 #[test]
@@ -187,4 +187,27 @@ fn a_read_that_no_worker_can_be_had_for_tells_what_it_has_already() {
     sim.no_files(1);
     let (fd, buf) = (sim.file(&[7; 64], 32), sim.alloc(64));
     assert_eq!(pairs(&ring.run([sqe::read(fd, buf, 64, sqe::POS, 2)], 1)), [(2, 32)]);
+}
+
+#[test]
+fn a_cancel_on_a_worker_finds_itself() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (r, _w) = sim.pipe();
+    let by_file = |ud| ringer_uapi::Sqe { op_flags: FD, ..sqe::cancel_fd(r, ud) };
+    assert_eq!(pairs(&ring.run([with(ASYNC, by_file(1))], 1)), [(1, EALREADY)]);
+    let by_data = with(ASYNC, sqe::cancel(2, 0, 2));
+    assert_eq!(pairs(&ring.run([by_data], 1)), [(2, EALREADY)]);
+    assert_eq!(pairs(&ring.run([with(ASYNC, sqe::cancel(9, 0, 3))], 1)), [(3, ENOENT)]);
+    assert_eq!(pairs(&ring.run([by_file(4)], 1)), [(4, ENOENT)]);
+}
+
+#[test]
+fn a_cancel_behind_what_a_drain_held_back_finds_itself() {
+    for setup in [0, SINGLE_ISSUER | DEFER_TASKRUN] {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, setup);
+        let chain = [with(DRAIN | LINK, sqe::nop(1)), sqe::cancel(2, 0, 2)];
+        assert_eq!(pairs(&ring.run(chain, 2)), [(1, 0), (2, EALREADY)]);
+    }
 }

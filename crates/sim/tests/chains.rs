@@ -1,15 +1,11 @@
 //! Links, hard links, linked timeouts, CQE_SKIP and drain (spec 3.6).
 
+use ringer_sim::errno::{ECANCELED, EINVAL, EIO, ENXIO, EOPNOTSUPP, ETIME};
 use ringer_sim::sqe::{ASYNC, DRAIN, HARD, LINK, SKIP, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 
-const ECANCELED: i32 = -125;
-const ETIME: i32 = -62;
-const EINVAL: i32 = -22;
-const EIO: i32 = -5;
-const ENXIO: i32 = -6;
-const EOPNOTSUPP: i32 = -95;
 const MS: u64 = 1_000_000;
+const SUBMIT_ALL: u32 = 1 << 7;
 const SINGLE_ISSUER: u32 = 1 << 12;
 const DEFER_TASKRUN: u32 = 1 << 13;
 
@@ -280,4 +276,35 @@ fn draining_is_refused_once_skip_was_used() {
     let mut ring = Client::new(&sim, 8, 0);
     let got = ring.run([with(SKIP, sqe::nop(1)), with(DRAIN, sqe::nop(2))], 1);
     assert_eq!(pairs(&got), [(2, EOPNOTSUPP)]);
+}
+
+#[test]
+fn a_drain_that_is_refused_still_holds_what_follows() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, SUBMIT_ALL);
+    let ((r, w), buf) = (sim.pipe(), sim.alloc(4));
+    let refused = ringer_uapi::Sqe { opcode: 11, user_data: 2, ..Default::default() };
+    ring.push([sqe::read(r, buf, 4, 0, 1), with(DRAIN, refused), sqe::nop(3)]);
+    ring.submit();
+    ring.poke();
+    assert_eq!(pairs(&ring.reap()), [(2, EINVAL)]);
+    sim.feed(w, b"data");
+    assert_eq!(pairs(&ring.wait(2)), [(1, 4), (3, 0)]);
+}
+
+#[test]
+fn what_a_batch_ended_holds_a_drain_until_the_batch_ends() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, SUBMIT_ALL);
+    let (r, _w) = sim.pipe();
+    let refused = |ud| ringer_uapi::Sqe { opcode: 11, user_data: ud, ..Default::default() };
+    ring.push([with(DRAIN, refused(1))]);
+    ring.submit();
+    // The poll is not started within its batch, so it does not end the drain: 5 waits for it.
+    ring.push([refused(2), sqe::poll_multi(r, 1, 3), sqe::nop(4)]);
+    ring.submit();
+    ring.push([sqe::nop(5)]);
+    ring.submit();
+    ring.poke();
+    assert_eq!(pairs(&ring.reap()), [(1, EINVAL), (2, EINVAL), (4, 0)]);
 }

@@ -1,8 +1,10 @@
 //! Registered files and buffers: what a request asks of the host, updates, tags, direct descriptors.
 
-use ringer_sim::sqe::{FIXED, with};
-use ringer_sim::{Client, Options, Sim, pairs, sqe};
+use ringer_sim::errno::{EBADF, EFAULT, EINVAL, ENFILE, ENXIO};
+use ringer_sim::sqe::{FIXED, HARD, LINK, with};
+use ringer_sim::{Client, Fault, Options, Rates, Seeded, Sim, pairs, sqe};
 use ringer_uapi::{Errno, FILE_INDEX_ALLOC};
+use std::sync::Arc;
 
 const BUFFERS: u32 = 0;
 const UNREGISTER_BUFFERS: u32 = 1;
@@ -12,13 +14,10 @@ const FILES_UPDATE: u32 = 6;
 const FILES2: u32 = 13;
 const FILES_UPDATE2: u32 = 14;
 const BUFFERS2: u32 = 15;
+const BUFFERS_UPDATE: u32 = 16;
 const FILE_ALLOC_RANGE: u32 = 25;
+const IOPOLL: u32 = 1;
 const NO_MMAP: u32 = 1 << 14;
-const EBADF: i32 = -9;
-const EFAULT: i32 = -14;
-const ENFILE: i32 = -23;
-const EINVAL: i32 = -22;
-const ENXIO: i32 = -6;
 const O_CREAT: u32 = 0o100;
 
 fn register(sim: &Sim, ring: &Client, fds: &[i32]) -> Result<usize, Errno> {
@@ -145,6 +144,20 @@ fn tags_come_when_the_slot_is_emptied_and_in_descending_order_at_unregister() {
 }
 
 #[test]
+fn a_read_that_nobody_has_polled_for_yet_keeps_its_file() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, IOPOLL);
+    let (fd, buf) = (sim.file(&[7; 64], 64), sim.alloc(64));
+    sim.make_direct(fd);
+    tagged(&sim, &ring, FILES2, sim.fds(&[fd]), &[5]).expect("files");
+    ring.push([with(FIXED, sqe::read(0, buf, 8, 0, 1))]);
+    ring.submit();
+    assert_eq!(sim.register(ring.fd, UNREGISTER_FILES, 0, 0), Ok(0));
+    ring.poke();
+    assert_eq!(pairs(&ring.reap()), [(1, 8), (5, 0)]);
+}
+
+#[test]
 fn a_tag_needs_a_file() {
     let sim = Sim::default();
     let ring = Client::new(&sim, 8, 0);
@@ -177,6 +190,26 @@ fn teardown_posts_polled_requests_then_buffer_tags_then_file_tags() {
         let want = [(1, -125), (21, 0), (20, 0), (11, 0), (10, 0)];
         assert_eq!(pairs(&ring.reap()), want, "seed {seed}");
         assert_eq!(sim.held(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_a_worker_starts_while_its_ring_ends_is_ended_too() {
+    let slow = Rates::NONE.with(Fault::Slow, 3);
+    for seed in 0..60 {
+        let sim = Sim::with_policy(Options::default(), Arc::new(Seeded::new(seed, slow)));
+        let mut params = ringer_uapi::Params { flags: NO_MMAP, ..Default::default() };
+        (params.cq_off.user_addr, params.sq_off.user_addr) = (4096, 8192);
+        let mut ring = Client::try_new(&sim, 8, params).expect("a ring");
+        let ((a, _b), buf) = (sim.socketpair(), sim.alloc(64));
+        let sync = with(HARD, sqe::fsync(sim.file(b"x", 1), 1));
+        ring.push([sync, sqe::recv(a, buf, 8, 2)]);
+        ring.submit();
+        sim.run_workers();
+        sim.close_ring(ring.fd);
+        let mut ended: Vec<u64> = ring.reap().iter().map(|c| c.user_data).collect();
+        ended.sort_unstable();
+        assert_eq!(ended, [1, 2], "seed {seed}");
     }
 }
 
@@ -216,6 +249,32 @@ fn fixed_buffers_bound_what_a_request_may_touch() {
     assert_eq!(sim.register(ring.fd, UNREGISTER_BUFFERS, 0, 0), Ok(0));
 }
 
+/// A ring with one registered buffer, and a poll of `gate` that a fixed read of `r` is linked to.
+fn fixed_read_behind_a_gate(sim: &Sim, (gate, r): (i32, i32), buf: u64, range: u64) -> Client {
+    let mut ring = Client::new(sim, 8, 0);
+    tagged(sim, &ring, BUFFERS2, sim.words(&[range, 64]), &[10]).expect("buffers");
+    ring.push([with(LINK, sqe::poll(gate, 1, 1)), sqe::read_fixed(r, buf, 4, 0, (0, 2))]);
+    ring.submit();
+    ring
+}
+
+#[test]
+fn a_linked_fixed_read_uses_the_buffer_that_its_slot_has_when_it_begins() {
+    let cases = |buf| [(buf, buf + 64, EFAULT), (buf + 64, buf, 4)];
+    for case in 0..2 {
+        let sim = Sim::default();
+        let ((gate, opens), (r, w), buf) = (sim.pipe(), sim.pipe(), sim.alloc(128));
+        let (first, then, res) = cases(buf)[case];
+        let mut ring = fixed_read_behind_a_gate(&sim, (gate, r), buf, first);
+        let arg = sim.words(&[0, sim.words(&[then, 64]), sim.words(&[20]), 1]);
+        assert_eq!(sim.register(ring.fd, BUFFERS_UPDATE, arg, 32), Ok(1));
+        assert_eq!(pairs(&ring.reap()), [(10, 0)], "nobody uses the first buffer");
+        sim.feed(w, b"abcd");
+        sim.feed(opens, b"x");
+        assert_eq!(pairs(&ring.wait(2)), [(1, 1), (2, res)]);
+    }
+}
+
 #[test]
 fn direct_opens_take_the_slots_of_the_range_until_it_is_full() {
     let sim = Sim::default();
@@ -249,6 +308,26 @@ fn a_slot_filled_by_name_moves_where_alloc_looks_next() {
     let opens = [2, FILE_INDEX_ALLOC, FILE_INDEX_ALLOC].into_iter().zip(1..);
     let opens = opens.map(|(slot, ud)| sqe::open(path, 0, slot, ud));
     assert_eq!(pairs(&ring.run(opens, 3)), [(1, 0), (2, 2), (3, 0)]);
+}
+
+#[test]
+fn alloc_stays_in_its_range_whatever_slot_was_filled_or_emptied_by_name() {
+    for (range, elsewhere) in [((2, 2), 0), ((0, 2), 3)] {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, 0);
+        sim.named("f", b"hello");
+        let path = sim.put(b"f\0");
+        register(&sim, &ring, &[-1; 4]).expect("a sparse table");
+        let arg = sim.words(&[range.1 << 32 | range.0, 0]);
+        assert_eq!(sim.register(ring.fd, FILE_ALLOC_RANGE, arg, 0), Ok(0));
+        let open = |slot, ud| sqe::open(path, 0, slot, ud);
+        assert_eq!(pairs(&ring.run([open(elsewhere + 1, 1)], 1)), [(1, 0)]);
+        let first = range.0 as i32;
+        assert_eq!(pairs(&ring.run([open(FILE_INDEX_ALLOC, 2)], 1)), [(2, first)]);
+        assert_eq!(update(&sim, &ring, elsewhere, &[-1]), Ok(1));
+        assert_eq!(pairs(&ring.run([open(FILE_INDEX_ALLOC, 3)], 1)), [(3, first + 1)]);
+        assert_eq!(pairs(&ring.run([open(FILE_INDEX_ALLOC, 4)], 1)), [(4, ENFILE)]);
+    }
 }
 
 #[test]

@@ -3,9 +3,14 @@
 use ringer_sim::sqe::{ASYNC, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 use ringer_uapi::Errno;
+use std::sync::atomic::Ordering::Release;
 
 const GETEVENTS: u32 = 1;
+const MORE: u32 = 2;
+const SQ_WAKEUP: u32 = 2;
+const SQ_WAIT: u32 = 4;
 const CQ_OVERFLOW: u32 = 2;
+const CQSIZE: u32 = 1 << 3;
 const TASKRUN: u32 = 4;
 const R_DISABLED: u32 = 1 << 6;
 const SUBMIT_ALL: u32 = 1 << 7;
@@ -220,6 +225,27 @@ fn an_async_eventfd_is_told_by_workers_only() {
 }
 
 #[test]
+fn a_submitter_does_not_take_the_wake_of_the_thread_that_leads() {
+    let sim = Sim::default();
+    let params = ringer_uapi::Params { flags: CQSIZE, cq_entries: 4, ..Default::default() };
+    let mut ring = Client::try_new(&sim, 4, params).expect("a ring");
+    let ((never, _keep), (_also, w), fd) = (sim.pipe(), sim.pipe(), ring.fd);
+    ring.push([sqe::poll(never, 1, 9)]);
+    ring.submit();
+    let waiter = sim.start(move |e| e.enter(fd, 0, 3, GETEVENTS, 0, 0));
+    sim.run_workers();
+    ring.push((1..5).map(sqe::nop));
+    ring.submit();
+    // The waiter is woken and has not run. A multishot poll of something ready speaks with its batch,
+    // for which its submitter looks; in a full queue it publishes nothing.
+    ring.push([sqe::poll_multi(w, 4, 5)]);
+    ring.submit();
+    sim.run_workers();
+    assert!(waiter.is_over(), "asleep with {} completions", ring.ready());
+    assert_eq!(waiter.join(), Ok(0));
+}
+
+#[test]
 fn a_submission_thread_takes_entries_without_a_call_and_sleeps_when_idle() {
     for seed in 0..20 {
         let sim = Sim::new(Options { seed: Some(seed), preempt: 4, ..Options::default() });
@@ -243,6 +269,23 @@ fn a_submission_thread_takes_entries_without_a_call_and_sleeps_when_idle() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_room_and_nobody_wakes_the_sleeping_thread_for_it() {
+    let sim = Sim::default();
+    let params =
+        ringer_uapi::Params { flags: 2, sq_thread_idle: 2, ..ringer_uapi::Params::default() };
+    let mut ring = Client::try_new(&sim, 2, params).expect("a ring");
+    sim.sleep(10 * MS);
+    assert_eq!(ring.sq_flags() & 1, 1, "NEED_WAKEUP");
+    ring.push([sqe::nop(1), sqe::nop(2)]);
+    sim.signal_later(MS);
+    assert_eq!(ring.enter(7, 0, SQ_WAIT), Ok(7));
+    assert_eq!(ring.queued(), 2, "the thread sleeps on");
+    assert_eq!(ring.enter(0, 0, SQ_WAIT | SQ_WAKEUP), Ok(0));
+    assert_eq!(ring.queued(), 0);
+    sim.close_ring(ring.fd);
+}
+
+#[test]
 fn a_signal_or_a_timeout_is_no_error_beside_a_completion() {
     let sim = Sim::default();
     let mut ring = Client::new(&sim, 8, 0);
@@ -252,4 +295,38 @@ fn a_signal_or_a_timeout_is_no_error_beside_a_completion() {
     assert_eq!(ring.enter(0, 2, GETEVENTS), Ok(0));
     assert_eq!(ring.wait_ns(&sim, 2, MS), Ok(0));
     assert_eq!(pairs(&ring.reap()), [(1, 0)]);
+}
+
+#[test]
+fn a_multishot_poll_of_something_ready_speaks_with_its_own_batch() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 2, 0);
+    let (r, w) = sim.pipe();
+    sim.feed(w, b"data");
+    ring.push([sqe::poll_multi(r, 1, 1)]);
+    ring.submit();
+    // Four fit: what comes later finds no room, and would end the poll.
+    for ud in 2..6 {
+        ring.push([sqe::nop(ud)]);
+        ring.submit();
+    }
+    let got: Vec<_> = ring.reap().iter().map(|c| (c.user_data, c.flags)).collect();
+    assert_eq!(got, [(1, MORE), (2, 0), (3, 0), (4, 0)]);
+}
+
+#[test]
+fn a_submission_thread_lets_others_in_though_the_tail_is_far_ahead() {
+    const SQPOLL: u32 = 2;
+    const SKIP_SUCCESS: u8 = 0x40;
+    const FAR: u32 = 100_000;
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, SQPOLL);
+    ring.push((0..8).map(|i| with(SKIP_SUCCESS, sqe::nop(i))));
+    let tail = ring.params.sq_off.tail as usize;
+    ring.pages.rings.w32(tail).store(FAR, Release);
+    ring.enter(0, 0, SQ_WAKEUP).expect("wake");
+    sim.sleep(1);
+    // Whoever needs the ring's lock gets it between two batches.
+    sim.register(ring.fd, 2, sim.fds(&[sim.pipe().0]), 1).expect("files");
+    assert!((1..FAR).contains(&ring.sq_head()), "{}", ring.sq_head());
 }

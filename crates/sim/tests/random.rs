@@ -5,19 +5,12 @@
 //! the engine: each user_data once, members of a chain in order, nothing after a broken link but
 //! `ECANCELED`, reads of files exact, nothing left over.
 
+use ringer_sim::errno::{EBADF, ECANCELED, EINTR, EINVAL, EIO, ENOMEM, ETIME};
 use ringer_sim::sqe::{ASYNC, DRAIN, FIXED, HARD, LINK, SKIP, with};
 use ringer_sim::{Client, Rng, Sim, sqe};
 use ringer_uapi::{Cqe, Errno, Sqe};
 use std::collections::HashMap;
 
-const ECANCELED: i32 = -125;
-const EINVAL: i32 = -22;
-const ETIME: i32 = -62;
-const EIO: i32 = -5;
-const EINTR: i32 = -4;
-const EBADF: i32 = -9;
-/// A poll of a file that has no number to poll.
-const ENOMEM: i32 = -12;
 const SQPOLL: u32 = 2;
 const SQ_WAKEUP: u32 = 2;
 const MS: u64 = 1_000_000;

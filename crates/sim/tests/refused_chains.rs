@@ -1,10 +1,8 @@
 //! What a chain owes that is refused before it starts (spec 3.4, 3.6).
 
+use ringer_sim::errno::{ECANCELED, EINVAL};
 use ringer_sim::sqe::{DRAIN, HARD, LINK, SKIP, with};
 use ringer_sim::{Client, Sim, pairs, sqe};
-
-const ECANCELED: i32 = -125;
-const EINVAL: i32 = -22;
 
 fn refused(ud: u64) -> ringer_uapi::Sqe {
     ringer_uapi::Sqe { opcode: 200, user_data: ud, ..Default::default() }

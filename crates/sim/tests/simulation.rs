@@ -4,6 +4,7 @@
 //! long as it is told to.
 
 use ringer_engine::opcode::OPDEFS;
+use ringer_engine::support::{Place, rows};
 use ringer_sim::simulate::{self, Program, Step, Summary};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -75,8 +76,18 @@ fn nothing_that_must_hold_is_ever_broken_and_everything_happens() {
         assert!(done, "opcode {opcode} never succeeds: {all:?}");
         assert!(all.failed[opcode as usize] > 0, "opcode {opcode} never fails: {all:?}");
     }
-    let rare = [all.more, all.cancelled, all.overflows, all.cut];
+    let rare = [all.more, all.cancelled, all.overflows, all.cut, all.tags, all.seen_to_the_end];
     assert!(rare.iter().chain(&all.struck).all(|n| *n > 0), "something never happens: {all:?}");
+    every_carried_out_row(Place::Register, |op| all.registered[op as usize]);
+    every_carried_out_row(Place::Enter, |flag| all.entered[flag.trailing_zeros() as usize]);
+    every_carried_out_row(Place::Setup, |flag| all.set_up[flag.trailing_zeros() as usize]);
+}
+
+/// Whatever the support tables say is carried out in this place has happened.
+fn every_carried_out_row(place: Place, count: impl Fn(u64) -> u64) {
+    for (_, row) in rows().filter(|(t, r)| t.place == place && r.support.is_there()) {
+        assert!(count(row.value) > 0, "{} never happens: draw it in simulate/draw.rs", row.name);
+    }
 }
 
 #[test]

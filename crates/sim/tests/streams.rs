@@ -1,11 +1,10 @@
 //! Pipes and sockets: readiness, partial transfers, polls, and who waits for whom.
 
+use ringer_sim::errno::{EAGAIN, ECANCELED};
 use ringer_sim::sqe::{FIXED, LINK, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 use ringer_uapi::{Errno, Sqe};
 
-const ECANCELED: i32 = -125;
-const EAGAIN: i32 = -11;
 const MORE: u32 = 2;
 const MSG_WAITALL: u32 = 0x100;
 const POLLIN: u32 = 1;

@@ -1,11 +1,10 @@
 //! TIMEOUT by time and by count, its removal and what it does to waits (spec 3.5).
 
+use ringer_sim::errno::{ECANCELED, ENOENT, ETIME};
+use ringer_sim::sqe::{LINK, with};
 use ringer_sim::{Client, Sim, pairs, sqe};
 use ringer_uapi::Sqe;
 
-const ECANCELED: i32 = -125;
-const ETIME: i32 = -62;
-const ENOENT: i32 = -2;
 const MS: u64 = 1_000_000;
 const MULTISHOT: u32 = 64;
 
@@ -218,5 +217,29 @@ fn what_waits_beside_a_long_timeout_is_looked_after() {
         sim.feed(w, b"data");
         sim.sleep(30 * MS);
         assert_eq!(pairs(&ring.reap()), [(2, 4)], "{pause} ms");
+    }
+}
+
+#[test]
+fn a_batch_reaches_a_count_before_what_it_leads_to_runs() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let hour = sim.timespec(3_600_000 * MS);
+    ring.push([sqe::timeout(hour, 2, 1)]);
+    ring.submit();
+    ring.push([with(LINK, sqe::nop(2)), sqe::timeout_remove(1, 3), sqe::nop(4)]);
+    ring.submit();
+    assert_eq!(pairs(&ring.wait(4)), [(2, 0), (4, 0), (1, 0), (3, ENOENT)]);
+}
+
+#[test]
+fn a_timeout_whose_time_has_come_is_not_found() {
+    for finder in [sqe::timeout_remove(1, 2), sqe::cancel(1, 0, 2)] {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, 0);
+        let now = sim.timespec(0);
+        let mut got = pairs(&ring.run([sqe::timeout(now, 0, 1), finder], 2));
+        got.sort_unstable();
+        assert_eq!(got, [(1, ETIME), (2, ENOENT)]);
     }
 }

@@ -1,9 +1,9 @@
 //! Workers, the reactor and waiting callers: nobody is forgotten, in whatever order they run.
 
-use ringer_sim::sqe::{ASYNC, FIXED, with};
+use ringer_sim::errno::ECANCELED;
+use ringer_sim::sqe::{ASYNC, DRAIN, FIXED, HARD, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 
-const ECANCELED: i32 = -125;
 const EXT_ARG: u32 = 8;
 const GETEVENTS: u32 = 1;
 const MS: u64 = 1_000_000;
@@ -204,4 +204,68 @@ fn a_worker_whose_request_was_cancelled_does_not_begin_to_block() {
         assert_eq!(ring.wait(4).len(), 4, "seed {seed}");
         assert_eq!((ring.in_flight(), sim.held()), (0, 0), "seed {seed}");
     }
+}
+
+#[test]
+fn what_a_cancelled_worker_leads_to_is_not_interrupted() {
+    for seed in 0..2 * SEEDS {
+        let sim = Sim::new(Options { no_nowait: true, ..racy(seed) });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), (to, _from), buf) =
+            (sim.pipe(), sim.socketpair(), sim.put(b"databuffdatabuff"));
+        sim.feed(w, b"data");
+        // One of two readers blocks its worker, which goes on with the chain once it is interrupted.
+        for ud in [1, 2] {
+            let read = with(ASYNC | HARD, sqe::read(r, buf, 4, 0, ud));
+            ring.push([read, sqe::send(to, buf + 8, 4, 10 + ud)]);
+        }
+        ring.submit();
+        sim.run_workers();
+        ring.push([sqe::cancel(1, 0, 3), sqe::cancel(2, 0, 4)]);
+        ring.submit();
+        let got = pairs(&ring.wait(6));
+        assert_eq!(got.len(), 6, "seed {seed}");
+        // A send may be short.
+        let sent = got.iter().filter(|&&(ud, res)| ud > 10 && res > 0);
+        assert_eq!(sent.count(), 2, "seed {seed}: {got:?}");
+        assert_eq!((ring.in_flight(), sim.held()), (0, 0), "seed {seed}");
+    }
+}
+
+/// More than a worker starts at once.
+const MUCH: u64 = 3_000;
+
+/// A ring where a worker is about to set free what a drain held back: reads of a cached file.
+fn held_back(sim: &Sim) -> Client {
+    let mut ring = Client::new(sim, 4096, 0);
+    let (fd, buf) = (sim.file(b"data", 4), sim.alloc(4));
+    ring.push([with(ASYNC, sqe::nop(1)), with(DRAIN, sqe::nop(2))]);
+    ring.push((0..MUCH).map(|n| sqe::read(fd, buf, 4, 0, 3 + n)));
+    ring.submit();
+    sim.forget_calls();
+    ring
+}
+
+#[test]
+fn a_worker_that_sets_much_free_lets_go_meanwhile() {
+    let sim = Sim::default();
+    let mut ring = held_back(&sim);
+    sim.sleep(MS / 20);
+    let first = u64::from(ring.ready());
+    assert!((2..MUCH).contains(&first), "{first} at once");
+    assert_eq!((ring.wait(2 + MUCH as u32).len() as u64, ring.in_flight()), (2 + MUCH, 0));
+}
+
+#[test]
+fn a_worker_starts_no_more_once_its_ring_ends() {
+    let sim = Sim::default();
+    let ring = held_back(&sim);
+    // The worker sets them free, and lets go for a while.
+    sim.sleep(MS / 20);
+    let started = sim.count("readv");
+    assert!((1..MUCH as usize).contains(&started), "{started} were started");
+    sim.close_ring(ring.fd);
+    sim.run_workers();
+    assert_eq!(sim.count("readv"), started);
+    assert_eq!(sim.held(), 0);
 }

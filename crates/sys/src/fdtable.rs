@@ -148,6 +148,11 @@ pub fn ring_of_file(fd: i32) -> SysResult<Option<u64>> {
     Ok(inodes::find(&st))
 }
 
+/// Which ring of this process a pipe is, without a system call.
+pub(crate) fn ring_of_pipe(dev: u64, ino: u64) -> Option<RingId> {
+    inodes::find_pipe(dev, ino).and_then(|word| decode(word).ok())
+}
+
 /// Enters a new ring: the pipe's inode, and its first number.
 pub(crate) fn add_ring(st: &g::stat, id: RingId) {
     inodes::add(st, stamp() | (id.0 & ID_MASK));
@@ -421,10 +426,14 @@ mod inodes {
     }
 
     pub(super) fn find(st: &g::stat) -> Option<u64> {
-        if st.st_mode & g::S_IFMT != g::S_IFIFO || st.st_dev != PIPEFS.load(Relaxed) {
+        if st.st_mode & g::S_IFMT == g::S_IFIFO { find_pipe(st.st_dev, st.st_ino) } else { None }
+    }
+
+    pub(super) fn find_pipe(dev: u64, ino: u64) -> Option<u64> {
+        if dev != PIPEFS.load(Relaxed) {
             return None;
         }
-        let (_, at) = nodes().flat_map(Node::slots).find(|(i, _)| i.load(Acquire) == st.st_ino)?;
+        let (_, at) = nodes().flat_map(Node::slots).find(|(i, _)| i.load(Acquire) == ino)?;
         Some(at.load(Relaxed)).filter(|ring| *ring != 0)
     }
 

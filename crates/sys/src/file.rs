@@ -29,7 +29,7 @@ use ringer_uapi::Errno;
 use crate::keeper::{self, Cloexec, Facts, Home, Settled, Wait};
 use crate::lock::{ForkLock, ForkMutex};
 use crate::raw::{self, SysResult, general as g};
-use crate::{fdtable, generation, posixlock, thread};
+use crate::{fdtable, generation, io, posixlock, ringobj, thread};
 
 /// No number.
 const NONE: i32 = -1;
@@ -229,8 +229,13 @@ impl LinuxFile {
     /// Sends 1 to an eventfd, from any thread.
     pub fn signal_eventfd(&self) {
         let one = 1u64.to_ne_bytes();
-        if let (Some(number), true) = (self.number(), keeper::in_app_table()) {
-            let _ = raw::write(number, &one);
+        if let Some(number) = self.number() {
+            // A private worker's table has other numbers.
+            let held = self.clone();
+            keeper::in_app_table_do(move || {
+                let _ = raw::write(number, &one);
+                drop(held);
+            });
         } else if let Some(home) = &*self.0.home.lock() {
             let number = home.number;
             let _ = home.shelf.call(move || raw::write(number, &one));
@@ -257,7 +262,7 @@ impl HostFile for LinuxFile {
 
     /// By kcmp(2) where that is allowed. Otherwise by inode, which takes two opens of one regular
     /// file for one, and is not used for files that share the anonymous inode: those are the same
-    /// only if they are one reference.
+    /// only if they are one reference, or eventfds of one number.
     fn same_file(&self, other: &Self) -> bool {
         if Arc::ptr_eq(&self.0, &other.0) {
             return true;
@@ -267,7 +272,8 @@ impl HostFile for LinuxFile {
         }
         match compare(&self.0, &other.0) {
             Some(same) => same,
-            None => self.0.facts.kind() != 0,
+            None if self.0.facts.kind() != 0 => true,
+            None => same_eventfd(&self.0, &other.0),
         }
     }
 }
@@ -282,6 +288,15 @@ fn compare(a: &Inner, b: &Inner) -> Option<bool> {
     let place = |file: &Inner| file.home.lock().as_ref().map(|h| (Arc::clone(&h.shelf), h.number));
     let (a, b) = (place(a)?, place(b)?);
     same_open_file((a.0.tid(), a.1), (b.0.tid(), b.1))
+}
+
+/// Whether both are numbers of one eventfd.
+fn same_eventfd(a: &Inner, b: &Inner) -> bool {
+    let id = |file: &Inner| match file.number.load(Acquire) {
+        NONE => None,
+        number => io::eventfd_id(number),
+    };
+    keeper::in_app_table() && id(a).is_some_and(|a| Some(a) == id(b))
 }
 
 /// `kcmp(2)` of two (thread, number); the threads may have different tables.
@@ -304,7 +319,12 @@ pub fn hold(fd: i32) -> SysResult<LinuxFile> {
     if fdtable::is_ours(fd) {
         return Err(Errno::EBADF);
     }
-    let inner = Inner::new(Facts::of(fd)?, None);
+    let facts = Facts::of(fd)?;
+    if facts.kind() == g::S_IFIFO {
+        // A ring's descriptor is a pipe, readable only once somebody wants to know.
+        ringobj::polled_pipe(facts.dev, facts.ino);
+    }
+    let inner = Inner::new(facts, None);
     match inner.cache_number(fd) {
         Ok(()) => {}
         Err(Errno::EBADF) => return Err(Errno::EBADF),
@@ -347,9 +367,13 @@ fn housed(fd: i32, (home, facts): Settled) -> LinuxFile {
 /// free afterwards. A socket or pipe only moves up in the app table; the rest gets a home.
 ///
 /// # Errors
-/// `EMFILE`, `ENOMEM`, `EAGAIN`; `EBADF` for an `O_PATH` file.
+/// `EMFILE`, `ENOMEM`, `EAGAIN`.
 pub fn take(fd: i32) -> SysResult<LinuxFile> {
-    let taken = Facts::of(fd).and_then(|facts| {
+    let taken = Facts::of(fd).and_then(|mut facts| {
+        if lockable(&facts) && raw::fcntl(fd, g::F_GETFL, 0)?.cast_unsigned() & g::O_PATH != 0 {
+            // A place and no file: no lock goes with it (fs/open.c `filp_flush`).
+            facts.mode &= !g::S_IFMT;
+        }
         let inner = Inner::new(facts, None);
         let moved = !lockable(&facts) && inner.cache_number(fd).is_ok();
         if !moved {

@@ -10,7 +10,8 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Clock, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec, SockAddr, ThreadKind,
+    Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec, SockAddr,
+    ThreadKind,
 };
 use ringer_ring::Map;
 
@@ -110,8 +111,24 @@ impl Host for LinuxHost {
     fn tid(&self) -> u32 {
         thread::tid()
     }
+    fn is_alive(&self, tid: u32) -> bool {
+        thread::is_alive(tid)
+    }
+    #[inline]
+    fn thread_word(&self) -> u64 {
+        thread::word()
+    }
+    fn set_thread_word(&self, word: u64) {
+        thread::set_word(word);
+    }
     fn identity(&self) -> Identity {
         identity::current()
+    }
+    fn set_identity(&self, identity: Identity) {
+        identity::give(identity);
+    }
+    fn credentials(&self) -> Credentials {
+        identity::credentials()
     }
     fn park(&self, word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> HostResult<()> {
         thread::park(word, expected, timeout_ns)
@@ -142,6 +159,17 @@ impl Host for LinuxHost {
     }
     fn cpu_allowed(&self, cpu: u32) -> bool {
         cpu::allowed(cpu)
+    }
+    fn nproc(&self) -> u32 {
+        let soft = raw::rlimit(g::RLIMIT_NPROC).map_or(u64::MAX, |(soft, _)| soft);
+        // The kernel's counts are signed.
+        u32::try_from(soft).unwrap_or(u32::MAX).min(i32::MAX as u32)
+    }
+    fn cpu_mask_len(&self) -> usize {
+        cpu::mask_len()
+    }
+    fn run_on(&self, cpus: &[u64]) {
+        cpu::run_on(cpus);
     }
     fn nofile(&self) -> u64 {
         // The resource exists; a filter that refuses the question gets the usual value.
@@ -202,6 +230,10 @@ impl Host for LinuxHost {
     fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
         net::recv(fd, buf, flags)
     }
+
+    fn recv_whole(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
+        net::recv_whole(fd, buf, flags)
+    }
     #[inline(always)]
     fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32> {
         net::send(fd, buf, flags, to)
@@ -227,6 +259,12 @@ impl Host for LinuxHost {
     fn is_stream(&self, fd: i32) -> bool {
         net::is_stream(fd)
     }
+    fn left_to_recv(&self, fd: i32, may_have_ended: bool) -> bool {
+        net::left_to_recv(fd, may_have_ended)
+    }
+    fn left_to_accept(&self, fd: i32) -> bool {
+        net::left_to_accept(fd)
+    }
     fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {
         net::shutdown(fd, how)
     }
@@ -236,6 +274,9 @@ impl Host for LinuxHost {
 
     fn openat2(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
         io::openat2(dirfd, path, how)
+    }
+    fn open_now(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
+        io::open_now(dirfd, path, how)
     }
     fn close(&self, fd: i32) -> HostResult<()> {
         io::close(fd)

@@ -65,7 +65,7 @@ fn transfer(
     rwf: u32,
 ) -> HostResult<u32> {
     let n = match *iov {
-        [Iovec { base, len }] if rwf == 0 => {
+        [Iovec { base, len }] if rwf == 0 && len != 0 => {
             let (nr, off) = if off == CURRENT { (current, 0) } else { (at, off) };
             app_call(nr, [fd_arg(fd), base as usize, len as usize, off as usize, 0, 0])
         }
@@ -83,19 +83,50 @@ fn transfer(
 
 /// A transfer of no bytes. preadv2(2) and pwritev2(2) answer 0 without asking the file; io_uring
 /// asks those that have the newer operations: a socket sends an empty datagram, an eventfd refuses
-/// to read. A folder and an eventfd that is written have only the older ones (rw.c
-/// `loop_rw_iter`).
+/// to read. What has only the older ones (a folder, inotify, an eventfd that is written) is asked
+/// for nothing (rw.c `loop_rw_iter`), and here neither: its read(2) would wait all the same.
 #[cold]
 fn nothing(current: u32, fd: i32, rwf: u32) -> HostResult<u32> {
     if current == g::__NR_read {
-        let read = app_call(current, [fd_arg(fd), 0, 0, 0, 0, 0]);
-        return if read == Err(Errno::EISDIR) { Ok(0) } else { read.map(count) };
+        let newer = reads_by_iterator(fd)?;
+        if rwf & g::RWF_NOWAIT != 0 && would_wait(fd, newer)? {
+            // As preadv2(2) says of a byte.
+            return Err(Errno::EOPNOTSUPP);
+        }
+        return if newer {
+            app_call(current, [fd_arg(fd), 0, 0, 0, 0, 0]).map(count)
+        } else {
+            Ok(0)
+        };
     }
     let flags = if rwf & g::RWF_NOWAIT == 0 { 0 } else { MSG_DONTWAIT };
     match app_call(g::__NR_sendto, [fd_arg(fd), 0, 0, flags, 0, 0]) {
         Err(Errno::ENOTSOCK) => Ok(0),
         sent => sent.map(count),
     }
+}
+
+/// Whether a file has the newer way to be read. Two flags that exclude each other are `EINVAL`
+/// where flags are looked at, before anything is read (fs.h `kiocb_set_rw_flags`); what has only
+/// the older way takes none at all. A kernel before 6.9 does not know the second flag, and
+/// everything seems older.
+fn reads_by_iterator(fd: i32) -> HostResult<bool> {
+    const APPEND_OR_NOT: usize = 0x10 | 0x20;
+    let byte = [Iovec { base: 0, len: 1 }];
+    let at = byte.as_ptr() as usize;
+    match app_call(g::__NR_preadv2, [fd_arg(fd), at, 1, usize::MAX, 0, APPEND_OR_NOT]) {
+        Err(Errno::EOPNOTSUPP) => Ok(false),
+        Err(Errno::EINTR) => Err(Errno::EINTR),
+        _ => Ok(true),
+    }
+}
+
+/// Whether a read must be waited for, by the kernel's way to tell (io_uring.c
+/// `io_file_supports_nowait`): devices and what has only the older way cannot be asked not to wait.
+fn would_wait(fd: i32, newer: bool) -> HostResult<bool> {
+    let device = raw::fstat(fd)?.st_mode & g::S_IFMT == g::S_IFCHR;
+    let cannot = !newer || device;
+    Ok(cannot && status_flags(fd)? & g::O_NONBLOCK == 0 && poll_now(fd, g::POLLIN) == 0)
 }
 
 /// `fsync(2)`, or `fdatasync(2)`.
@@ -158,6 +189,23 @@ pub fn check_eventfd(fd: i32) -> HostResult<()> {
     if is_eventfd { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
+/// The number the kernel gave an eventfd, by fdinfo: the same for every descriptor of it.
+pub(crate) fn eventfd_id(fd: i32) -> Option<u64> {
+    const FIELD: &[u8] = b"eventfd-id:";
+    let mut path = Line::default();
+    let _ = write!(path, "/proc/thread-self/fdinfo/{fd}\0");
+    let path = core::ffi::CStr::from_bytes_until_nul(&path.bytes).ok()?;
+    let info = raw::openat(g::AT_FDCWD, path, g::O_RDONLY | g::O_CLOEXEC, 0).ok()?;
+    let mut text = [0u8; 256];
+    let read = raw::read(info, &mut text);
+    let _ = raw::close(info);
+    let text = text.get(..read.ok()?)?;
+    let at = text.windows(FIELD.len()).position(|w| w == FIELD)? + FIELD.len();
+    let digits = text.get(at..)?.trim_ascii_start();
+    let end = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
+    core::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+}
+
 /// A short line that is built without memory of its own.
 struct Line {
     bytes: [u8; 64],
@@ -218,6 +266,23 @@ pub fn openat2(dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
     }
     let args = [fd_arg(dirfd), path, flags as usize, mode as usize, 0, 0];
     app_call(g::__NR_openat, args).map(|fd| fd as i32)
+}
+
+/// [`openat2`] with `O_NONBLOCK`, which the file does not keep unless it was asked for.
+///
+/// # Errors
+/// The call's.
+pub fn open_now(dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
+    let [flags, mode, resolve] = how;
+    let nonblock = u64::from(g::O_NONBLOCK);
+    // A place has no such flag, and its open waits for nobody.
+    if flags & (nonblock | u64::from(g::O_PATH)) != 0 {
+        return openat2(dirfd, path, how);
+    }
+    let fd = openat2(dirfd, path, [flags | nonblock, mode, resolve])?;
+    // Of what was asked for the call takes what can be set. A file that was just opened like this lets it.
+    let _ = raw::fcntl(fd, g::F_SETFL, flags as usize);
+    Ok(fd)
 }
 
 /// The address of a path of ours, after checking that its NUL is there.
@@ -308,6 +373,21 @@ mod tests {
             0
         });
         assert_eq!(code, 0);
+    }
+
+    #[test]
+    fn an_eventfd_is_known_by_its_number() {
+        let (one, two) = (raw::eventfd(0, g::EFD_CLOEXEC), raw::eventfd(0, g::EFD_CLOEXEC));
+        let (one, two) = (one.unwrap(), two.unwrap());
+        let again = raw::fcntl(one, g::F_DUPFD_CLOEXEC, 0).unwrap();
+        let other = raw::epoll_create().unwrap();
+        assert!(eventfd_id(one).is_some());
+        assert_eq!(eventfd_id(one), eventfd_id(again));
+        assert_ne!(eventfd_id(one), eventfd_id(two));
+        assert_eq!((eventfd_id(other), eventfd_id(-1)), (None, None));
+        for fd in [one, two, again, other] {
+            raw::close(fd).unwrap();
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!  alloc        our own allocator     lock     the futex lock under every mutex
 //!  standin      pages for ring memory that vanished
 //!  poller       epoll + wake          clock    clock_gettime    identity  who a thread is
-//!  clerk wake readiness   protocols between threads     primitive  atomics and futex of these
+//!  clerk latch wake readiness   protocols between threads     primitive  atomics and futex of these
 //!  keeper file ringobj fdtable posixlock       where descriptors and rings live
 //!  raw          typed system calls    arch/    everything that is per-architecture
 //! ```
@@ -37,6 +37,7 @@ pub mod host;
 pub mod identity;
 #[cfg(not(loom))]
 pub mod io;
+pub mod latch;
 pub mod lock;
 #[cfg(not(loom))]
 pub mod names;

@@ -6,13 +6,16 @@ use ringer_engine::host::{HostResult, Iovec, SockAddr};
 use ringer_uapi::{Errno, bytes};
 use rust_alloc::vec::Vec;
 
-use crate::io::{app_call, is_ring};
+use crate::io::{self, app_call, is_ring};
 use crate::raw::{self, fd_arg, general as g};
 use crate::usermem;
 use linux_raw_sys::net;
 
 /// Control data beyond this is refused by the kernel's default `optmem_max` several times over.
 const CONTROL_MAX: usize = 1 << 20;
+const IPPROTO_TCP: i32 = 6;
+/// include/linux/socket.h.
+const MSG_CMSG_COMPAT: u32 = 1 << 31;
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
@@ -26,6 +29,37 @@ fn count(n: usize) -> u32 {
 pub fn recv(fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
     let args = [fd_arg(fd), buf.base as usize, buf.len as usize, flags as usize, 0, 0];
     app_call(g::__NR_recvfrom, args).map(count)
+}
+
+/// `struct user_msghdr` without name and control data, and its buffer.
+#[repr(C)]
+struct OneBuffer {
+    name: u64,
+    name_len: u64,
+    iov: u64,
+    iov_len: u64,
+    control: u64,
+    control_len: u64,
+    flags: u64,
+    buf: [u64; 2],
+}
+
+/// `recvmsg(2)` into one buffer: bytes, and whether the message was longer.
+///
+/// # Errors
+/// The call's.
+pub fn recv_whole(fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
+    let (control, control_len, buf) = (0, 0, [buf.base, buf.len]);
+    let mut msg =
+        OneBuffer { name: 0, name_len: 0, iov: 0, iov_len: 1, control, control_len, flags: 0, buf };
+    let at = (&raw mut msg).expose_provenance();
+    msg.iov = (at + core::mem::offset_of!(OneBuffer, buf)) as u64;
+    // recvmsg(2) refuses a flag that is about control data only, recvfrom(2) takes it.
+    let flags = (flags & !MSG_CMSG_COMPAT) as usize;
+    let n = app_call(g::__NR_recvmsg, [fd_arg(fd), at, flags, 0, 0, 0])?;
+    // The kernel wrote it behind the compiler's back.
+    let told = core::hint::black_box(&msg).flags as u32;
+    Ok((count(n), told & (net::MSG_TRUNC | net::MSG_CTRUNC) != 0))
 }
 
 /// `sendto(2)`.
@@ -154,6 +188,70 @@ pub fn is_stream(fd: i32) -> bool {
     const STREAM: i32 = net::SOCK_STREAM as i32;
     const SEQPACKET: i32 = net::SOCK_SEQPACKET as i32;
     matches!(option(fd, net::SO_TYPE), Ok(STREAM | SEQPACKET))
+}
+
+/// The start of `struct tcp_zerocopy_receive` (linux/tcp.h), up to what it says of the queue.
+#[repr(C)]
+#[derive(Default)]
+struct Zerocopy {
+    address: u64,
+    length: u32,
+    recv_skip_hint: u32,
+    inq: u32,
+    /// Not handed over: the structure ends behind `inq` for the kernel.
+    padding: u32,
+}
+
+/// Whether a TCP socket has bytes or its end to read, by `getsockopt(TCP_ZEROCOPY_RECEIVE)` of
+/// nothing: the only call that counts the end as `tcp_inq_hint` does. `None`: it is no TCP socket.
+fn tcp_left(fd: i32) -> Option<bool> {
+    const TCP_ZEROCOPY_RECEIVE: usize = 35;
+    const UP_TO_INQ: u32 = core::mem::offset_of!(Zerocopy, padding) as u32;
+    let (mut receive, mut len) = (Zerocopy::default(), UP_TO_INQ);
+    let (to, len_at) = (&raw mut receive as usize, &raw mut len as usize);
+    let (level, name) = (IPPROTO_TCP as usize, TCP_ZEROCOPY_RECEIVE);
+    // SAFETY: the kernel reads and writes at most `len` bytes of the structure, and the length. With
+    // an address and lengths of 0 it maps and copies nothing.
+    let ret = unsafe { raw::syscall5(g::__NR_getsockopt, fd_arg(fd), level, name, to, len_at) };
+    match Errno::demux(ret) {
+        Ok(_) => Some(len >= UP_TO_INQ && receive.inq > 0),
+        // EIO: nothing but the end. EINVAL: a page or more, and nowhere to map it.
+        Err(Errno::EIO | Errno::EINVAL) => Some(true),
+        Err(_) => None,
+    }
+}
+
+/// Whether a receive from a TCP or AF_UNIX stream would find bytes now, or TCP's end, if that may
+/// have come.
+pub fn left_to_recv(fd: i32, may_have_ended: bool) -> bool {
+    if may_have_ended && let Some(left) = tcp_left(fd) {
+        return left;
+    }
+    bytes_queued(fd) > 0 && tells_what_is_left(fd)
+}
+
+/// Whether it is a TCP or AF_UNIX stream.
+fn tells_what_is_left(fd: i32) -> bool {
+    const UNIX: i32 = net::AF_UNIX as i32;
+    const STREAM: i32 = net::SOCK_STREAM as i32;
+    let stream = option(fd, net::SO_TYPE) == Ok(STREAM);
+    let unix = || option(fd, net::SO_DOMAIN) == Ok(UNIX);
+    stream && (unix() || option(fd, net::SO_PROTOCOL) == Ok(IPPROTO_TCP))
+}
+
+/// `ioctl(FIONREAD)`; 0 where there is none.
+fn bytes_queued(fd: i32) -> i32 {
+    const FIONREAD: usize = 0x541b;
+    let mut n = 0i32;
+    // SAFETY: the kernel writes one int.
+    let ret = unsafe { raw::syscall3(g::__NR_ioctl, fd_arg(fd), FIONREAD, &raw mut n as usize) };
+    Errno::demux(ret).map_or(0, |_| n)
+}
+
+/// Whether a TCP listener has another connection now.
+pub fn left_to_accept(fd: i32) -> bool {
+    let ready = io::poll_now(fd, g::POLLIN) & g::POLLIN != 0;
+    ready && option(fd, net::SO_PROTOCOL) == Ok(IPPROTO_TCP)
 }
 
 /// `shutdown(2)`.

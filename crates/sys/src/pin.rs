@@ -36,7 +36,7 @@ pub fn check(addr: u64, len: u64) -> SysResult<()> {
 }
 
 /// RLIMIT_MEMLOCK as far as it binds the calling thread \[bytes\].
-fn memlock() -> u64 {
+pub(crate) fn memlock() -> u64 {
     const CAP_IPC_LOCK: u32 = 14;
     let limit = raw::rlimit(g::RLIMIT_MEMLOCK).map_or(u64::MAX, |(soft, _)| soft);
     if limit == u64::MAX || has_capability(CAP_IPC_LOCK) { u64::MAX } else { limit }

@@ -173,6 +173,8 @@ fn epoll_wait(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::thread::{Name, Spec, Table};
+    use rust_alloc::boxed::Box;
     use rust_alloc::sync::Arc;
 
     const NOW: Option<u64> = Some(0);
@@ -216,6 +218,33 @@ mod tests {
             assert_eq!(p.wait(&mut got, None, None), Ok(0));
             t.join().unwrap();
         }
+    }
+
+    #[test]
+    fn a_wake_from_a_private_workers_table_is_written_in_the_applications() {
+        const A_WHILE: Option<u64> = Some(10_000_000_000);
+        // What `wake` asks for help: every private worker was made with it.
+        assert!(keeper::private_keep().is_some());
+        let (outer, inner) = (LinuxPoller::new().unwrap(), Arc::new(LinuxPoller::new().unwrap()));
+        outer.nest(&inner, 9).unwrap();
+        let (waker, number) = (inner.clone(), inner.eventfd.0);
+        let (tx, rx) = std::sync::mpsc::channel();
+        let body = move || {
+            let _own = keeper::own_table();
+            // Here the eventfd's number is a pipe's.
+            let (r, w) = raw::pipe2(g::O_CLOEXEC | g::O_NONBLOCK).unwrap();
+            let placed = raw::dup3(w, number, g::O_CLOEXEC);
+            waker.wake();
+            tx.send((placed, raw::read(r, &mut [0u8; 8]))).unwrap();
+        };
+        let spec = Spec { name: Name::worker(), table: Table::Private(&[]), cpu: None };
+        let worker = thread::spawn(spec, Box::new(body)).unwrap();
+        let mut got = [PollEvent::default(); 2];
+        assert_eq!(outer.wait(&mut got, A_WHILE, None), Ok(1), "nobody was woken");
+        assert_eq!(got[0].token, 9);
+        assert_eq!(inner.wait(&mut got, NOW, None), Ok(0), "only a wake");
+        assert_eq!(rx.recv().unwrap(), (Ok(number), Err(Errno::EAGAIN)), "into a file of its own");
+        worker.join();
     }
 
     #[test]

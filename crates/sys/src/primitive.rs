@@ -15,6 +15,12 @@ pub(crate) use core::sync::atomic::AtomicU64 as Word64;
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 
+/// Lets another thread go on, which this one waits for without its knowledge [50 us].
+#[cfg(not(loom))]
+pub(crate) fn step_aside() {
+    let _ = futex_wait(&AtomicU32::new(0), 0, Some(50_000));
+}
+
 /// One side of a pair of full fences, the one that must cost nothing: the other side makes every
 /// thread pass a barrier, so that only the compiler must be told.
 #[cfg(not(loom))]

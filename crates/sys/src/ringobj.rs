@@ -24,6 +24,7 @@
 //! What it does not do: post CQEs, decide when a ring ends, or follow numbers (`fdtable`).
 
 mod memory;
+mod region;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -36,7 +37,7 @@ use rust_alloc::vec::Vec;
 use ringer_engine::host::{HostRing, RingId, RingSpec};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::flags::SqRing;
-use ringer_uapi::{Errno, OFF_CQ_RING, OFF_MMAP_MASK, OFF_SQ_RING, OFF_SQES};
+use ringer_uapi::{Errno, OFF_CQ_RING, OFF_MMAP_MASK, OFF_PARAM_REGION, OFF_SQ_RING, OFF_SQES};
 
 use crate::fdtable;
 use crate::generation::{self, Wiped};
@@ -45,7 +46,8 @@ use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::readiness::{Descriptor, Readiness};
 use memory::Memory;
-pub use memory::owns_user_ring;
+pub use memory::{owns_user_ring, unmap_around};
+use region::Region;
 
 /// No number.
 const NONE: i32 = -1;
@@ -59,12 +61,17 @@ struct Inner {
     id: RingId,
     geometry: Geometry,
     memory: Memory,
+    /// What was registered beside them.
+    region: ForkMutex<Option<Region>>,
     shelf: Arc<Shelf>,
     /// In the shelf's table.
     write_end: i32,
-    /// In the shelf's table until the application has its own.
-    read_end: ForkMutex<Option<i32>>,
+    /// In the shelf's table until the application has its own, and while somebody keeps the ring.
+    read_end: ForkMutex<ReadEnd>,
     readiness: Readiness,
+    /// Whether the pages are gone for whoever waits on descriptors; held while they are looked at from
+    /// there, and while the probe for other mappings hides them.
+    gone: ForkMutex<bool>,
     /// The pipe's device and inode.
     pipe: (u64, u64),
     /// A second write end in the app table, once somebody polls.
@@ -72,6 +79,14 @@ struct Inner {
     /// A read end in the app table, while drains are frequent.
     reader: ForkMutex<Reader>,
     generation: u32,
+}
+
+/// See [`Inner::read_end`].
+#[derive(Debug)]
+struct ReadEnd {
+    number: Option<i32>,
+    /// How often the ring is kept alive.
+    kept: u32,
 }
 
 #[derive(Debug, Default)]
@@ -124,10 +139,12 @@ pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
         id: spec.id,
         geometry: spec.geometry,
         memory,
+        region: ForkMutex::new(None),
         shelf,
         write_end,
-        read_end: ForkMutex::new(Some(read_end)),
+        read_end: ForkMutex::new(ReadEnd { number: Some(read_end), kept: 0 }),
         readiness: Readiness::new(),
+        gone: ForkMutex::new(false),
         pipe,
         doorbell: AtomicI32::new(NONE),
         reader: ForkMutex::default(),
@@ -190,7 +207,7 @@ fn pipe(shelf: &Shelf, id: RingId) -> SysResult<Pipe> {
 /// `EMFILE`, `ENFILE`; `ENOMEM` without /proc and without the keeper's socket.
 pub fn install(ring: &LinuxRing) -> SysResult<i32> {
     let inner = &ring.0;
-    let end = (*inner.read_end.lock()).ok_or(Errno::EBADF)?;
+    let end = inner.read_end.lock().number.ok_or(Errno::EBADF)?;
     let flags = g::O_RDWR | g::O_NONBLOCK | g::O_CLOEXEC;
     let fd = match reopen(&inner.shelf, end, flags) {
         Ok(fd) => fd,
@@ -209,7 +226,7 @@ pub fn install(ring: &LinuxRing) -> SysResult<i32> {
     };
     fdtable::bind(fd, inner.id);
     // From here on the last close is the application's. Nobody need wait for that.
-    let own = inner.read_end.lock().take();
+    let own = inner.read_end.lock().number.take();
     inner.shelf.close(own.into_iter().collect(), Wait::No);
     Ok(fd)
 }
@@ -244,9 +261,13 @@ impl Drop for Inner {
             let pipe = self.pipe;
             keeper::in_app_table_do(move || close_pipe(number, pipe));
         }
-        let read_end = self.read_end.lock().take();
+        let read_end = self.read_end.lock().number.take();
         let mut numbers: Vec<i32> =
             [Some(self.write_end), read_end].into_iter().flatten().collect();
+        if let Some(region) = self.region.lock().take() {
+            region.unmap();
+            numbers.extend(region.number());
+        }
         self.memory.unmap_and(|fd| numbers.push(fd));
         self.shelf.close(numbers, Wait::No);
     }
@@ -315,10 +336,12 @@ impl Descriptor for Arc<Inner> {
         if doorbell != NONE && keeper::in_app_table() && self.is_pipe(doorbell) {
             // A full pipe is readable as well.
             let _ = raw::write(doorbell, &[0]);
+            self.readiness.arrived();
         } else {
             let ring = Arc::clone(self);
             self.shelf.post(move || {
                 let _ = raw::write(ring.write_end, &[0]);
+                ring.readiness.arrived();
             });
         }
     }
@@ -331,6 +354,10 @@ impl Descriptor for Arc<Inner> {
     }
 
     fn cq_empty(&self) -> bool {
+        let gone = self.gone.lock();
+        if *gone {
+            return true;
+        }
         let at = self.geometry.cq_offsets();
         let rings = self.memory.rings();
         // What a flush of the backlog would bring counts, too.
@@ -390,6 +417,13 @@ pub fn polled(fd: i32) {
     }
 }
 
+/// The same for a pipe that the engine holds to wait on it.
+pub(crate) fn polled_pipe(dev: u64, ino: u64) {
+    if let Some(ring) = fdtable::ring_of_pipe(dev, ino).and_then(find) {
+        ring.polled();
+    }
+}
+
 fn ring_known_or_dup(fd: i32) -> Option<RingId> {
     if !fdtable::any_rings() {
         return None;
@@ -403,9 +437,9 @@ pub fn before_wait() {
     if !fdtable::any_rings() {
         return;
     }
-    let stale = |r: &&Arc<Inner>| r.readiness.is_readable() && r.cq_empty();
+    let stale = |r: &&Arc<Inner>| r.readiness.is_unquiet() && r.readiness.is_empty(*r);
     let found: Vec<Arc<Inner>> = rings().lock().iter().filter(stale).map(Arc::clone).collect();
-    found.iter().for_each(|r| r.readiness.drain(r));
+    found.iter().for_each(|r| r.readiness.look(r));
 }
 
 impl HostRing for LinuxRing {
@@ -423,8 +457,17 @@ impl HostRing for LinuxRing {
     }
 
     #[inline]
-    fn signal(&self) {
-        self.0.readiness.posted(&self.0);
+    fn announce(&self) -> bool {
+        self.0.readiness.announce()
+    }
+
+    #[inline]
+    fn signal(&self, announced: bool) {
+        self.0.readiness.posted(&self.0, announced);
+    }
+
+    fn work_waits(&self, waits: bool) {
+        self.0.readiness.set_work(waits);
     }
 
     #[inline]
@@ -432,8 +475,62 @@ impl HostRing for LinuxRing {
         self.0.readiness.drain(&self.0);
     }
 
+    fn keep(&self) -> SysResult<()> {
+        let inner = &self.0;
+        let mut end = inner.read_end.lock();
+        if end.number.is_none() {
+            let path = own_path(inner.write_end);
+            let number = inner.shelf.call(move || raw::openat(g::AT_FDCWD, &path, READER, 0))?;
+            inner.shelf.promise(1);
+            end.number = Some(number);
+        }
+        end.kept += 1;
+        Ok(())
+    }
+
+    fn let_go(&self) {
+        let mut end = self.0.read_end.lock();
+        end.kept -= 1;
+        if end.kept == 0 {
+            let number = end.number.take();
+            self.0.shelf.close(number.into_iter().collect(), Wait::No);
+        }
+    }
+
     fn still_mapped(&self) -> bool {
-        self.0.memory.still_mapped(&self.0.shelf)
+        let mut gone = self.0.gone.lock();
+        let mapped = self.0.memory.still_mapped(&self.0.shelf);
+        *gone = !mapped;
+        mapped
+    }
+
+    fn add_region(&self, user: Option<u64>, len: u64) -> SysResult<()> {
+        let region = match user {
+            Some(at) => Region::user(at, len)?,
+            None => {
+                let (shelf, size) = (&self.0.shelf, Region::size_of_own(len)?);
+                shelf.promise(1);
+                let made = shelf.call(move || Region::own(size));
+                made.inspect_err(|_| shelf.unpromise(1))?
+            }
+        };
+        *self.0.region.lock() = Some(region);
+        Ok(())
+    }
+
+    fn drop_region(&self) {
+        if let Some(region) = self.0.region.lock().take() {
+            region.unmap();
+            self.0.shelf.close(region.number().into_iter().collect(), Wait::No);
+        }
+    }
+
+    fn load_region(&self, at: u64, to: &mut [u64]) {
+        let region = self.0.region.lock();
+        let Some(map) = region.as_ref().map(Region::map) else { return };
+        for (word, off) in to.iter_mut().zip((at as usize..).step_by(8)) {
+            *word = map.w64(off).load(Relaxed);
+        }
     }
 }
 
@@ -484,11 +581,29 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
     let region = match args.offset & OFF_MMAP_MASK {
         OFF_SQ_RING | OFF_CQ_RING => memory::Region::Rings,
         OFF_SQES => memory::Region::Sqes,
+        OFF_PARAM_REGION => memory::Region::Param,
         _ => return Err(Errno::ENOMEM),
     };
-    let (file, offset) = ring.memory.place(region).ok_or(Errno::ENOMEM)?;
+    // Held while it is mapped, so that it stays what it is.
+    let param = ring.region.lock();
+    let place = match region {
+        memory::Region::Param => {
+            param.as_ref().and_then(|r| Some((r.number()?, 0, r.map().len() as u64)))
+        }
+        memory::Region::Sqes => ring.memory.place(region).map(|(file, offset)| {
+            let whole = ring.memory.sqes().len() as u64;
+            (file, offset, whole)
+        }),
+        memory::Region::Rings => ring.memory.place(region).map(|(file, offset)| (file, offset, 0)),
+    };
+    let (file, offset, least) = place.ok_or(Errno::ENOMEM)?;
     if args.prot & g::PROT_EXEC != 0 {
         return Err(Errno::EPERM);
+    }
+    // mm/memory.c `vm_insert_pages` puts in all there are.
+    let page = PAGE as u64;
+    if args.len.div_ceil(page) < least.div_ceil(page) {
+        return Err(Errno::EFAULT);
     }
     let len = usize::try_from(args.len).map_err(|_| Errno::ENOMEM)?;
     if args.prot == g::PROT_READ | g::PROT_WRITE

@@ -15,11 +15,12 @@
 //! nothing. What it does not do: masks (intercept drops these three from every mask).
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr};
 
 use ringer_uapi::Errno;
 
 use crate::arch::{self, Ucontext};
+use crate::latch::Latch;
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::{standin, thread};
@@ -75,48 +76,21 @@ pub struct SigInfo {
 pub type TrapHandler = unsafe extern "C" fn(info: &SigInfo, context: &mut Ucontext) -> bool;
 
 /// The application's action for one signal, readable in a handler while somebody changes it.
-///
-/// ```text
-///  turn: even -> slot 0 is valid, odd -> slot 1; a writer fills the other one, then adds 1
-/// ```
-struct Slot {
-    turn: AtomicU32,
-    words: [[AtomicU64; 4]; 2],
-}
+struct Slot(Latch<4>);
 
 impl Slot {
     const fn new() -> Self {
-        Self { turn: AtomicU32::new(0), words: [const { [const { AtomicU64::new(0) }; 4] }; 2] }
+        Self(Latch::new())
     }
 
     fn get(&self) -> Action {
-        loop {
-            // Acquire: pairs with the Release in `set`.
-            let turn = self.turn.load(Acquire);
-            let [handler, flags, restorer, mask] =
-                self.half(turn).each_ref().map(|w| w.load(Relaxed));
-            fence(Acquire);
-            // Only a second change since could have touched what we read.
-            if self.turn.load(Relaxed).wrapping_sub(turn) < 2 {
-                return Action { handler, flags, restorer, mask };
-            }
-        }
+        let [handler, flags, restorer, mask] = self.0.get();
+        Action { handler, flags, restorer, mask }
     }
 
     /// Under the lock only.
     fn set(&self, a: Action) {
-        let turn = self.turn.load(Relaxed).wrapping_add(1);
-        let new = [a.handler, a.flags, a.restorer, a.mask];
-        fence(Release);
-        for (word, value) in self.half(turn).iter().zip(new) {
-            word.store(value, Relaxed);
-        }
-        self.turn.store(turn, Release);
-    }
-
-    fn half(&self, turn: u32) -> &[AtomicU64; 4] {
-        let [even, odd] = &self.words;
-        if turn.is_multiple_of(2) { even } else { odd }
+        self.0.set([a.handler, a.flags, a.restorer, a.mask]);
     }
 }
 
@@ -383,6 +357,7 @@ fn run_app_handler(
 mod tests {
     use super::*;
     use crate::raw::testing::in_child;
+    use core::sync::atomic::AtomicU32;
 
     unsafe extern "C" fn exit_9(_: i32, info: *mut SigInfo, _: *mut Ucontext) {
         // SAFETY: called with a valid siginfo.

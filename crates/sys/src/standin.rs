@@ -1,12 +1,13 @@
 //! Pages that stand in for ring memory of the application's that vanished while a ring used it.
 //!
 //! ```text
-//!  fault in ring memory -> put: a shared page there, a second view of it here     (in a handler)
-//!  ring gone            -> take_back: a store here shows there? then it is still ours: unmap both
+//!  munmap of ring memory -> replace: a shared page there with its bytes, a second view of it here
+//!  fault in ring memory  -> put: the same with zeros, where nothing is            (in a handler)
+//!  ring gone             -> take_back: a store here shows there? then it is still ours: unmap both
 //! ```
 //!
 //! The kernel pins such memory, so that a program may unmap it as soon as it closed the ring; what
-//! it unmapped is to be free once the ring is. A page that took the place of an inaccessible one is
+//! it unmapped is to be free once the ring is, and nobody else's before. A page that took the place of an inaccessible one is
 //! not entered: nobody could tell whether the program uses it again. What it does not do: know
 //! which addresses are ring memory (`ringobj`).
 
@@ -20,7 +21,7 @@ use crate::usermem::{load64, store64};
 
 /// How many pages are remembered at once; one more stays where it is.
 const PLACES: usize = 512;
-/// A place that is being filled.
+/// A place that is being filled or emptied.
 const CLAIMED: usize = 1;
 
 /// The page's address, 0 for none; and that of our view.
@@ -45,6 +46,32 @@ pub(crate) fn put(page: usize) -> bool {
         Err(Errno::EEXIST) => true,
         Err(_) => false,
     }
+}
+
+/// Puts a page with the same bytes at `page`, which the application is about to unmap. False: there
+/// is no memory for it.
+pub(crate) fn replace(page: usize) -> bool {
+    let flags = g::MAP_SHARED | g::MAP_ANONYMOUS;
+    // SAFETY: new memory.
+    let Ok(new) = (unsafe { raw::mmap(0, PAGE, g::PROT_READ | g::PROT_WRITE, flags, -1, 0) })
+    else {
+        return false;
+    };
+    for off in (0..PAGE).step_by(8) {
+        // What cannot be read stays zero.
+        if let Ok(word) = load64((page + off) as u64) {
+            let _ = store64((new + off) as u64, word);
+        }
+    }
+    let flags = g::MREMAP_MAYMOVE | g::MREMAP_FIXED;
+    // SAFETY: moves our new page; what it replaces the application has given up.
+    if unsafe { raw::mremap(new, PAGE, PAGE, flags, page) }.is_err() {
+        // SAFETY: ours, seen by nobody.
+        let _ = unsafe { raw::munmap(new, PAGE) };
+        return false;
+    }
+    remember(page);
+    true
 }
 
 /// Enters a page of ours. One that cannot be entered stays until the process ends.
@@ -74,6 +101,10 @@ pub(crate) fn take_back(start: usize, end: usize) {
     for place in &TABLE {
         let at = place.at.load(Acquire);
         if at <= CLAIMED || !(start..end).contains(&at) {
+            continue;
+        }
+        if place.at.compare_exchange(at, CLAIMED, AcqRel, Relaxed).is_err() {
+            // Somebody else takes it back.
             continue;
         }
         let view = place.view.load(Relaxed);

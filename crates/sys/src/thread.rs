@@ -18,7 +18,7 @@
 use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
@@ -53,10 +53,14 @@ pub struct ThreadRecord {
     tid: AtomicU32,
     generation: AtomicU32,
     ours: AtomicU32,
+    /// What the engine keeps for it in this generation.
+    word: AtomicU64,
     /// The identity last computed, and what for: `identity.rs`.
     pub(crate) identity_epoch: AtomicU64,
     pub(crate) identity_ids: AtomicU64,
     pub(crate) identity: AtomicU64,
+    /// The identity it was given for good, 0: none.
+    pub(crate) identity_given: AtomicU64,
     /// Free for the interception layer (an engine stack, a saved mask, ...).
     pub scratch: [AtomicU64; 4],
 }
@@ -83,8 +87,44 @@ pub fn tid() -> u32 {
     }
     let tid = raw::gettid();
     r.tid.store(tid, Relaxed);
+    r.word.store(0, Relaxed);
     r.generation.store(generation, Relaxed);
     tid
+}
+
+/// Whether that thread of this process has not exited.
+pub fn is_alive(tid: u32) -> bool {
+    // Signal 0: only whether there is somebody.
+    raw::tgkill(raw::getpid(), tid, 0) != Err(Errno::ESRCH)
+}
+
+/// The calling thread's word: 0 in a new thread, and in that of a forked child.
+#[inline]
+pub fn word() -> u64 {
+    tid();
+    record().word.load(Relaxed)
+}
+
+/// What to call in a thread that gets a word, so that its end is told.
+static ON_WORD: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Sets what is called, in the thread itself, when its word is set.
+pub fn on_word(watch: fn()) {
+    // Release: what `watch` needs was made before.
+    ON_WORD.store(watch as *mut (), Release);
+}
+
+/// Sets the calling thread's word.
+pub fn set_word(word: u64) {
+    tid();
+    record().word.store(word, Relaxed);
+    // Acquire: pairs with the Release in `on_word`.
+    let watch = ON_WORD.load(Acquire);
+    if !watch.is_null() {
+        // SAFETY: only `on_word` stores here, and it stores a `fn()`.
+        let watch = unsafe { core::mem::transmute::<*mut (), fn()>(watch) };
+        watch();
+    }
 }
 
 /// Whether the calling thread is one of ours.

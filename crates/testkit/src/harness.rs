@@ -255,7 +255,33 @@ fn kit(ringer: &str, under: Under, name: &str, args: &[&str]) -> Ran {
     run(ringer, under, &argv)
 }
 
-/// Whether this host has an io_uring of its own to compare with.
+/// Whether this host has an io_uring of its own.
 pub fn kernel_has_io_uring() -> bool {
     crate::Ring::new(2, 0).is_ok()
+}
+
+/// Whether its rings end when nobody holds them any more. A 6.18 kernel that has 64 rings with
+/// requests that never end (URING_CMD with MULTISHOT and BUFFER_SELECT is one) does not end any
+/// other until it is booted again (io_uring.c `iou_wq` runs 64 `io_ring_exit_work` at a time);
+/// `grep -l io_ring_exit_work /proc/*/stack` lists them.
+pub fn rings_end() -> bool {
+    static END: OnceLock<bool> = OnceLock::new();
+    let probe = || -> os::Sys<bool> {
+        let (ring, (ours, held)) = (crate::Ring::new(2, 0)?, os::pipe()?);
+        ring.register_files(&[held])?;
+        os::close(held)?;
+        drop(ring);
+        let hung_up = os::poll(ours, libc::POLLIN, 5000)? != 0;
+        os::close(ours)?;
+        Ok(hung_up)
+    };
+    *END.get_or_init(|| probe().unwrap_or(false))
+}
+
+/// Why a part that is to be shown on the kernel's ring is not, if so.
+pub fn kernel_lacks() -> Option<&'static str> {
+    if !kernel_has_io_uring() {
+        return Some("this host refuses the kernel's io_uring");
+    }
+    (!rings_end()).then_some("this kernel ends no ring any more (64 never end): boot it again")
 }

@@ -71,6 +71,8 @@ plain! {
     close_range(first: u32, last: u32) = libc::close_range(first, last, 0);
     /// eventfd(2).
     eventfd(init: u32, flags: i32) = libc::eventfd(init, flags);
+    /// inotify_init1(2).
+    inotify(flags: i32) = libc::inotify_init1(flags);
     /// epoll_create1(2).
     epoll_create() = libc::epoll_create1(libc::EPOLL_CLOEXEC);
     /// socket(2).

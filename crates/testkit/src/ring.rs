@@ -5,7 +5,7 @@
 
 use crate::call::{self, ENTER, REGISTER, SETUP};
 use crate::os::{Buf, Errno, Sys};
-use ringer_uapi::flags::Setup;
+use ringer_uapi::flags::{CqeFlags, Setup};
 use ringer_uapi::{Cqe, OFF_CQ_RING, OFF_SQ_RING, OFF_SQES, Params, Sqe};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -29,6 +29,10 @@ pub fn choose_layout(layout: Layout) {
 pub const GETEVENTS: u32 = 1;
 /// `IORING_ENTER_SQ_WAKEUP`.
 pub const SQ_WAKEUP: u32 = 2;
+/// `IORING_ENTER_REGISTERED_RING`.
+const REGISTERED_RING: u32 = 16;
+/// `IORING_REGISTER_USE_REGISTERED_RING`.
+const USE_REGISTERED_RING: u32 = 1 << 31;
 /// `IORING_ENTER_EXT_ARG`.
 pub const EXT_ARG: u32 = 8;
 
@@ -37,6 +41,8 @@ pub const EXT_ARG: u32 = 8;
 pub struct Ring {
     /// The descriptor.
     pub fd: i32,
+    /// The index that calls name it by instead, if it is registered.
+    pub index: Option<i32>,
     /// What setup wrote back.
     pub params: Params,
     /// The SQ ring (and with [`Layout::Single`] the CQ ring).
@@ -102,7 +108,7 @@ impl Ring {
         let cq = if split { Some(map_at(cq_len, fd, OFF_CQ_RING)?) } else { None };
         let sqes = map_at(sqe * p.sq_entries as usize, fd, OFF_SQES)?;
         let sq_tail = sq.load(p.sq_off.tail as usize);
-        Ok(Self { fd, params, sq, cq, sqes, sq_tail, submitted: sq_tail })
+        Ok(Self { fd, index: None, params, sq, cq, sqes, sq_tail, submitted: sq_tail })
     }
 
     /// A ring in memory of ours (`SETUP_NO_MMAP`).
@@ -116,7 +122,7 @@ impl Ring {
         params.cq_off.user_addr = sq.addr();
         params.sq_off.user_addr = sqes.addr();
         let fd = setup_call(entries, &mut params)?;
-        Ok(Self { fd, params, sq, cq: None, sqes, sq_tail: 0, submitted: 0 })
+        Ok(Self { fd, index: None, params, sq, cq: None, sqes, sq_tail: 0, submitted: 0 })
     }
 
     fn cq(&self) -> &Buf {
@@ -163,8 +169,9 @@ impl Ring {
     /// # Errors
     /// The call's.
     pub fn enter(&self, submit: u32, min: u32, flags: u32, arg: u64, size: u64) -> Sys<u32> {
-        let [s, m, f] = [submit, min, flags].map(u64::from);
-        let fd = i64::from(self.fd) as u64;
+        let by_index = if self.index.is_some() { REGISTERED_RING } else { 0 };
+        let [s, m, f] = [submit, min, flags | by_index].map(u64::from);
+        let fd = i64::from(self.index.unwrap_or(self.fd)) as u64;
         call::sys(ENTER, [fd, s, m, f, arg, size]).map(|n| n as u32)
     }
 
@@ -179,23 +186,31 @@ impl Ring {
         Ok(r)
     }
 
-    /// The next completion, if one is there.
+    /// The next completion, if one is there; fillers are passed over.
     pub fn reap(&self) -> Option<Cqe> {
         let off = &self.params.cq_off;
-        let head = self.cq().load(off.head as usize);
-        if head == self.cq().load(off.tail as usize) {
-            return None;
+        let set_up = Setup::from_bits_truncate(self.params.flags);
+        let mixed = set_up.contains(Setup::CQE_MIXED);
+        let size = if set_up.contains(Setup::CQE32) { 32 } else { 16 };
+        loop {
+            let head = self.cq().load(off.head as usize);
+            if head == self.cq().load(off.tail as usize) {
+                return None;
+            }
+            let at = off.cqes as usize + size * (head & (self.params.cq_entries - 1)) as usize;
+            let (user_data, w) = (self.cq().get64(at), self.cq().get64(at + 8));
+            let (res, flags) = (w as u32 as i32, (w >> 32) as u32);
+            let mut cqe = Cqe { user_data, res, flags, big: [0; 2] };
+            let two_slots = mixed && flags & CqeFlags::F_32.bits() != 0;
+            if size == 32 || two_slots {
+                cqe.big = [self.cq().get64(at + 16), self.cq().get64(at + 24)];
+            }
+            let slots = if two_slots { 2 } else { 1 };
+            self.cq().store(off.head as usize, head.wrapping_add(slots));
+            if !mixed || flags & CqeFlags::SKIP.bits() == 0 {
+                return Some(cqe);
+            }
         }
-        let wide = self.params.flags & Setup::CQE32.bits() != 0;
-        let size = if wide { 32 } else { 16 };
-        let at = off.cqes as usize + size * (head & (self.params.cq_entries - 1)) as usize;
-        let (user_data, w) = (self.cq().get64(at), self.cq().get64(at + 8));
-        let mut cqe = Cqe { user_data, res: w as u32 as i32, flags: (w >> 32) as u32, big: [0; 2] };
-        if wide {
-            cqe.big = [self.cq().get64(at + 16), self.cq().get64(at + 24)];
-        }
-        self.cq().store(off.head as usize, head.wrapping_add(1));
-        Some(cqe)
     }
 
     /// Waits for the next completion.
@@ -235,8 +250,9 @@ impl Ring {
     /// # Errors
     /// The call's.
     pub fn register(&self, opcode: u32, arg: u64, nr: u32) -> Sys<u64> {
-        let fd = i64::from(self.fd) as u64;
-        call::sys(REGISTER, [fd, u64::from(opcode), arg, u64::from(nr), 0, 0])
+        let by_index = if self.index.is_some() { USE_REGISTERED_RING } else { 0 };
+        let fd = i64::from(self.index.unwrap_or(self.fd)) as u64;
+        call::sys(REGISTER, [fd, u64::from(opcode | by_index), arg, u64::from(nr), 0, 0])
     }
 
     /// Registers descriptors as the ring's files.

@@ -39,6 +39,9 @@ pub const OFF_SQ_RING: u64 = 0;
 pub const OFF_CQ_RING: u64 = 0x0800_0000;
 /// mmap offset of the SQEs.
 pub const OFF_SQES: u64 = 0x1000_0000;
+/// mmap offset of a registered region of the ring's own (6.18 io_uring/memmap.h
+/// `IORING_MAP_OFF_PARAM_REGION`).
+pub const OFF_PARAM_REGION: u64 = 0x2000_0000;
 /// mmap offset base of buffer rings (`| bgid << 16`).
 pub const OFF_PBUF_RING: u64 = 0x8000_0000;
 /// The bits of an mmap offset that select a region.

@@ -1,8 +1,8 @@
 //! One child with a deadline: its own process group, ended as a whole.
 //!
 //! ```text
-//!   spawn (own group) -> wait without reaping -> [deadline: kill the group] -> kill what the
-//!   child left in its group -> reap
+//!   spawn (own group) -> wait without reaping -> [deadline, or nobody waits any more: kill the
+//!   group] -> kill what the child left in its group -> reap
 //! ```
 //! The group is signalled only while its leader is unreaped, so that its number is surely ours.
 //! What it does not do: judge.
@@ -14,36 +14,69 @@ use std::fs::File;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Runs `argv` in `cwd` with its output in `log`, for at most `limit`.
-pub(crate) fn run(argv: &[String], cwd: &Path, log: &Path, limit: Duration) -> Result<Outcome> {
+/// Runs `argv` in `cwd` with its output in `log`, for at most `limit`, and no longer than `alone`
+/// does not return.
+pub(crate) fn run(
+    argv: &[String],
+    cwd: &Path,
+    log: &Path,
+    limit: Duration,
+    alone: Option<impl FnOnce() + Send + 'static>,
+) -> Result<Outcome> {
     let (prog, args) = argv.split_first().context("no command")?;
     let out = File::create(log).with_context(|| format!("create {}", log.display()))?;
     let mut command = Command::new(prog);
     command.args(args).current_dir(cwd).process_group(0);
     command.stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
+    // Before the child: some tests count on the next process number being their own thread's.
+    let watch = Watch::new(alone);
     let mut child = command.spawn().with_context(|| format!("start {prog}"))?;
-    let pid = Pid::from_child(&child);
-    let in_time = ends_within(pid, limit);
+    let in_time = watch.ends_within(Pid::from_child(&child), limit);
     let status = child.wait()?;
     Ok(if in_time { outcome(status) } else { Outcome::TimedOut })
 }
 
-/// Waits for the leader's end, ends its group, and says whether the end came in time.
-fn ends_within(pid: Pid, limit: Duration) -> bool {
-    let (ended, end) = channel();
-    let waiter = std::thread::spawn(move || {
-        let unreaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), unreaped));
-        let _ = ended.send(());
-    });
-    let in_time = end.recv_timeout(limit) != Err(RecvTimeoutError::Timeout);
-    // Nobody may be left in it: an error says so.
-    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-    let _ = waiter.join();
-    in_time
+/// The threads that wait for a child's end, and for the end of whoever wants to know.
+struct Watch {
+    child: Sender<Pid>,
+    waiter: JoinHandle<()>,
+    end: Receiver<bool>,
+}
+
+impl Watch {
+    fn new(alone: Option<impl FnOnce() + Send + 'static>) -> Self {
+        let (ended, end) = channel();
+        if let Some(alone) = alone {
+            let ended = ended.clone();
+            // It ends with the process: what it waits for may never come.
+            std::thread::spawn(move || {
+                alone();
+                let _ = ended.send(false);
+            });
+        }
+        let (child, begun) = channel();
+        let waiter = std::thread::spawn(move || {
+            let Ok(pid) = begun.recv() else { return };
+            let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), how));
+            let _ = ended.send(true);
+        });
+        Self { child, waiter, end }
+    }
+
+    /// Waits for the leader's end, ends its group, and says whether the end came in time.
+    fn ends_within(self, pid: Pid, limit: Duration) -> bool {
+        let _ = self.child.send(pid);
+        let in_time = self.end.recv_timeout(limit) == Ok(true);
+        // Nobody may be left in it: an error says so.
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        let _ = self.waiter.join();
+        in_time
+    }
 }
 
 fn outcome(status: ExitStatus) -> Outcome {
@@ -63,7 +96,7 @@ mod tests {
         let scratch = Scratch::new();
         let argv = ["sh", "-c", script].map(str::to_owned);
         let cwd = scratch.path(".");
-        let outcome = run(&argv, &cwd, &scratch.path("log"), limit).unwrap();
+        let outcome = run(&argv, &cwd, &scratch.path("log"), limit, None::<fn()>).unwrap();
         (outcome, std::fs::read_to_string(scratch.path("log")).unwrap())
     }
 

@@ -10,6 +10,7 @@
 
 mod child;
 mod expect;
+pub(crate) mod guard;
 mod native;
 mod report;
 mod runner;
@@ -141,8 +142,8 @@ impl Tier<'_> {
             println!("on the kernel: as recorded in {}", path.display());
             return Ok(outcomes);
         }
-        if !ringer_testkit::harness::kernel_has_io_uring() {
-            println!("on the kernel: unknown; it refuses io_uring here and there is no record");
+        if let Some(why) = ringer_testkit::harness::kernel_lacks() {
+            println!("on the kernel: unknown, and there is no record: {why}");
             return Ok(native::Outcomes::new());
         }
         println!("{} tests on the kernel's io_uring", tests.len());

@@ -3,14 +3,14 @@
 //! ```text
 //!   queue: [tests that open internet sockets] one at a time    (several use one fixed port)
 //!          [the others]                       `jobs` at a time
-//!     -> child::run(blocked -- ringer run --native never --stats F -- TEST)
+//!     -> guard -> child::run(blocked -- ringer run --native never --stats F -- TEST)
 //! ```
 //! What it does not do: try a test twice, or judge it.
 
-use super::child;
 use super::expect::Row;
+use super::guard;
 use super::verdict::{Outcome, Ran};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use ringer_testkit::block::Profile;
 use ringer_testkit::harness::{self, Scratch, Stats, Under};
 use std::collections::{BTreeMap, VecDeque};
@@ -118,7 +118,9 @@ impl Runner {
             other => other,
         };
         let argv = harness::command(&self.ringer, under, &stats, &[&program]);
-        let outcome = child::run(&argv, &scratch.path("."), &self.log(&test.name), test.limit)?;
+        let exe = std::env::current_exe().context("who this is")?;
+        let places = (scratch.path("."), self.log(&test.name));
+        let outcome = guard::run(&exe, &argv, (&places.0, &places.1), test.limit)?;
         let stats = match self.under {
             Under::Kernel => Stats::default(),
             _ => Stats::read(&self.ringer, &stats),

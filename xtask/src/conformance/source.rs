@@ -68,11 +68,12 @@ fn fetch(cache: &Path, version: &str) -> Result<()> {
         let there = Command::new(tool).arg("--version").stdout(Stdio::null()).status();
         ensure!(there.is_ok(), "{tool} is not installed");
     }
-    let mut offered = Vec::new();
+    let (mut offered, mut unread) = (Vec::new(), None);
     for suite in SUITES {
         let apt = Apt::new(cache, suite)?;
         if let Err(e) = apt.update() {
             println!("suite {suite}: {e:#}");
+            unread = Some(suite);
             continue;
         }
         let versions = apt.versions()?;
@@ -81,6 +82,9 @@ fn fetch(cache: &Path, version: &str) -> Result<()> {
             return apt.source(full);
         }
         offered.extend(versions);
+    }
+    if let Some(suite) = unread.filter(|_| offered.is_empty()) {
+        bail!("the archive's suites cannot be read here ({suite} was the last one tried)");
     }
     bail!("the archive offers liburing {offered:?} and not {version}, which the rows are about")
 }
@@ -126,7 +130,9 @@ impl Apt {
     }
 
     fn update(&self) -> Result<()> {
-        say(&mut self.command("apt-get", &["-q", "update"]))
+        // Without it, apt calls an update that reached nobody a success.
+        let strict = "APT::Update::Error-Mode=any";
+        say(&mut self.command("apt-get", &["-q", "-o", strict, "update"]))
     }
 
     fn versions(&self) -> Result<Vec<String>> {

@@ -13,9 +13,9 @@
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx};
 use super::openclose::direct_slot;
 use super::rw::is_nonblocking;
-use super::sendrecv::never_polls;
 use crate::host::Host;
 use crate::support::opflags::ACCEPT_ACCEPTED;
+use ringer_uapi::flags::CqeFlags;
 use ringer_uapi::{Errno, Sqe};
 
 const SOCK_CLOEXEC: u32 = 0o2_000_000;
@@ -32,6 +32,7 @@ pub struct Accept {
     flags: u32,
     dont_wait: bool,
     poll_first: bool,
+    never_polls: bool,
     slot: Option<u32>,
 }
 
@@ -53,22 +54,24 @@ impl Op for Accept {
             flags: sqe.op_flags,
             dont_wait: sqe.ioprio & DONTWAIT != 0,
             poll_first: sqe.ioprio & POLL_FIRST != 0,
+            never_polls: false,
             slot,
         })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         if cx.how == Issue::Inline {
-            if core::mem::take(&mut self.poll_first) {
-                if never_polls(cx) {
-                    return Outcome::Done(Err(Errno::EAGAIN), 0);
-                }
-                if cx.host.poll_now(cx.fd, POLLIN) == 0 {
-                    return Outcome::Again;
-                }
+            if core::mem::take(&mut self.poll_first)
+                && let Some(first) = cx.poll_first(POLLIN, self.never_polls)
+            {
+                return first;
             }
             match cx.host.listening(cx.fd) {
                 Ok(true) => {}
+                // net/core/sock.c `sock_no_accept`, inet_connection_sock.c `inet_csk_accept`.
+                Ok(false) if !cx.host.is_stream(cx.fd) => {
+                    return Outcome::Done(Err(Errno::EOPNOTSUPP), 0);
+                }
                 Ok(false) => return Outcome::Done(Err(Errno::EINVAL), 0),
                 Err(e) => return Outcome::Done(Err(e), 0),
             }
@@ -80,10 +83,14 @@ impl Op for Accept {
             }
         }
         match cx.host.accept(cx.fd, self.addr, self.addrlen, self.flags) {
-            Ok(fd) => match self.slot {
-                Some(slot) => Outcome::Direct { fd, slot },
-                None => Outcome::Done(Ok(fd), 0),
-            },
+            Ok(fd) => {
+                let left = cx.host.left_to_accept(cx.fd);
+                let cflags = if left { CqeFlags::SOCK_NONEMPTY.bits() } else { 0 };
+                match self.slot {
+                    Some(slot) => Outcome::Direct { fd, slot, cflags },
+                    None => Outcome::Done(Ok(fd), cflags),
+                }
+            }
             Err(Errno::EAGAIN) => self.not_ready(),
             Err(e) => Outcome::Done(Err(e), 0),
         }
@@ -91,6 +98,10 @@ impl Op for Accept {
 }
 
 impl Accept {
+    pub(crate) fn never_poll(&mut self) {
+        self.never_polls = true;
+    }
+
     fn not_ready(&self) -> Outcome {
         if self.dont_wait { Outcome::Done(Err(Errno::EAGAIN), 0) } else { Outcome::Again }
     }

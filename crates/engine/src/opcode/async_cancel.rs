@@ -11,11 +11,13 @@ use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::request::Req;
-use crate::request::cancel::{CancelKey, flags};
+use crate::request::cancel::{CancelKey, Reach, flags};
 use crate::ring::{Ring, State};
 use alloc::sync::Arc;
 use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, Sqe};
+
+const ASYNC_CANCEL: u8 = 14;
 
 /// See the module's doc.
 #[derive(Debug)]
@@ -24,6 +26,16 @@ pub struct AsyncCancel {
     fd: i32,
     opcode: u8,
     flags: u32,
+}
+
+impl AsyncCancel {
+    /// Whether a cancel with this key is one of its own targets. It holds the file it looks for.
+    fn matches(&self, own: u64) -> bool {
+        let by_data =
+            self.flags & (flags::FD | flags::OP) == 0 || self.flags & flags::USERDATA != 0;
+        let by_op = self.flags & flags::OP != 0;
+        (!by_op || self.opcode == ASYNC_CANCEL) && (!by_data || self.user_data == own)
+    }
 }
 
 impl Op for AsyncCancel {
@@ -51,11 +63,21 @@ impl<H: Host> Engine<H> {
             Ok(k) => k,
             Err(e) => return self.complete(ring, st, req, Err(e), 0),
         };
-        let (res, targets) = self.pick_cancel(st, &key);
-        // The cancel's own CQE comes first, then its targets'.
-        self.complete(ring, st, req, res, 0);
+        let (mut res, targets) = self.pick_cancel(ring, st, &key, Reach::Whole);
+        let on_worker = req.on_worker && ring.sqpoll.is_none();
+        if res == Err(Errno::ENOENT) && on_worker && c.matches(req.user_data) {
+            // cancel.c `__io_async_cancel`: among the running work it finds itself.
+            res = Err(Errno::EALREADY);
+        }
+        if res == Err(Errno::EALREADY) && ring.sqpoll.is_some() {
+            // It is interrupted, but the last search is among those that submit by calls
+            // (`ctx->tctx_list`), and the thread is none of them.
+            res = Err(Errno::ENOENT);
+        }
+        // Its targets end in task work, after its own CQE and before what follows it in its chain.
         for t in targets {
             self.cancel_one(st, t);
         }
+        self.complete(ring, st, req, res, 0);
     }
 }

@@ -9,7 +9,7 @@
 //! - Source:  6.18 io_uring/sync.c `io_fsync_prep`, `io_fsync`
 
 use super::opdef::{IssueCx, Op, Outcome, PrepCx};
-use crate::host::Host;
+use crate::host::{FileKind, Host};
 use crate::support::opflags::FSYNC_ACCEPTED;
 use ringer_uapi::{Errno, Sqe};
 
@@ -33,6 +33,13 @@ impl Op for Fsync {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        cx.host.fsync(cx.fd, self.datasync).into()
+        match cx.host.fsync(cx.fd, self.datasync) {
+            // A place (O_PATH) in the table is found, and has nothing to write (sync.c
+            // `vfs_fsync_range`).
+            Err(Errno::EBADF) if cx.kind == Some(FileKind::Other) => {
+                Outcome::Done(Err(Errno::EINVAL), 0)
+            }
+            done => done.into(),
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod epoll;
 pub mod files_update;
 pub mod fs;
 pub mod fsync;
+pub mod msg_ring;
 pub mod nop;
 pub mod opdef;
 pub mod openclose;

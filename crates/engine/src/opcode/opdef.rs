@@ -7,14 +7,14 @@
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
 use super::{
-    accept, async_cancel, connect, epoll, files_update, fs, fsync, nop, openclose, poll, rw,
-    sendrecv, shutdown, statx, timeout,
+    accept, async_cancel, connect, epoll, files_update, fs, fsync, msg_ring, nop, openclose, poll,
+    rw, sendrecv, shutdown, statx, timeout,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
 use crate::resource::rsrc::BufTable;
 use crate::support::{Kernel, Row, Support};
-use ringer_uapi::flags::SqeFlags;
+use ringer_uapi::flags::{Setup, SqeFlags};
 use ringer_uapi::{Errno, OP_COUNT, Sqe};
 
 /// The facts of one opcode (the kernel's `io_issue_def` and `io_cold_def`).
@@ -95,6 +95,8 @@ pub enum Issue {
 pub enum Outcome {
     /// Finished: result and CQE flags.
     Done(Result<i32, Errno>, u32),
+    /// Finished with a completion of 32 bytes, of whose second half the state knows.
+    Wide(Result<i32, Errno>),
     /// A result, and the request goes on (multishot): result and CQE flags without MORE.
     More(i32, u32),
     /// Not now: wait for the row's poll events, or go to a worker if the file cannot be polled.
@@ -107,6 +109,8 @@ pub enum Outcome {
         fd: i32,
         /// Slot, or [`ringer_uapi::FILE_INDEX_ALLOC`].
         slot: u32,
+        /// CQE flags.
+        cflags: u32,
     },
     /// Somebody else completes it (the ring's own structures hold it).
     Queued,
@@ -135,6 +139,8 @@ pub struct PrepCx<'a, H: Host> {
     pub flags: SqeFlags,
     /// Whether the entry before this one is linked to it and may carry a linked timeout.
     pub after_link: bool,
+    /// The flags that the ring was set up with.
+    pub setup: Setup,
 }
 
 /// What `issue` may look at.
@@ -167,6 +173,21 @@ impl<H: Host> IssueCx<'_, H> {
             None if self.host.status_flags(self.fd)? & O_PATH != 0 => Err(Errno::EBADF),
             None => self.host.kind(self.fd),
         }
+    }
+
+    /// What `*_POLL_FIRST` comes to before the first attempt; `None`: attempt it now. A file that never
+    /// becomes ready is `EAGAIN` (io_uring.c `io_wq_submit_work` does not wait for it), and so is what
+    /// must not wait. What is ready goes on at once: the edge may have been reported to somebody else
+    /// who waited in the same watch (poll.c `io_arm_poll_handler`, `IO_APOLL_READY`).
+    pub fn poll_first(&self, events: u32, dont_wait: bool) -> Option<Outcome> {
+        let never = match self.looked_up() {
+            Ok(kind) => matches!(kind, FileKind::Regular | FileKind::Directory),
+            Err(e) => return Some(Outcome::Done(Err(e), 0)),
+        };
+        if never || dont_wait {
+            return Some(Outcome::Done(Err(Errno::EAGAIN), 0));
+        }
+        (self.host.poll_now(self.fd, events) == 0).then_some(Outcome::Again)
     }
 }
 
@@ -236,13 +257,12 @@ const NO_SELECT: Support = Support::Partial("no IOSQE_BUFFER_SELECT yet");
 
 /// Why a row is refused: the issue that brings it.
 const OPS: &str = "not carried out yet (issue 5)";
-const RINGS: &str = "not carried out yet (issue 4)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 
 op_table! {
     0 => Nop(nop::Nop) = OpDef {
         name: "NOP", iopoll: true,
-        support: Support::Partial("flags: INJECT_RESULT and TW only"), ..OpDef::BASE
+        support: Support::Partial("no file, no buffer"), ..OpDef::BASE
     };
     1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
@@ -255,7 +275,7 @@ op_table! {
     6 => PollAdd(poll::PollAdd) = OpDef {
         name: "POLL_ADD", needs_file: true,
         support: Support::Partial(
-            "never fires for its own ring; a multishot reports what holds, not what woke it",
+            "a multishot reports what holds, not what woke it",
         ),
         ..OpDef::RING
     };
@@ -278,7 +298,7 @@ op_table! {
         = OpDef {
         name: "CONNECT", since: (5, 5), poll: POLLOUT,
         support: Support::Partial(
-            "a blocking socket connects in a worker: a cancel says EALREADY, then EINTR",
+            "a refused connect of a blocking socket leaves it as connect(2) does",
         ),
         ..OpDef::FILE
     };
@@ -313,7 +333,9 @@ op_table! {
     37 => Mkdirat(fs::Mkdir) = OpDef { name: "MKDIRAT", since: (5, 15), ..OpDef::WORKER };
     38 => Symlinkat(fs::Symlink) = OpDef { name: "SYMLINKAT", since: (5, 15), ..OpDef::WORKER };
     39 => Linkat(fs::Link) = OpDef { name: "LINKAT", since: (5, 15), ..OpDef::WORKER };
-    40 = OpDef::later("MSG_RING", (5, 18), RINGS);
+    40 => MsgRing(msg_ring::MsgRing) = OpDef {
+        name: "MSG_RING", since: (5, 18), needs_file: true, iopoll: true, ..OpDef::RING
+    };
     41 = OpDef::later("FSETXATTR", (5, 19), OPS);
     42 = OpDef::later("SETXATTR", (5, 19), OPS);
     43 = OpDef::later("FGETXATTR", (5, 19), OPS);

@@ -9,7 +9,8 @@
 //!   `file_index` `EINVAL`
 //! - Result:  descriptor; 0 for a chosen slot; the slot for ALLOC
 //! - Errors:  openat2(2), close(2); see `resource::filetable` for slots
-//! - Blocks:  what the dentry cache does not answer, and all that create or truncate, go to a worker
+//! - Blocks:  what the dentry cache does not answer, and all that create or truncate, go to a worker;
+//!   the others are opened as with O_NONBLOCK, which a FIFO shows
 //! - Source:  6.18 io_uring/openclose.c `__io_openat_prep`, `io_openat2`, `io_close_prep`
 
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx};
@@ -54,6 +55,11 @@ impl Open {
     /// Whether it makes a direct descriptor.
     pub(crate) fn is_direct(&self) -> bool {
         self.slot.is_some()
+    }
+
+    /// Whether it makes a place and no file, whose close drops no lock.
+    pub(crate) fn is_place(&self) -> bool {
+        self.how[0] & O_PATH != 0
     }
 
     fn copy_how<H: Host>(host: &H, addr: u64, size: u32) -> Result<[u64; 3], Errno> {
@@ -116,14 +122,23 @@ impl Op for Open {
             return Outcome::Punt;
         }
         if inline && self.slot.is_some() && cx.host.may_hold_posix_locks() {
-            return Outcome::Punt;
+            // What is wrong with `how` is said at once, before any path is looked at.
+            let nowhere = cx.host.openat2(-1, b"\0", self.how);
+            return match nowhere {
+                Err(Errno::EINVAL) => Outcome::Done(Err(Errno::EINVAL), 0),
+                _ => Outcome::Punt,
+            };
         }
-        let cached = if inline { RESOLVE_CACHED } else { 0 };
-        match cx.host.openat2(cx.fd, &self.path, [flags, mode, resolve | cached]) {
+        let opened = if inline {
+            cx.host.open_now(cx.fd, &self.path, [flags, mode, resolve | RESOLVE_CACHED])
+        } else {
+            cx.host.openat2(cx.fd, &self.path, self.how)
+        };
+        match opened {
             Err(Errno::EAGAIN) if inline && resolve & RESOLVE_CACHED == 0 => Outcome::Punt,
             Err(e) => Outcome::Done(Err(e), 0),
             Ok(fd) => match self.slot {
-                Some(slot) => Outcome::Direct { fd, slot },
+                Some(slot) => Outcome::Direct { fd, slot, cflags: 0 },
                 None => Outcome::Done(Ok(fd), 0),
             },
         }

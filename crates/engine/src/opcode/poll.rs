@@ -13,6 +13,7 @@
 use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile};
+use crate::request::cancel::was_polled;
 use crate::request::{Phase, Req, ReqFile};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -38,12 +39,19 @@ pub(crate) const DEFAULT_POLLMASK: u32 = 1 | 4 | 0x40 | 0x100;
 pub struct PollAdd {
     events: u32,
     multi: bool,
+    /// It was ready when it was armed: what is reported first is no wake-up.
+    ready: bool,
 }
 
 impl PollAdd {
     /// Whether it stays armed.
     pub fn multishot(&self) -> bool {
         self.multi
+    }
+
+    /// Whether what is reported now was there when it was armed; asked once for each report.
+    pub(crate) fn was_ready(&mut self) -> bool {
+        core::mem::take(&mut self.ready)
     }
 }
 
@@ -64,7 +72,7 @@ impl Op for PollAdd {
         }
         // poll.c tells a multishot by the bit that an epoll one-shot has.
         let multi = multi && sqe.op_flags & EPOLLONESHOT == 0;
-        Ok(Self { events: parse_events(sqe.op_flags), multi })
+        Ok(Self { events: parse_events(sqe.op_flags), multi, ready: false })
     }
 
     fn issue<H: Host>(&mut self, _cx: &IssueCx<'_, H>) -> Outcome {
@@ -108,7 +116,7 @@ impl Op for PollRemove {
 
 impl<H: Host> Engine<H> {
     pub(crate) fn issue_poll_add(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
-        let Some(Cmd::PollAdd(PollAdd { events, multi })) = req.cmd else { return };
+        let Some(Cmd::PollAdd(PollAdd { events, multi, .. })) = req.cmd else { return };
         if let Err(e) = self.find_file(st, &mut req) {
             return self.complete(ring, st, req, Err(e), 0);
         }
@@ -125,6 +133,8 @@ impl<H: Host> Engine<H> {
         let Some(number) = req.file.file().and_then(HostFile::number) else {
             return self.complete(ring, st, req, Err(Errno::ENOMEM), 0);
         };
+        // What the ring signalled before is not what this poll waits for.
+        st.eventfd_told &= !multi;
         let ready = self.host().poll_now(number, events & 0xffff) & events;
         if ready & POLLNVAL != 0 {
             return self.complete(ring, st, req, Err(Errno::EBADF), 0);
@@ -136,6 +146,10 @@ impl<H: Host> Engine<H> {
         // descriptor reports it at once. A shared watch may have reported it before.
         if multi && ready != 0 && req.flags.contains(SqeFlags::FIXED_FILE) {
             return self.arm_ready_multishot(ring, st, req, (events, ready));
+        }
+        st.poll_now |= ready != 0;
+        if let Some(Cmd::PollAdd(p)) = &mut req.cmd {
+            p.ready = ready != 0;
         }
         self.arm(ring, st, req, events);
     }
@@ -153,7 +167,10 @@ impl<H: Host> Engine<H> {
             Err(Errno::EPERM) => return self.complete(ring, st, req, Ok(ready as i32), 0),
             Err(e) => return self.complete(ring, st, req, Err(e), 0),
             // A watch that was just made reports the readiness itself.
-            Ok(_) if !watched => return self.arm(ring, st, req, events),
+            Ok(_) if !watched => {
+                st.poll_now = true;
+                return self.arm(ring, st, req, events);
+            }
             Ok(_) => {}
         }
         if ring.cq_would_overflow(st) {
@@ -163,12 +180,10 @@ impl<H: Host> Engine<H> {
         self.arm(ring, st, req, events);
     }
 
-    /// The poll request with this user_data, armed.
+    /// The poll request with this user_data, armed; the newest, as poll.c `io_poll_find` has it.
     fn find_poll(&self, st: &State<H>, user_data: u64) -> Option<(Key, Key)> {
-        st.reqs.iter().find_map(|(key, r)| match (&r.cmd, &r.phase) {
-            (Some(Cmd::PollAdd(_)), Phase::Polled(w)) if r.user_data == user_data => {
-                Some((key, *w))
-            }
+        st.reqs.of(user_data).find_map(|(key, r)| match (&r.cmd, &r.phase) {
+            (Some(Cmd::PollAdd(_)), Phase::Polled(w)) => Some((key, *w)),
             _ => None,
         })
     }
@@ -178,7 +193,11 @@ impl<H: Host> Engine<H> {
             return;
         };
         let Some((key, watch)) = self.find_poll(st, target) else {
-            return self.complete(ring, st, req, Err(Errno::ENOENT), 0);
+            // poll.c `io_poll_disarm`: one that was cancelled is there until task work ends it.
+            let is = |r: &Req<H>| matches!(r.cmd, Some(Cmd::PollAdd(_))) && r.user_data == target;
+            let again = st.ready.iter().any(|r| was_polled(r) && is(r));
+            let e = if again { Errno::EALREADY } else { Errno::ENOENT };
+            return self.complete(ring, st, req, Err(e), 0);
         };
         // Completed while the target still counts as under way, so that no drain ends in between.
         self.complete(ring, st, req, Ok(0), 0);

@@ -14,7 +14,9 @@
 
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{FileKind, Host, Iovec};
+use crate::resource::rsrc::{BufNode, BufTable};
 use crate::support::opflags::RWF_ACCEPTED;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ringer_uapi::bytes::u64_at;
 use ringer_uapi::{Errno, Sqe};
@@ -50,6 +52,8 @@ pub struct Rw {
     total: u32,
     /// Bytes done by earlier attempts.
     done: u32,
+    /// The registered buffer of a fixed transfer.
+    buf_index: Option<u16>,
     /// An error that is due at issue, after the file was found.
     err: Option<Errno>,
 }
@@ -63,6 +67,18 @@ impl Rw {
     /// Bytes that earlier attempts moved.
     pub(crate) fn progress(&self) -> u32 {
         self.done
+    }
+
+    /// Looks its buffer up (6.18 rsrc.c `io_find_buf_node`): what the slot holds when the request is
+    /// issued counts, not what it held at submission.
+    pub(crate) fn find_buffer<'a>(
+        &mut self,
+        bufs: Option<&'a BufTable>,
+    ) -> Option<&'a Arc<BufNode>> {
+        let (index, Iovs::One([range])) = (self.buf_index?, &self.iovs) else { return None };
+        let found = bufs.filter(|b| b.contains(index, *range));
+        self.err = found.is_none().then_some(Errno::EFAULT);
+        found.and_then(|b| b.get(index))
     }
 
     /// Whether the next attempt could continue without blocking for the whole range: for
@@ -180,9 +196,11 @@ impl Rw {
 
     /// Whether [`Self::refuse`] has something to look at.
     #[inline(always)]
-    fn is_plain(&self, iopoll: bool) -> bool {
+    fn is_plain(&self, iopoll: bool, worker: bool) -> bool {
         let known = self.rwf & (RWF_HIPRI | !RWF_ACCEPTED) == 0;
-        let asks = self.rwf & RWF_NOWAIT != 0 && self.total == 0;
+        // Who waits on a worker, or moves nothing, is not asked by the call.
+        let nowait = self.rwf & RWF_NOWAIT != 0;
+        let asks = nowait && worker || (nowait || self.write) && self.total == 0;
         !iopoll && self.err.is_none() && known && !asks && (self.off as i64) >= -1
     }
 
@@ -217,10 +235,35 @@ impl Rw {
             return Err(Errno::EINVAL);
         }
         // read_write.c `rw_verify_area`; what has no position does not look at it.
-        match cx.host.kind(cx.fd)? {
-            FileKind::Regular | FileKind::Directory if (self.off as i64) < -1 => Err(Errno::EINVAL),
-            _ => Ok(()),
+        let kind = cx.host.kind(cx.fd)?;
+        let positioned = matches!(kind, FileKind::Regular | FileKind::Directory);
+        if positioned && (self.off as i64) < -1 {
+            return Err(Errno::EINVAL);
         }
+        // rw.c `io_write`: no call is made for a write of nothing, so none can say that it would wait.
+        let asks = self.write && cx.how == Issue::Inline;
+        if asks && self.total == 0 {
+            let waits = match kind {
+                FileKind::Regular => status & O_DIRECT == 0,
+                // rw.c `loop_rw_iter`: of what writes one by one.
+                _ => self.is_nowait() && status & O_NONBLOCK == 0 && !writes_many(cx),
+            };
+            if waits {
+                return Err(Errno::EAGAIN);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it writes.
+    pub(crate) fn is_write(&self) -> bool {
+        self.write
+    }
+
+    /// Whether it is not to wait on the submitter; a worker may (rw.c `io_read`, `io_write` clear
+    /// `IOCB_NOWAIT` there).
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.rwf & RWF_NOWAIT != 0
     }
 
     fn position(&self, kind: Option<FileKind>) -> u64 {
@@ -267,13 +310,11 @@ impl Op for Rw {
         } else {
             Self::one(sqe.addr, sqe.len, !fixed)?
         };
-        let err = if fixed {
-            let range = Iovec { base: sqe.addr, len: u64::from(sqe.len) };
-            cx.bufs.is_none_or(|b| !b.contains(sqe.buf_index, range)).then_some(Errno::EFAULT)
-        } else {
-            None
-        };
-        Ok(Self { iovs, off: sqe.off, rwf: sqe.op_flags, write, total, done: 0, err })
+        let buf_index = fixed.then_some(sqe.buf_index);
+        let (off, rwf) = (sqe.off, sqe.op_flags);
+        let mut rw = Self { iovs, off, rwf, write, total, done: 0, buf_index, err: None };
+        rw.find_buffer(cx.bufs);
+        Ok(rw)
     }
 
     /// The first attempt of a request on the submitter, for the submission loop to inline: on CPUs
@@ -282,7 +323,7 @@ impl Op for Rw {
     #[inline(always)]
     fn issue_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         if let Iovs::One(iov) = &self.iovs
-            && self.is_plain(cx.iopoll)
+            && self.is_plain(cx.iopoll, false)
             && self.rwf & RWF_NOWAIT == 0
         {
             let (off, rwf) = (self.position(cx.kind), self.rwf | RWF_NOWAIT);
@@ -302,16 +343,20 @@ impl Op for Rw {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        if !self.is_plain(cx.iopoll)
+        let worker = cx.how == Issue::Worker;
+        if !self.is_plain(cx.iopoll, worker)
             && let Err(e) = self.refuse(cx)
         {
-            return Outcome::Done(Err(e), 0);
+            let waits = e == Errno::EAGAIN && !self.is_nowait();
+            return if waits { Outcome::Punt } else { Outcome::Done(Err(e), 0) };
         }
-        let nowait = if cx.how == Issue::Inline { RWF_NOWAIT } else { 0 };
+        // rw.c `io_write`: a worker waits also for a request that asked not to.
+        let nowait = if worker { 0 } else { RWF_NOWAIT };
+        let asked = if worker { self.rwf & !RWF_NOWAIT } else { self.rwf };
         let mut kind = cx.kind;
         loop {
             let off = self.position(kind);
-            match self.transfer(cx, off, self.rwf & !RWF_HIPRI | nowait) {
+            match self.transfer(cx, off, asked & !RWF_HIPRI | nowait) {
                 Ok(0) => return self.finish(Ok(())),
                 Ok(n) => {
                     self.done = self.done.saturating_add(n).min(self.total);
@@ -336,13 +381,17 @@ impl Op for Rw {
                     kind = Some(FileKind::Pipe);
                 }
                 Err(e @ (Errno::EAGAIN | Errno::EOPNOTSUPP))
-                    if self.rwf & RWF_NOWAIT == 0 && (nowait != 0 || e == Errno::EAGAIN) =>
+                    if asked & RWF_NOWAIT == 0 && (nowait != 0 || e == Errno::EAGAIN) =>
                 {
                     let k = kind.unwrap_or_else(|| kind_of(cx));
                     if cx.how == Issue::Worker && k == FileKind::Regular {
                         return self.finish(Err(e));
                     }
                     return self.would_block(cx, k, e);
+                }
+                // The file system of a file that has the mode may not have it for this write.
+                Err(Errno::EOPNOTSUPP) if self.write && nowait != 0 && takes_nowait(cx) => {
+                    return self.finish(Err(Errno::EAGAIN));
                 }
                 Err(Errno::EINTR) if cx.how == Issue::Inline => {}
                 Err(e) => return self.finish(Err(e)),
@@ -351,13 +400,30 @@ impl Op for Rw {
     }
 }
 
-/// Whether a regular file can be read without waiting: asked by a read of one byte to nowhere, which
-/// comes as far as that question.
+/// Whether a file or folder can be read without waiting: asked by a read of one byte to nowhere,
+/// which comes as far as that question.
 #[cold]
 fn has_nowait<H: Host>(cx: &IssueCx<'_, H>) -> bool {
     let nowhere = [Iovec { base: 0, len: 1 }];
-    cx.host.kind(cx.fd) != Ok(FileKind::Regular)
+    !matches!(cx.host.kind(cx.fd), Ok(FileKind::Regular | FileKind::Directory))
         || cx.host.readv(cx.fd, &nowhere, 0, RWF_NOWAIT) != Err(Errno::EOPNOTSUPP)
+}
+
+/// The same of what a write was refused by: asked of what a read to nowhere takes nothing from.
+#[cold]
+fn takes_nowait<H: Host>(cx: &IssueCx<'_, H>) -> bool {
+    let nowhere = [Iovec { base: 0, len: 1 }];
+    !matches!(kind_of(cx), FileKind::Regular | FileKind::Other)
+        || cx.host.readv(cx.fd, &nowhere, u64::MAX, RWF_NOWAIT) != Err(Errno::EOPNOTSUPP)
+}
+
+/// Whether one call can write many pieces to a file; asked, of what is no socket or pipe, by a write
+/// from nowhere.
+#[cold]
+fn writes_many<H: Host>(cx: &IssueCx<'_, H>) -> bool {
+    let nowhere = [Iovec { base: 0, len: 1 }];
+    kind_of(cx) != FileKind::Other
+        || cx.host.writev(cx.fd, &nowhere, u64::MAX, RWF_NOWAIT) != Err(Errno::EOPNOTSUPP)
 }
 
 fn kind_of<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {

@@ -4,7 +4,10 @@
 //!   `IORING_RECVSEND_POLL_FIRST`; send: `off`, low half of `file_index` = destination address
 //! - Rejects: `EINVAL`: unknown `ioprio` flag (multishot, bundle, vectorised, fixed buffer are
 //!   not carried out yet), recv with `off` or `file_index`, send with `__pad3`
-//! - Result:  bytes; with `MSG_WAITALL` on a stream loops until all, end or error
+//! - Flags:   recv: `SOCK_NONEMPTY` if a stream has bytes left, or TCP's end; not if it was ready at
+//!   once
+//! - Result:  bytes; with `MSG_WAITALL` on a stream loops until all, end or error, and a datagram that
+//!   was cut fails its chain
 //! - Errors:  send(2), recv(2); SIGPIPE is never raised; `EAGAIN` only with `MSG_DONTWAIT`
 //! - Blocks:  never: what is not ready waits for readiness; a worker with a file that has no number to
 //!   poll blocks
@@ -15,14 +18,19 @@ use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{FileKind, Host, Iovec, SockAddr};
 use crate::support::opflags::RECVSEND_ACCEPTED;
 use alloc::boxed::Box;
+use core::cell::Cell;
+use ringer_uapi::flags::CqeFlags;
 use ringer_uapi::{Errno, Sqe};
 
+const MSG_PEEK: u32 = 2;
 const MSG_WAITALL: u32 = 0x100;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_NOSIGNAL: u32 = 0x4000;
 const POLL_FIRST: u16 = 1;
 const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
+const POLLHUP: u32 = 0x10;
+const POLLRDHUP: u32 = 0x2000;
 
 /// A transfer in progress, in either direction.
 #[derive(Debug)]
@@ -31,6 +39,11 @@ struct Transfer {
     flags: u32,
     done: u32,
     poll_first: bool,
+    never_polls: bool,
+    /// The last part was as long as there was room.
+    filled: bool,
+    /// It was to be had whole, and there was more of it.
+    cut: bool,
 }
 
 impl Transfer {
@@ -42,11 +55,20 @@ impl Transfer {
             return Err(Errno::EINVAL);
         }
         let buf = access_ok(Iovec { base: sqe.addr, len: u64::from(sqe.len) })?;
-        Ok(Self { buf, flags: sqe.op_flags, done: 0, poll_first: sqe.ioprio & POLL_FIRST != 0 })
+        let poll_first = sqe.ioprio & POLL_FIRST != 0;
+        Ok(Self {
+            buf,
+            flags: sqe.op_flags,
+            done: 0,
+            poll_first,
+            never_polls: false,
+            filled: false,
+            cut: false,
+        })
     }
 
     fn is_short(&self, res: i32) -> bool {
-        self.flags & MSG_WAITALL != 0 && (res as u64) < self.buf.len
+        self.cut || self.flags & MSG_WAITALL != 0 && (res as u64) < self.buf.len
     }
 
     fn rest(&self) -> Iovec {
@@ -60,16 +82,11 @@ impl Transfer {
         events: u32,
         attempt: impl Fn(Iovec, u32) -> Result<u32, Errno>,
     ) -> Outcome {
-        if core::mem::take(&mut self.poll_first) {
-            // What must not wait says so before it tries.
-            if self.flags & MSG_DONTWAIT != 0 {
-                return Outcome::Done(Err(Errno::EAGAIN), 0);
-            }
-            // What is ready goes on at once: the edge may have been reported to somebody else who
-            // waited in the same watch (poll.c `io_arm_poll_handler`, `IO_APOLL_READY`).
-            if cx.host.poll_now(cx.fd, events) == 0 {
-                return Outcome::Again;
-            }
+        if core::mem::take(&mut self.poll_first)
+            && let Some(first) =
+                cx.poll_first(events, self.never_polls || self.flags & MSG_DONTWAIT != 0)
+        {
+            return first;
         }
         // A worker gets here only with a file that nobody can poll: it blocks, and a cancel
         // interrupts it.
@@ -80,6 +97,7 @@ impl Transfer {
             match attempt(part, self.flags | nowait) {
                 Ok(n) => {
                     self.done += n;
+                    self.filled = u64::from(n) >= part.len;
                     let more = u64::from(self.done) < self.buf.len;
                     // net.c `io_net_retry`: a datagram is all there is of it.
                     let goes_on = more && self.flags & MSG_WAITALL != 0 && cx.host.is_stream(cx.fd);
@@ -96,12 +114,6 @@ impl Transfer {
     }
 }
 
-/// Whether a file never becomes ready: what polls first is `EAGAIN` there (io_uring.c
-/// `io_wq_submit_work` does not wait for it).
-pub(crate) fn never_polls<H: Host>(cx: &IssueCx<'_, H>) -> bool {
-    matches!(cx.looked_up(), Ok(FileKind::Regular | FileKind::Directory))
-}
-
 /// `IORING_OP_SEND`.
 #[derive(Debug)]
 pub struct Send {
@@ -110,6 +122,10 @@ pub struct Send {
 }
 
 impl Send {
+    pub(crate) fn never_poll(&mut self) {
+        self.transfer.never_polls = true;
+    }
+
     pub(crate) fn is_short(&self, res: i32) -> bool {
         self.transfer.is_short(res)
     }
@@ -150,12 +166,40 @@ impl Op for Send {
 }
 
 /// `IORING_OP_RECV`.
+///
+/// One that is ready at once is one call, and does not look what is left (`SOCK_NONEMPTY`). One that
+/// waited looks where something can be: if it took less than there was room for, it emptied the queue,
+/// unless an end was reported with the bytes.
 #[derive(Debug)]
 pub struct Recv {
     transfer: Transfer,
+    /// What the poller said since the last attempt.
+    seen: Option<u32>,
 }
 
 impl Recv {
+    pub(crate) fn never_poll(&mut self) {
+        self.transfer.never_polls = true;
+    }
+
+    /// Notes what the poller said of the socket before the next attempt.
+    pub(crate) fn woken_by(&mut self, events: u32) {
+        self.seen = Some(events);
+    }
+
+    /// Whether something is left behind a receive that succeeded.
+    fn leaves<H: Host>(&self, cx: &IssueCx<'_, H>, seen: Option<u32>) -> bool {
+        let t = &self.transfer;
+        let peeks = t.flags & MSG_PEEK != 0;
+        match seen {
+            None => peeks && cx.host.left_to_recv(cx.fd, true),
+            Some(events) => {
+                let ended = events & (POLLRDHUP | POLLHUP) != 0;
+                (t.filled || peeks || ended) && cx.host.left_to_recv(cx.fd, ended)
+            }
+        }
+    }
+
     pub(crate) fn is_short(&self, res: i32) -> bool {
         self.transfer.is_short(res)
     }
@@ -171,13 +215,26 @@ impl Op for Recv {
         if sqe.off != 0 || sqe.file_index != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { transfer: Transfer::prep(sqe)? })
+        Ok(Self { transfer: Transfer::prep(sqe)?, seen: None })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        if self.transfer.poll_first && never_polls(cx) {
-            return Outcome::Done(Err(Errno::EAGAIN), 0);
+        let seen = self.seen.take();
+        let cut = Cell::new(false);
+        let outcome = self.transfer.run(cx, POLLIN, |buf, flags| {
+            if flags & MSG_WAITALL == 0 {
+                return cx.host.recv(cx.fd, buf, flags);
+            }
+            let (n, longer) = cx.host.recv_whole(cx.fd, buf, flags)?;
+            cut.set(longer);
+            Ok(n)
+        });
+        self.transfer.cut = cut.get();
+        match outcome {
+            Outcome::Done(Ok(n), _) if self.leaves(cx, seen) => {
+                Outcome::Done(Ok(n), CqeFlags::SOCK_NONEMPTY.bits())
+            }
+            other => other,
         }
-        self.transfer.run(cx, POLLIN, |buf, flags| cx.host.recv(cx.fd, buf, flags))
     }
 }

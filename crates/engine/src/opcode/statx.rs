@@ -14,6 +14,9 @@ use alloc::boxed::Box;
 use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, Sqe};
 
+/// `AT_SYMLINK_NOFOLLOW`, `AT_NO_AUTOMOUNT`, `AT_EMPTY_PATH`, `AT_STATX_SYNC_TYPE`.
+const AT_ACCEPTED: u32 = 0x100 | 0x800 | 0x1000 | 0x6000;
+
 /// See the module's doc.
 #[derive(Debug)]
 pub struct Statx {
@@ -38,6 +41,10 @@ impl Op for Statx {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        // stat.c `vfs_statx`; statx(2) of the empty path does not come as far.
+        if self.flags & !AT_ACCEPTED != 0 {
+            return Outcome::Done(Err(Errno::EINVAL), 0);
+        }
         cx.host.statx(self.dirfd, &self.path, self.flags, self.mask, self.buf).into()
     }
 }

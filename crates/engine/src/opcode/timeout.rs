@@ -15,11 +15,13 @@
 use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
 use crate::engine::Engine;
 use crate::host::{Clock, Host};
+use crate::request::timers::{At, Timers};
 use crate::request::{Linked, Phase, Req};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use crate::support::opflags::{TIMEOUT_ACCEPTED, TIMEOUT_UPDATES};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use ringer_uapi::bytes::i64_at;
 use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, Sqe};
@@ -91,7 +93,8 @@ pub struct Timeout {
     off: u32,
     etime_success: bool,
     multishot: bool,
-    counted: bool,
+    /// Where it counts.
+    counted: Option<At>,
 }
 
 /// `IORING_OP_LINK_TIMEOUT`.
@@ -130,7 +133,7 @@ impl Op for Timeout {
             off: sqe.off as u32,
             etime_success: sqe.op_flags & ETIME_SUCCESS != 0,
             multishot: sqe.op_flags & MULTISHOT != 0,
-            counted: false,
+            counted: None,
         })
     }
 
@@ -143,6 +146,11 @@ impl Timeout {
     /// Whether expiry counts as success for links and CQE_SKIP.
     pub(crate) fn etime_is_success(&self) -> bool {
         self.etime_success
+    }
+
+    /// Where it counts, if it does.
+    pub(crate) fn counted(&self) -> Option<At> {
+        self.counted
     }
 }
 
@@ -199,20 +207,38 @@ impl Op for TimeoutRemove {
     }
 }
 
+/// Takes a request out of those that count.
+fn stop_counting<H: Host>(timers: &mut Timers, req: &mut Req<H>) {
+    if let Some(Cmd::Timeout(t)) = &mut req.cmd
+        && let Some(at) = t.counted.take()
+    {
+        timers.uncount(at);
+    }
+}
+
+/// The order in which timeouts are looked for: those that count by what they count to, then the others
+/// as they came (timeout.c `io_timeout`, which sorts its list that way).
+pub(crate) fn search_order<H: Host>(st: &State<H>, key: Key, req: &Req<H>) -> (bool, At) {
+    let counted = match &req.cmd {
+        Some(Cmd::Timeout(t)) => t.counted(),
+        _ => None,
+    };
+    (counted.is_none(), counted.unwrap_or((st.reqs.since(key), 0)))
+}
+
 impl<H: Host> Engine<H> {
-    pub(crate) fn issue_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
-        let Some(Cmd::Timeout(t)) = &mut req.cmd else { return };
-        t.counted = t.off != 0 && !t.multishot;
-        let counted = t.counted.then(|| {
-            // timeout.c `io_timeout`: counted from the completions published so far, without
-            // those of timeouts.
-            st.cq.published.wrapping_sub(st.cq_timeouts).wrapping_add(t.off)
-        });
+    pub(crate) fn issue_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        let Some(Cmd::Timeout(t)) = &req.cmd else { return };
+        let count = (t.off != 0 && !t.multishot).then_some(t.off);
         let deadline = t.when.deadline(self.host());
         let key = self.park(ring, st, req, Phase::Timer(None));
         self.set_timer(ring, st, key, deadline);
-        if let Some(target) = counted {
-            st.timers.counted.push((target, key));
+        let Some(off) = count else { return };
+        // timeout.c `io_timeout`: counted from the completions published so far, without those of
+        // timeouts.
+        let at = st.timers.count(st.counted_completions(), off, key);
+        if let Some(Cmd::Timeout(t)) = st.reqs.get_mut(key).and_then(|r| r.cmd.as_mut()) {
+            t.counted = Some(at);
         }
     }
 
@@ -260,14 +286,14 @@ impl<H: Host> Engine<H> {
             if req.head.is_some() {
                 self.fire_linked(ring, st, req);
             } else {
-                self.fire_timeout(ring, st, key, req);
+                self.fire_timeout(ring, st, req);
             }
         }
         self.run_ready(ring, st);
     }
 
-    fn fire_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key, mut req: Req<H>) {
-        st.timers.counted.retain(|&(_, k)| k != key);
+    fn fire_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        stop_counting(&mut st.timers, &mut req);
         let again = match &mut req.cmd {
             Some(Cmd::Timeout(t)) if t.multishot && t.off != 1 => {
                 t.off = t.off.saturating_sub(1);
@@ -306,18 +332,11 @@ impl<H: Host> Engine<H> {
 
     /// Completes counted timeouts whose number of completions was reached.
     pub(crate) fn fire_counted(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        if st.timers.counted.is_empty() {
+        if st.timers.counts_nothing() {
             return;
         }
-        let seq = st.cq.published.wrapping_sub(st.cq_timeouts);
-        let mut due = alloc::vec::Vec::new();
-        st.timers.counted.retain(|&(target, key)| {
-            let reached = (seq.wrapping_sub(target) as i32) >= 0;
-            if reached {
-                due.push(key);
-            }
-            !reached
-        });
+        let seq = st.counted_completions();
+        let due: Vec<Key> = core::iter::from_fn(|| st.timers.pop_counted(seq)).collect();
         for key in due {
             if let Some(req) = self.take_timer(st, key) {
                 self.complete(ring, st, req, Ok(0), 0);
@@ -328,11 +347,11 @@ impl<H: Host> Engine<H> {
 
     /// Takes a timer request out of the slab and the heap.
     pub(crate) fn take_timer(&self, st: &mut State<H>, key: Key) -> Option<Req<H>> {
-        let req = st.reqs.remove(key)?;
+        let mut req = st.reqs.remove(key)?;
         if let Phase::Timer(Some(at)) = req.phase {
             st.timers.remove(at);
         }
-        st.timers.counted.retain(|&(_, k)| k != key);
+        stop_counting(&mut st.timers, &mut req);
         Some(req)
     }
 
@@ -340,14 +359,18 @@ impl<H: Host> Engine<H> {
         let Some(Cmd::TimeoutRemove(TimeoutRemove { target, update, linked })) = req.cmd else {
             return;
         };
-        let found = st.reqs.iter().find_map(|(key, r)| {
+        let now = if st.timers.is_empty() { 0 } else { self.host().now(Clock::Monotonic) };
+        let matching = st.reqs.of(target).filter(|(_, r)| {
             let is = match &r.cmd {
                 Some(Cmd::Timeout(_)) => !linked,
                 Some(Cmd::LinkTimeout(_)) => linked,
                 _ => false,
             };
-            (is && r.user_data == target && matches!(r.phase, Phase::Timer(_))).then_some(key)
+            // One whose time has come has fired: nobody finds it any more.
+            is && matches!(r.phase, Phase::Timer(at) if at.is_none_or(|(t, _)| t > now))
         });
+        let found = matching.map(|(key, r)| (search_order(st, key, r), key)).min();
+        let found = found.map(|(_, key)| key);
         let Some(key) = found else {
             return self.complete(ring, st, req, Err(Errno::ENOENT), 0);
         };
@@ -358,8 +381,11 @@ impl<H: Host> Engine<H> {
             }
             return;
         };
-        st.timers.counted.retain(|&(_, k)| k != key);
-        let Some(r) = st.reqs.get_mut(key) else { return };
+        // timeout.c `io_timeout_update`: it counts no longer, and comes last where it is looked for.
+        st.reqs.renew(key);
+        let State { reqs, timers, .. } = st;
+        let Some(r) = reqs.get_mut(key) else { return };
+        stop_counting(timers, r);
         let when = match &mut r.cmd {
             Some(Cmd::Timeout(t)) => &mut t.when,
             Some(Cmd::LinkTimeout(t)) => &mut t.when,

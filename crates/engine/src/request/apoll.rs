@@ -20,18 +20,21 @@
 //!
 //! What it does not do: wait (`ring::wait` and `reactor` do).
 
+use super::turns::accepts;
 use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
-use crate::host::{Host, HostFile, PollEvent, Poller};
+use crate::host::{FileKind, Host, HostFile, PollEvent, Poller};
 use crate::opcode::poll::DEFAULT_POLLMASK;
 use crate::opcode::{Cmd, Outcome};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use ringer_uapi::Errno;
 
-const EPOLLIN: u32 = 1;
+/// How often a file may look ready without being so (6.18 io_uring/poll.c).
+const APOLL_MAX_RETRY: u32 = 128;
+pub(super) const EPOLLIN: u32 = 1;
 const EPOLLPRI: u32 = 2;
 const EPOLLOUT: u32 = 4;
 const EPOLLERR: u32 = 8;
@@ -48,17 +51,27 @@ const HOW: u32 = 0xf000_0000;
 /// A watched descriptor. See the module's picture.
 #[derive(Debug)]
 pub struct Watch<H: Host> {
-    file: H::File,
-    number: i32,
-    waiters: Vec<(Key, u32)>,
-    shared: bool,
+    pub(super) file: H::File,
+    pub(super) number: i32,
+    pub(super) waiters: Vec<(Key, u32)>,
+    /// Registered files that it is for: those that were registered under one number are one.
+    nodes: u32,
+    /// The ring that it is.
+    of: Option<Weak<Ring<H>>>,
 }
 
-impl<H: Host> Watch<H> {
-    /// The number it is watched under.
-    pub fn number(&self) -> i32 {
-        self.number
+/// Whether a multishot poll watches the ring's own eventfd, and the ring signalled it: each
+/// completion would bring the next (poll.c `io_poll_wake`, `EPOLL_URING_WAKE`).
+fn woke_itself<H: Host>(st: &mut State<H>, req: &Req<H>) -> bool {
+    let own = st.eventfd_told
+        && st
+            .eventfd
+            .as_ref()
+            .is_some_and(|(own, _)| req.file.file().is_some_and(|watched| watched.same_file(own)));
+    if own {
+        st.eventfd_told = false;
     }
+    own
 }
 
 impl<H: Host> Engine<H> {
@@ -66,6 +79,7 @@ impl<H: Host> Engine<H> {
     pub(crate) fn arm(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>, events: u32) {
         match self.watch_for(st, &mut req, events) {
             Ok(Some(watch)) => {
+                self.note_polled_ring(st, &req, watch);
                 self.park_in(ring, st, req, (watch, events));
                 self.tell_care_of_wait(st);
                 self.need_care(ring, st);
@@ -87,6 +101,23 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// A ring that polls another one, or itself, is told of what is posted there. No ring can be
+    /// registered, and a descriptor of one looks like a pipe's.
+    fn note_polled_ring(&self, st: &mut State<H>, req: &Req<H>, watch: Key) {
+        if !matches!(req.file, ReqFile::Held(_))
+            || req.file.kind() != Some(FileKind::Pipe)
+            || !self.has_other_rings() && !matches!(req.cmd, Some(Cmd::PollAdd(_)))
+        {
+            return;
+        }
+        let polled = self.host().ring_of(req.fd).ok().and_then(|id| self.ring(id));
+        if let Some(polled) = polled
+            && let Some(w) = st.watches.get_mut(watch)
+        {
+            w.of = Some(Arc::downgrade(&polled));
+        }
+    }
+
     /// Stores a request that waits in a watch.
     fn park_in(
         &self,
@@ -95,9 +126,14 @@ impl<H: Host> Engine<H> {
         req: Req<H>,
         (watch, want): (Key, u32),
     ) {
+        let keeps_turn = accepts(&req) && matches!(req.phase, Phase::Polled(_));
         let key = self.park(ring, st, req, Phase::Polled(watch));
         if let Some(w) = st.watches.get_mut(watch) {
-            w.waiters.push((key, want));
+            let at = if keeps_turn { 0 } else { w.waiters.len() };
+            w.waiters.insert(at, (key, want));
+            if let Some(of) = w.of.as_ref().and_then(Weak::upgrade) {
+                of.watchers.add(ring);
+            }
             st.polled += 1;
         }
         if st.leader == 0 && st.sleepers > 0 {
@@ -119,25 +155,59 @@ impl<H: Host> Engine<H> {
             return Ok(Some(w));
         }
         self.find_file(st, req)?;
-        if let ReqFile::Node(node) = &req.file
-            && let Some(w) = node.watch()
-        {
-            return Ok(Some(w));
-        }
-        let Some(file) = req.file.file().cloned() else { return Err(Errno::EBADF) };
-        let Some(number) = file.number() else { return Ok(None) };
-        let shared = matches!(req.file, ReqFile::Node(_));
-        let poller = self.poller_of(st)?;
-        let watch = st.watches.insert(Watch { file, number, waiters: Vec::new(), shared });
-        let ask = if shared { ANY } else { events & !HOW };
-        if let Err(e) = poller.add(number, ask | EPOLLET, watch.bits()) {
-            st.watches.remove(watch);
-            return Err(e);
-        }
-        if let ReqFile::Node(node) = &req.file {
-            node.set_watch(Some(watch));
+        let known = match &req.file {
+            ReqFile::Node(node) => node.watch(),
+            ReqFile::Held(file) if accepts(req) => self.acceptors_of(st, file),
+            _ => None,
+        };
+        let watch = match known {
+            Some(w) => w,
+            None => {
+                let Some(file) = req.file.file().cloned() else { return Err(Errno::EBADF) };
+                let Some(number) = file.number() else { return Ok(None) };
+                self.watch(st, req, (file, number), events)?
+            }
+        };
+        if accepts(req) && !st.acceptors.contains(&watch) {
+            st.acceptors.push(watch);
         }
         Ok(Some(watch))
+    }
+
+    /// A watch of a file that had none of its own.
+    fn watch(
+        &self,
+        st: &mut State<H>,
+        req: &Req<H>,
+        (file, number): (H::File, i32),
+        events: u32,
+    ) -> Result<Key, Errno> {
+        let shared = matches!(req.file, ReqFile::Node(_));
+        // Whether a stream ended is told along with its bytes.
+        let end = if matches!(req.cmd, Some(Cmd::Recv(_))) { EPOLLRDHUP } else { 0 };
+        let ask = if shared { ANY } else { events & !HOW | end };
+        let poller = self.poller_of(st)?;
+        let waiters = Vec::new();
+        let mut watch = st.watches.insert(Watch { file, number, waiters, nodes: 0, of: None });
+        if let Err(e) = poller.add(number, ask | EPOLLET, watch.bits()) {
+            st.watches.remove(watch);
+            // Registered under one number twice: both wait in the first one's.
+            let twin = st.watches.iter().find(|(_, w)| w.nodes > 0 && w.number == number);
+            watch = twin.map(|(w, _)| w).filter(|_| e == Errno::EEXIST).ok_or(e)?;
+        }
+        if let (ReqFile::Node(node), Some(w)) = (&req.file, st.watches.get_mut(watch)) {
+            w.nodes += 1;
+            node.set_watch(Some(watch));
+        }
+        Ok(watch)
+    }
+
+    /// A registered file that was watched is gone.
+    pub(crate) fn unwatch_node(&self, st: &mut State<H>, watch: Key) {
+        if let Some(w) = st.watches.get_mut(watch) {
+            w.nodes -= 1;
+        }
+        self.drop_idle_watch(st, watch);
     }
 
     pub(crate) fn poller_of(&self, st: &mut State<H>) -> Result<Arc<H::Poller>, Errno> {
@@ -159,12 +229,13 @@ impl<H: Host> Engine<H> {
         self.drop_idle_watch(st, watch);
     }
 
-    fn drop_idle_watch(&self, st: &mut State<H>, watch: Key) {
-        let idle = st.watches.get(watch).is_some_and(|w| !w.shared && w.waiters.is_empty());
+    pub(super) fn drop_idle_watch(&self, st: &mut State<H>, watch: Key) {
+        let idle = st.watches.get(watch).is_some_and(|w| w.nodes == 0 && w.waiters.is_empty());
         if idle
             && let Some(w) = st.watches.remove(watch)
             && let Some(p) = &st.poller
         {
+            st.acceptors.retain(|a| *a != watch);
             p.remove(w.number);
             drop(w.file);
         }
@@ -176,9 +247,14 @@ impl<H: Host> Engine<H> {
             let watch = Key::from_bits(ev.token);
             let Some(w) = st.watches.get_mut(watch) else { continue };
             let mut due = Vec::new();
+            let mut turn = false;
             w.waiters.retain(|&(key, want)| {
-                let hit = ev.events & (want | ALWAYS) != 0
+                let mut hit = ev.events & (want | ALWAYS) != 0
                     || want & EPOLLIN != 0 && ev.events & EPOLLRDHUP != 0;
+                if hit && st.reqs.get(key).is_some_and(accepts) {
+                    turn = true;
+                    hit = false;
+                }
                 if hit {
                     due.push((key, want));
                 }
@@ -190,13 +266,16 @@ impl<H: Host> Engine<H> {
                 let (key, want) = due.remove(next);
                 self.retry(ring, st, key, (watch, ev.events, want));
             }
+            if turn {
+                self.serve(ring, st, watch, true);
+            }
             self.drop_idle_watch(st, watch);
         }
         self.run_ready(ring, st);
     }
 
     /// One more attempt of a request whose file became ready.
-    fn retry(
+    pub(super) fn retry(
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
@@ -214,24 +293,54 @@ impl<H: Host> Engine<H> {
         if st.dying {
             return self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
         }
-        let outcome = self.issue_inline(ring, st, &mut req);
+        if let Some(Cmd::Recv(c)) = &mut req.cmd {
+            c.woken_by(seen);
+        }
+        let mut outcome = self.issue_inline(ring, st, &mut req);
+        for _ in 0..APOLL_MAX_RETRY {
+            if outcome != Outcome::Again {
+                break;
+            }
+            if !self.looks_ready(&req, want) {
+                // Straight back into the watch it came from.
+                return self.park_in(ring, st, req, (watch, want));
+            }
+            outcome = self.issue_inline(ring, st, &mut req);
+        }
         if outcome == Outcome::Again {
-            // Straight back into the watch it came from.
-            return self.park_in(ring, st, req, (watch, want));
+            // As a datagram socket that was shut down: a call that waits is answered.
+            req.gave_up = true;
+            outcome = Outcome::Punt;
+        }
+        if req.on_worker {
+            // io_uring.c `io_req_task_submit`: back to a worker, which ends it.
+            req.phase = Phase::Fresh;
         }
         self.settle(ring, st, req, outcome);
     }
 
-    /// One completion of a multishot poll; it stays armed unless the CQ overflowed.
+    /// Whether a file shows now what its request could not use.
+    fn looks_ready(&self, req: &Req<H>, want: u32) -> bool {
+        let number = req.file.file().and_then(HostFile::number);
+        number.is_some_and(|n| self.host().poll_now(n, want & !HOW) != 0)
+    }
+
+    /// One completion of a multishot poll; it stays armed unless the CQ overflowed, or a ring woke it:
+    /// two that poll each other would go on for ever (poll.c `io_poll_wake`, `EPOLL_URING_WAKE`).
     pub(crate) fn poll_shot(
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
-        req: Req<H>,
+        mut req: Req<H>,
         mask: u32,
         (watch, want): (Key, u32),
     ) {
-        if !st.may_post || ring.cq_would_overflow(st) {
+        let first = match &mut req.cmd {
+            Some(Cmd::PollAdd(p)) => p.was_ready(),
+            _ => false,
+        };
+        let by_ring = !first && st.watches.get(watch).is_some_and(|w| w.of.is_some());
+        if !st.may_post || ring.cq_would_overflow(st) || woke_itself(st, &req) || by_ring {
             return self.complete(ring, st, req, Ok(mask as i32), 0);
         }
         ring.post_more(st, req.user_data, Ok(mask as i32), 0);

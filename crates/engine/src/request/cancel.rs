@@ -16,12 +16,16 @@
 //! Whoever takes a request out of `State::reqs` ends it, and only one can: a stale key finds nothing.
 //! What it does not do: find members of a chain that have not started (the kernel does not either).
 
-use super::{Phase, ReqFile};
+use super::table::hash;
+use super::timers::At;
+use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
-use crate::host::{Host, HostFile, HostThread};
-use crate::ring::State;
+use crate::host::{Clock, FileKind, Host, HostFile, HostThread};
+use crate::opcode::timeout::search_order;
+use crate::ring::{Ring, State};
 use crate::slab::Key;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use ringer_uapi::Errno;
 
 /// `IORING_ASYNC_CANCEL_*`.
@@ -63,8 +67,10 @@ pub struct CancelKey<H: Host> {
     user_data: Option<u64>,
     file: Option<H::File>,
     opcode: Option<u8>,
-    all: bool,
-    any: bool,
+    /// The key names a file, which a timeout has not (cancel.c `io_try_cancel`).
+    but_timeouts: bool,
+    /// A count is wanted: with ALL, and with ANY.
+    counts: bool,
 }
 
 impl<H: Host> CancelKey<H> {
@@ -85,57 +91,143 @@ impl<H: Host> CancelKey<H> {
         } else {
             Some(host.hold(fd)?)
         };
-        let by_data = f & (flags::FD | flags::OP | flags::ANY) == 0 || f & flags::USERDATA != 0;
-        Ok(Self {
-            user_data: by_data.then_some(user_data),
-            file,
-            opcode: (f & flags::OP != 0).then_some(opcode),
-            all: f & flags::ALL != 0,
-            any: f & flags::ANY != 0,
-        })
+        Ok(Self::with_file((user_data, opcode, f), file))
+    }
+
+    /// The same with its file, if it names one. ANY looks at nothing (cancel.c `io_cancel_req_match`).
+    pub(super) fn with_file((user_data, opcode, f): (u64, u8, u32), file: Option<H::File>) -> Self {
+        let any = f & flags::ANY != 0;
+        let by_data = f & (flags::FD | flags::OP) == 0 || f & flags::USERDATA != 0;
+        Self {
+            user_data: (by_data && !any).then_some(user_data),
+            file: file.filter(|_| !any),
+            opcode: (f & flags::OP != 0 && !any).then_some(opcode),
+            but_timeouts: f & flags::FD != 0,
+            counts: any || f & flags::ALL != 0,
+        }
+    }
+
+    fn matches(&self, r: &Req<H>) -> bool {
+        let data = self.user_data.is_none_or(|d| d == r.user_data);
+        let op = self.opcode.is_none_or(|o| o == r.opcode);
+        let file = self.file.as_ref().is_none_or(|f| match &r.file {
+            ReqFile::None => false,
+            ReqFile::Held(h) => h.same_file(f),
+            ReqFile::Node(n) => n.file.same_file(f),
+        });
+        data && op && file
     }
 }
 
+/// Where the kernel finds a request, in the order that it searches (cancel.c `io_try_cancel`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// In the worker queue, as it came.
+    Pending(u64),
+    /// On a worker, in a call that the kernel would have there, too.
+    Blocked(u64),
+    /// In the table of polls, or about to be: chain by chain, the newest of a chain first.
+    Polled(u64, Reverse<u64>),
+    /// In the list of timeouts.
+    Timer((bool, At)),
+}
+
+impl Place {
+    /// io_uring.c `io_ring_ctx_alloc` sizes the table, poll.c `io_poll_req_insert` fills it.
+    fn polled<H: Host>(ring: &Ring<H>, user_data: u64, since: u64) -> Self {
+        let bits = ring.geo.cq_entries.ilog2().saturating_sub(5).clamp(1, 8);
+        Self::Polled(hash(user_data) >> (64 - bits), Reverse(since))
+    }
+
+    fn is_with_workers(self) -> bool {
+        matches!(self, Self::Pending(_) | Self::Blocked(_))
+    }
+}
+
+/// A request that was taken out of a watch to be cancelled, and has not been told yet.
+pub(crate) fn was_polled<H: Host>(r: &Req<H>) -> bool {
+    r.failed.is_some() && matches!(r.phase, Phase::Polled(_))
+}
+
+/// A read of a regular file that is on a worker only because its file has no number elsewhere: in the
+/// kernel it is over by now, or waits for pages, which no cancel finds.
+fn reads_elsewhere<H: Host>(r: &Req<H>) -> bool {
+    const READS: [u8; 3] = [1, 4, 22];
+    let lacks = |f: &H::File| f.kind() == FileKind::Regular && f.number().is_none();
+    READS.contains(&r.opcode) && !r.on_worker && r.file.file().is_some_and(lacks)
+}
+
+/// Which requests a cancel looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All of the ring.
+    Whole,
+    /// Those that are not with workers.
+    NoWorkers,
+}
+
+/// How many a cancel of all says it cancelled: what waits for a worker is one, and none if something is
+/// on a worker, which does not count either (io-wq.c `io_wq_cancel_cb`).
+fn counted(found: &[(Place, Key)], again: usize) -> i32 {
+    let blocked = found.iter().any(|(at, _)| matches!(at, Place::Blocked(_)));
+    let pending = found.iter().any(|(at, _)| matches!(at, Place::Pending(_)));
+    let rest = found.iter().filter(|(at, _)| !at.is_with_workers()).count();
+    (usize::from(pending && !blocked) + rest + again) as i32
+}
+
+/// Leaves the one that a cancel takes. What is on a worker is interrupted, and then the search goes on
+/// (cancel.c `io_try_cancel`).
+fn one_of(found: &mut Vec<(Place, Key)>, again: usize) -> Result<i32, Errno> {
+    if !matches!(found.first(), Some((Place::Blocked(_), _))) {
+        found.truncate(1);
+        return if found.is_empty() && again == 0 { Err(Errno::ENOENT) } else { Ok(0) };
+    }
+    let next = found.iter().position(|(at, _)| !at.is_with_workers());
+    let next = next.and_then(|at| found.get(at).copied());
+    found.truncate(1);
+    found.extend(next);
+    if next.is_some() || again > 0 { Ok(0) } else { Err(Errno::EALREADY) }
+}
+
 impl<H: Host> Engine<H> {
-    /// Requests a key matches, in the kernel's order of search, and the cancel's result.
+    /// Requests a key matches, in the kernel's order of search, and the cancel's result (cancel.c
+    /// `__io_async_cancel`).
     pub(crate) fn pick_cancel(
         &self,
+        ring: &Ring<H>,
         st: &State<H>,
         key: &CancelKey<H>,
+        reach: Reach,
     ) -> (Result<i32, Errno>, Vec<Key>) {
-        let mut found: Vec<(u8, Key)> = st
-            .reqs
-            .iter()
-            .filter(|(_, r)| r.head.is_none())
-            .filter_map(|(k, r)| {
-                let rank = match r.phase {
-                    Phase::Queued | Phase::Running { .. } => 0,
-                    Phase::Polled(_) => 1,
-                    Phase::Timer(_) => 2,
-                    Phase::Fresh | Phase::Deferred => return None,
-                };
-                let data = key.user_data.is_none_or(|d| d == r.user_data);
-                let op = key.opcode.is_none_or(|o| o == r.opcode);
-                let file = key.file.as_ref().is_none_or(|f| match &r.file {
-                    ReqFile::None => false,
-                    ReqFile::Held(h) => h.same_file(f),
-                    ReqFile::Node(n) => n.file.same_file(f),
-                });
-                (data && op && file).then_some((rank, k))
-            })
-            .collect();
-        found.sort_unstable_by_key(|&(rank, _)| rank);
-        let mut keys: Vec<Key> = found.into_iter().map(|(_, k)| k).collect();
-        if key.all || key.any {
-            return (Ok(keys.len() as i32), keys);
-        }
-        keys.truncate(1);
-        let res = match keys.first() {
-            None => Err(Errno::ENOENT),
-            Some(&k) if !self.can_cancel(st, k) => Err(Errno::EALREADY),
-            Some(_) => Ok(0),
+        let now = if st.timers.is_empty() { 0 } else { self.host().now(Clock::Monotonic) };
+        let place = |k: Key, r: &Req<H>| match r.phase {
+            Phase::Queued => Some(Place::Pending(st.reqs.since(k))),
+            Phase::Running { tries: false, polls: false, .. } => {
+                Some(Place::Blocked(st.reqs.since(k)))
+            }
+            Phase::Running { .. } | Phase::Polled(_) => {
+                Some(Place::polled(ring, r.user_data, st.reqs.since(k)))
+            }
+            // One whose time has come has fired.
+            Phase::Timer(Some((t, _))) if t <= now => None,
+            Phase::Timer(_) if key.but_timeouts => None,
+            Phase::Timer(_) => Some(Place::Timer(search_order(st, k, r))),
+            Phase::Fresh | Phase::Deferred => None,
         };
-        (res, keys)
+        let matching = |(k, r): (Key, &Req<H>)| {
+            let is = r.head.is_none() && key.matches(r) && !reads_elsewhere(r);
+            let at = if is { place(k, r) } else { None };
+            at.filter(|at| reach == Reach::Whole || !at.is_with_workers()).map(|at| (at, k))
+        };
+        let mut found: Vec<(Place, Key)> = match key.user_data {
+            Some(data) => st.reqs.of(data).filter_map(matching).collect(),
+            None => st.reqs.iter().filter_map(matching).collect(),
+        };
+        found.sort_unstable();
+        // poll.c: a poll that was cancelled is found again until task work ends it.
+        let again = st.ready.iter().filter(|r| was_polled(r) && key.matches(r)).count();
+        let res = if key.counts { Ok(counted(&found, again)) } else { one_of(&mut found, again) };
+        (res, found.into_iter().map(|(_, k)| k).collect())
     }
 
     /// Whether a request can be cancelled for sure: the kernel would not have it on a worker.
@@ -161,7 +253,7 @@ impl<H: Host> Engine<H> {
                 let watch = *watch;
                 if let Some(req) = st.reqs.remove(key) {
                     self.disarm(st, key, watch);
-                    self.cancel_later(st, req);
+                    self.cancel_later_from(st, req, Phase::Polled(watch));
                 }
             }
             Some(Phase::Queued) => {

@@ -7,7 +7,7 @@
 use super::start::{detach_linked_timeout, tell_owner};
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
-use crate::host::{Host, Poller};
+use crate::host::Host;
 use crate::opcode::Cmd;
 use crate::resource::filetable::FileNode;
 use crate::resource::rsrc::BufNode;
@@ -16,7 +16,7 @@ use crate::stats;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
-use ringer_uapi::flags::{Setup, SqeFlags};
+use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
 use ringer_uapi::{Cqe, Errno};
 
 impl<H: Host> Engine<H> {
@@ -30,6 +30,9 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
+        // On a ring that defers, a worker tells the owner whatever it came to.
+        st.cq.from_worker |=
+            if ring.defers() { req.runs_on_worker() } else { req.ends_on_worker(res) };
         if !st.may_post || self.polled_io(ring, &req, res) {
             return self.defer(ring, st, req, res, cflags);
         }
@@ -53,9 +56,14 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
+        if req.flags.contains(SqeFlags::FIXED_FILE) {
+            // It has its file until it is posted, also one that was borrowed for a single attempt.
+            // An error leaves it without: the slot was empty then, too.
+            let _ = self.find_file(st, &mut req);
+        }
         req.phase = Phase::Deferred;
         let key = st.reqs.insert(req);
-        st.deferred.push_back(Deferred { key, res, cflags });
+        st.deferred.push_back(Deferred::Request { key, res, cflags });
         if !st.may_post {
             tell_owner(ring, st);
         }
@@ -63,12 +71,23 @@ impl<H: Host> Engine<H> {
         self.wake_waiters(ring, st, true);
     }
 
-    /// Posts what was deferred; only where posting is allowed.
+    /// Posts what was deferred; only where posting is allowed. It is out, and counted, before what it
+    /// leads to runs.
     pub(crate) fn run_deferred(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         while let Some(d) = st.deferred.pop_front() {
-            if let Some(req) = st.reqs.remove(d.key) {
-                self.complete_now(ring, st, req, d.res, d.cflags);
+            match d {
+                Deferred::Request { key, res, cflags } => {
+                    if let Some(req) = st.reqs.remove(key) {
+                        self.complete_now(ring, st, req, res, cflags);
+                    }
+                }
+                Deferred::Message(cqe) => {
+                    ring.post(st, cqe);
+                }
             }
+        }
+        if !st.ready.is_empty() {
+            self.flush(ring, st);
         }
     }
 
@@ -87,20 +106,35 @@ impl<H: Host> Engine<H> {
         let failed = req.fails(res);
         let skip = req.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
         if !skip || failed {
-            ring.post(st, Cqe::new(req.user_data, res, cflags));
+            let mut cqe = Cqe::new(req.user_data, res, cflags);
+            if cflags & CqeFlags::F_32.bits() != 0 {
+                cqe.big = req.second_half();
+                if !ring.setup.contains(Setup::CQE_MIXED) {
+                    cqe.flags &= !CqeFlags::F_32.bits();
+                }
+            }
+            ring.post(st, cqe);
         }
         // timeout.c counts those that fire; one that is removed or cancelled is a completion as any.
         if matches!(req.cmd, Some(Cmd::Timeout(_))) && res != Err(Errno::ECANCELED) {
             st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
+            st.recount = true;
             self.wake_waiters(ring, st, true);
         }
-        self.end_linked_timeout(ring, st, &mut req);
+        self.end_linked_timeout(st, &mut req);
         let next = req.next.take();
+        // What a worker did not leave to anybody, it follows (io_uring.c `io_wq_free_work`).
+        let goes_on = req.ends_on_worker(res) && !ring.defers();
         let breaks = failed && !req.flags.contains(SqeFlags::IO_HARDLINK);
         self.put_refs(ring, st, req);
         match next {
-            Some(next) if breaks => self.cancel_chain(ring, st, next, skip),
-            Some(next) => st.ready.push_back(next),
+            next @ Some(_) if breaks => self.fail_links(ring, st, next, skip),
+            Some(mut next) => {
+                if goes_on {
+                    next.follow_worker();
+                }
+                st.ready.push_back(next);
+            }
             None => {}
         }
         if !st.drained.is_empty() {
@@ -108,8 +142,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A linked timeout whose request is done is cancelled, after the request's CQE.
-    fn end_linked_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: &mut Req<H>) {
+    /// A linked timeout whose request is done is cancelled, in task work (timeout.c `io_disarm_next`).
+    fn end_linked_timeout(&self, st: &mut State<H>, req: &mut Req<H>) {
         let lt = match core::mem::replace(&mut req.linked, Linked::None) {
             Linked::None => return,
             Linked::Unarmed(lt) => *lt,
@@ -121,34 +155,45 @@ impl<H: Host> Engine<H> {
                 lt
             }
         };
-        if !lt.flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
-            ring.post(st, Cqe::new(lt.user_data, Err(Errno::ECANCELED), 0));
-        }
+        self.cancel_later(st, lt);
     }
 
     /// Ends a request with `ECANCELED` once the batch under way has been taken: the kernel leaves it
     /// to task work.
-    pub(crate) fn cancel_later(&self, st: &mut State<H>, mut req: Req<H>) {
+    pub(crate) fn cancel_later(&self, st: &mut State<H>, req: Req<H>) {
+        self.cancel_later_from(st, req, Phase::Fresh);
+    }
+
+    /// The same, and what it was taken out of is remembered.
+    pub(crate) fn cancel_later_from(&self, st: &mut State<H>, mut req: Req<H>, phase: Phase<H>) {
         req.failed = Some(Errno::ECANCELED);
-        req.phase = Phase::Fresh;
+        req.phase = phase;
         st.ready.push_back(Box::new(req));
     }
 
-    /// Cancels a chain whose predecessor failed. `quiet`: the failing request had CQE_SKIP.
-    fn cancel_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, head: Box<Req<H>>, quiet: bool) {
-        let mut at = Some(head);
+    /// Ends what follows a request that failed, in task work: each member with its own error or
+    /// `ECANCELED` (timeout.c `io_fail_links`). `quiet`: the request had CQE_SKIP, and nothing is told.
+    fn fail_links(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        mut at: Option<Box<Req<H>>>,
+        quiet: bool,
+    ) {
         while let Some(mut req) = at {
             at = req.next.take();
             if quiet {
                 self.put_refs(ring, st, *req);
-            } else {
-                self.cancel_later(st, *req);
+                continue;
             }
+            req.flags.remove(SqeFlags::CQE_SKIP_SUCCESS);
+            req.failed = req.failed.or(Some(Errno::ECANCELED));
+            req.phase = Phase::Fresh;
+            st.ready.push_back(req);
         }
     }
 
-    /// Fails a chain in which a submission error was found: nothing of it runs; its head first,
-    /// each member its own error or `ECANCELED` (spec 3.6).
+    /// Fails a chain in which a submission error was found: nothing of it runs (spec 3.6).
     pub(crate) fn fail_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut head: Req<H>) {
         // io_uring.c `io_submit_fail_init` fails the head, whoever was wrong, and `io_fail_links`
         // then goes by the head's flag.
@@ -156,18 +201,15 @@ impl<H: Host> Engine<H> {
         // timeout.c `io_disarm_next`: a timeout of the head's ends as it does behind any request
         // that is done, whatever the head's flag says of the rest.
         detach_linked_timeout(&mut head);
-        let mut at = Some(Box::new(head));
-        let mut is_head = true;
-        while let Some(mut req) = at {
-            at = req.next.take();
-            let res = Err(req.failed.unwrap_or(Errno::ECANCELED));
-            if core::mem::take(&mut is_head) || !quiet {
-                stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
-                ring.post(st, Cqe::new(req.user_data, res, 0));
-            }
-            self.end_linked_timeout(ring, st, &mut req);
-            self.put_refs(ring, st, *req);
+        if let Linked::Unarmed(lt) = core::mem::replace(&mut head.linked, Linked::None) {
+            self.cancel_later(st, *lt);
         }
+        let links = head.next.take();
+        let res = Err(head.failed.unwrap_or(Errno::ECANCELED));
+        stats::add(self.host().counters(), stats::FAILED + head.opcode as usize, 1);
+        ring.post(st, Cqe::new(head.user_data, res, 0));
+        self.put_refs(ring, st, head);
+        self.fail_links(ring, st, links, quiet);
     }
 
     /// Lets go of what a request held.
@@ -185,11 +227,8 @@ impl<H: Host> Engine<H> {
     /// Decided under the ring's lock, which every clone is made and dropped under.
     pub(crate) fn put_node(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, node: Arc<FileNode<H>>) {
         let Some(node) = Arc::into_inner(node) else { return };
-        if let Some(w) = node.watch()
-            && let Some(watch) = st.watches.remove(w)
-            && let Some(poller) = &st.poller
-        {
-            poller.remove(watch.number());
+        if let Some(w) = node.watch() {
+            self.unwatch_node(st, w);
         }
         let tag = node.tag;
         self.host().release(vec![node.file]);
@@ -211,16 +250,19 @@ impl<H: Host> Engine<H> {
 
     /// Starts drained requests whose turn has come (io_uring.c `io_queue_deferred`): the first in
     /// the queue and everything from the next drain on waits until nothing else is under way; what
-    /// stands between them goes with the first.
+    /// stands between them goes with the first. What ended within a batch counts until the batch's
+    /// end (`__io_submit_flush_completions`).
     pub(crate) fn release_drained(&self, st: &mut State<H>) {
         let mut must_wait = true;
         while let Some(front) = st.drained.front() {
             must_wait |= front.flags.contains(SqeFlags::IO_DRAIN);
-            if must_wait && (!st.reqs.is_empty() || !st.ready.is_empty()) {
+            let alone = st.reqs.is_empty() && st.ready.is_empty() && st.put_off.is_empty();
+            if must_wait && (st.unflushed || !alone) {
                 return;
             }
             must_wait = front.flags.contains(SqeFlags::IO_DRAIN);
-            if let Some(req) = st.drained.pop_front() {
+            if let Some(mut req) = st.drained.pop_front() {
+                req.on_worker = true;
                 st.ready.push_back(req);
             }
         }

@@ -1,21 +1,30 @@
 //! The worker queue: threads for what would block the submitter.
 //!
 //! ```text
-//!  Iowq -- Pool (identity, class) -- queue of (ring, key)    seq: futex that idle workers park on
+//!  Iowq -- Pool (identity, class) -- queue of (ring, key)    idle: a futex of each idle worker
 //!            |                          workers <= max, made by the submitting thread
 //!            '-- worker: pop, lock ring, take the command, unlock, run it, lock, settle
+//!
+//!  private worker: settle -- what it lets start --> follower (one a process and identity): start
 //! ```
 //!
 //! A worker acts for the identity of the thread that queued the request, because that thread made
 //! it (`Host::spawn`); a thread whose identity changed gets a pool of its own. The queue holds keys
-//! only: a request that was cancelled meanwhile is simply not found. What it does not do: interrupt
-//! (`cancel.rs`).
+//! only: a request that was cancelled meanwhile is simply not found. Who fell idle last is woken
+//! first: the others stay idle for long enough to end, however much work goes on.
+//!
+//! A private worker has none of the app's descriptors, so it starts nothing: what its completion
+//! sets free (the rest of a chain, what a drain held back) goes to the follower, which has them and
+//! never blocks. The follower is made with the private work, by the thread that queues it. What it
+//! does not do: interrupt (`cancel.rs`).
 
-use super::Phase;
+use super::tctx::Tctx;
+use super::{Phase, Req};
 use crate::engine::Engine;
-use crate::host::{FileKind, Host, HostFile, Identity, ThreadKind};
+use crate::host::{FileKind, Host, HostFile, HostThread as _, Identity, ThreadKind};
 use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome};
 use crate::primitive::AtomicU32;
+use crate::resource::personality::Acting;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use crate::sync::{Mutex, mutex};
@@ -23,7 +32,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{Ordering::Acquire, Ordering::Release};
+use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
 use ringer_uapi::flags::Setup;
 
@@ -43,6 +52,29 @@ pub enum Class {
     Unbounded,
     /// On files that have no number in the app table: workers with a table of their own.
     Private,
+    /// What a private worker's completions let start.
+    Follow,
+}
+
+/// What is queued.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Where it goes, if workers are shared.
+    pub(crate) class: Class,
+    /// What the kernel counts it among.
+    pub(crate) bounded: bool,
+    /// The thread that submitted it.
+    pub(crate) task: u32,
+}
+
+impl Work {
+    fn class_for(self, owned: bool) -> Class {
+        match self.class {
+            Class::Bounded | Class::Unbounded if owned && self.bounded => Class::Bounded,
+            Class::Bounded | Class::Unbounded if owned => Class::Unbounded,
+            class => class,
+        }
+    }
 }
 
 /// See the module's doc.
@@ -55,16 +87,51 @@ pub struct Iowq<H: Host> {
 struct Pool<H: Host> {
     identity: Identity,
     class: Class,
-    max: u32,
+    /// Whose workers they are; `None`: all threads' that have none of their own.
+    owner: Option<Arc<Tctx<H>>>,
+    shared_max: u32,
     queue: Mutex<H, Queue<H>>,
-    seq: AtomicU32,
 }
 
 #[derive(Debug)]
 struct Queue<H: Host> {
     items: VecDeque<(Arc<Ring<H>>, Key)>,
-    idle: u32,
+    /// Who sleeps and was not woken, the last one on top.
+    idle: Vec<Arc<AtomicU32>>,
     workers: u32,
+    /// Followers: private requests under way, for which a worker stays.
+    expected: u32,
+}
+
+impl<H: Host> Pool<H> {
+    fn max(&self) -> u32 {
+        // io-wq.c counts an idle worker, too.
+        match &self.owner {
+            Some(tctx) => tctx.limit(self.class != Class::Unbounded).max(1),
+            None => self.shared_max,
+        }
+    }
+}
+
+impl<H: Host> Queue<H> {
+    /// A worker goes to sleep until its word is not 0.
+    fn sleeps(&mut self, word: &Arc<AtomicU32>) {
+        word.store(0, Relaxed);
+        self.idle.push(word.clone());
+    }
+
+    /// Takes the worker that fell idle last, to be woken by its word.
+    fn wake(&mut self) -> Option<Arc<AtomicU32>> {
+        let word = self.idle.pop()?;
+        word.store(1, Relaxed);
+        Some(word)
+    }
+
+    /// A worker is up again. Whether somebody woke it.
+    fn is_up(&mut self, word: &Arc<AtomicU32>) -> bool {
+        let at = self.idle.iter().rposition(|w| Arc::ptr_eq(w, word));
+        at.map(|at| self.idle.remove(at)).is_none()
+    }
 }
 
 /// Where a worker finds its own thread, filled in by whoever made it.
@@ -77,18 +144,28 @@ impl<H: Host> Default for Iowq<H> {
 }
 
 impl<H: Host> Iowq<H> {
-    fn pool(&self, host: &H, class: Class) -> Arc<Pool<H>> {
-        let identity = host.identity();
+    fn pool(
+        &self,
+        host: &H,
+        (identity, class): (Identity, Class),
+        owner: Option<Arc<Tctx<H>>>,
+    ) -> Arc<Pool<H>> {
         let mut pools = self.pools.lock();
-        if let Some(p) = pools.iter().find(|p| p.class == class && p.identity == identity) {
+        let same = |p: &&Arc<Pool<H>>| {
+            let owners = p.owner.as_ref().map(Arc::as_ptr) == owner.as_ref().map(Arc::as_ptr);
+            p.class == class && p.identity == identity && owners
+        };
+        if let Some(p) = pools.iter().find(same) {
             return p.clone();
         }
-        let max = match class {
+        let shared_max = match class {
             Class::Bounded | Class::Private => 4 * host.cpus(),
             Class::Unbounded => UNBOUNDED_MAX,
+            Class::Follow => 1,
         };
-        let queue = mutex(Queue { items: VecDeque::new(), idle: 0, workers: 0 });
-        let pool = Arc::new(Pool { identity, class, max, queue, seq: AtomicU32::new(0) });
+        let idle = Vec::new();
+        let queue = mutex(Queue { items: VecDeque::new(), idle, workers: 0, expected: 0 });
+        let pool = Arc::new(Pool { identity, class, owner, shared_max, queue });
         pools.push(pool.clone());
         pool
     }
@@ -102,21 +179,25 @@ impl<H: Host> Iowq<H> {
         engine: &Engine<H>,
         ring: &Arc<Ring<H>>,
         key: Key,
-        class: Class,
+        work: Work,
     ) -> Result<(), Errno> {
         let host = engine.host();
-        let pool = self.pool(host, class);
+        let owner = engine.users().owner(ring, work.task);
+        let class = work.class_for(owner.is_some());
+        let pool = self.pool(host, (host.identity(), class), owner);
+        if class == Class::Private {
+            self.expect_follower(engine, pool.identity)?;
+        }
         let mut q = pool.queue.lock();
         q.items.push_back((ring.clone(), key));
-        // An idle worker that was woken and has not run yet still counts as idle, so there must be
-        // one for each queued request: the first of two may block until the second runs.
-        if q.idle as usize >= q.items.len() {
+        // Each queued request has a worker woken for it: the first of two may block until the
+        // second runs.
+        if let Some(word) = q.wake() {
             drop(q);
-            pool.seq.fetch_add(1, Release);
-            host.unpark(&pool.seq, 1);
+            host.unpark(&word, 1);
             return Ok(());
         }
-        if q.workers >= pool.max {
+        if q.workers >= pool.max() {
             return Ok(());
         }
         q.workers += 1;
@@ -128,12 +209,74 @@ impl<H: Host> Iowq<H> {
             return Ok(());
         }
         q.items.retain(|(r, k)| *k != key || !Arc::ptr_eq(r, ring));
+        drop(q);
+        if class == Class::Private {
+            self.expect_no_more(host, pool.identity);
+        }
         Err(e)
     }
 
-    /// The current limits: (bounded, unbounded), for IOWQ_MAX_WORKERS.
-    pub(crate) fn limits(&self, host: &H) -> (u32, u32) {
-        (4 * host.cpus(), UNBOUNDED_MAX)
+    /// A follower of that identity, made by the calling thread if there is none, which stays until the
+    /// answer is dropped.
+    ///
+    /// # Errors
+    /// As [`Iowq::queue`].
+    pub(crate) fn expect(
+        &self,
+        engine: &Engine<H>,
+        identity: Identity,
+    ) -> Result<Expected<H>, Errno> {
+        self.expect_follower(engine, identity)?;
+        Ok(Expected(self.pool(engine.host(), (identity, Class::Follow), None)))
+    }
+
+    /// Makes sure that a follower is there and stays until [`Iowq::expect_no_more`].
+    fn expect_follower(&self, engine: &Engine<H>, identity: Identity) -> Result<(), Errno> {
+        let pool = self.pool(engine.host(), (identity, Class::Follow), None);
+        let mut q = pool.queue.lock();
+        q.expected += 1;
+        if q.workers > 0 {
+            return Ok(());
+        }
+        q.workers += 1;
+        drop(q);
+        spawn_worker(engine, &pool).inspect_err(|_| {
+            let mut q = pool.queue.lock();
+            q.workers -= 1;
+            q.expected -= 1;
+        })
+    }
+
+    fn expect_no_more(&self, host: &H, identity: Identity) {
+        self.pool(host, (identity, Class::Follow), None).queue.lock().expected -= 1;
+    }
+
+    /// Gives a parked request to the follower, in order.
+    pub(crate) fn follow(&self, host: &H, identity: Identity, ring: &Arc<Ring<H>>, key: Key) {
+        let pool = self.pool(host, (identity, Class::Follow), None);
+        let mut q = pool.queue.lock();
+        q.items.push_back((ring.clone(), key));
+        if let Some(word) = q.wake() {
+            drop(q);
+            host.unpark(&word, 1);
+        }
+    }
+}
+
+/// See [`Iowq::expect`].
+#[derive(Debug)]
+pub(crate) struct Expected<H: Host>(Arc<Pool<H>>);
+
+impl<H: Host> Expected<H> {
+    /// Whose follower it is.
+    pub(crate) fn identity(&self) -> Identity {
+        self.0.identity
+    }
+}
+
+impl<H: Host> Drop for Expected<H> {
+    fn drop(&mut self) {
+        self.0.queue.lock().expected -= 1;
     }
 }
 
@@ -162,22 +305,49 @@ fn may_block<H: Host>(ring: &Ring<H>, key: Key) -> bool {
     !req.cancelled
 }
 
+/// What a thread that runs a request of this pool is, if not an ordinary one.
+fn acting_on<H: Host>(pool: &Pool<H>, req: &Req<H>) -> Option<Acting<H>> {
+    let origin = req.creds.as_ref()?.origin.clone()?;
+    pool.identity.is_own().then_some(Acting { me: pool.identity, origin })
+}
+
 /// The body of a worker.
 fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
+    let word = Arc::new(AtomicU32::new(0));
+    if let Some(tctx) = &pool.owner {
+        tctx.place(engine.host());
+    }
+    if pool.identity.is_own() {
+        engine.host().set_identity(pool.identity);
+    }
     loop {
-        let seq = pool.seq.load(Acquire);
         let mut q = pool.queue.lock();
         if let Some((ring, key)) = q.items.pop_front() {
+            // A limit was raised since it was queued.
+            let lacks = !q.items.is_empty() && q.idle.is_empty() && q.workers < pool.max();
+            let more = lacks && matches!(pool.class, Class::Bounded | Class::Unbounded);
+            q.workers += u32::from(more);
             drop(q);
-            engine.run_queued(&ring, key, pool.class, slot);
+            if more && spawn_worker(engine, pool).is_err() {
+                pool.queue.lock().workers -= 1;
+            }
+            if pool.class == Class::Follow {
+                engine.start_queued(&ring, key, pool);
+                continue;
+            }
+            engine.run_queued(&ring, key, pool, slot);
+            if pool.class == Class::Private {
+                engine.iowq().expect_no_more(engine.host(), pool.identity);
+            }
             continue;
         }
-        q.idle += 1;
+        q.sleeps(&word);
         drop(q);
-        let slept = engine.host().park(&pool.seq, seq, Some(IDLE_NS));
+        let slept = engine.host().park(&word, 0, Some(IDLE_NS));
         let mut q = pool.queue.lock();
-        q.idle -= 1;
-        if slept == Err(Errno::ETIMEDOUT) && q.items.is_empty() {
+        // Who was woken as its time ran out has a request to run.
+        let over = !q.is_up(&word) && slept == Err(Errno::ETIMEDOUT);
+        if over && q.items.is_empty() && q.expected == 0 {
             q.workers -= 1;
             return;
         }
@@ -186,33 +356,35 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
 
 impl<H: Host> Engine<H> {
     /// Runs one queued request on the calling worker, unless it was cancelled meanwhile.
-    fn run_queued(&self, ring: &Arc<Ring<H>>, key: Key, class: Class, slot: &Slot<H>) {
+    fn run_queued(&self, ring: &Arc<Ring<H>>, key: Key, pool: &Pool<H>, slot: &Slot<H>) {
+        let class = pool.class;
         let thread = slot.lock().clone();
         let mut st = ring.state.lock();
         let Some(req) = st.reqs.get_mut(key).filter(|r| matches!(r.phase, Phase::Queued)) else {
             return;
         };
+        let tried = class == Class::Private && req.is_tried_first();
         let Some(mut cmd) = req.cmd.take() else { return };
-        if let Some(t) = &thread {
-            crate::host::HostThread::clear_interrupt(&**t);
-        }
         let file = req.file.file().cloned();
         let (fd, def) = (req.fd, req.def());
-        let polls = def.poll != 0
-            && class != Class::Private
-            && file.as_ref().is_some_and(|f| f.kind() != FileKind::Regular);
+        let pollable = def.poll != 0
+            && !req.gave_up
+            && file
+                .as_ref()
+                .is_some_and(|f| !matches!(f.kind(), FileKind::Regular | FileKind::Directory));
+        let polls = pollable && class != Class::Private;
         // net.c `io_connect` is only tried, on a worker as well; then the kernel polls.
         let certain = matches!(&cmd, Cmd::Connect(c) if c.polls());
         req.phase = Phase::Running { thread, tries: polls, polls: certain };
         st.running += 1;
         drop(st);
 
-        let how = if polls { Issue::Inline } else { Issue::Worker };
+        let how = if polls || tried { Issue::Inline } else { Issue::Worker };
         let outcome = self.attempt(ring, key, &mut cmd, (class, file.as_ref(), fd, how));
         // Once its completion can be seen, nothing here keeps the file open: peers see the close.
         drop(file);
         let direct = match outcome {
-            Outcome::Direct { fd, slot } => Some((self.host().take(fd), slot)),
+            Outcome::Direct { fd, slot, cflags } => Some((self.host().take(fd), slot, cflags)),
             _ => None,
         };
 
@@ -220,35 +392,66 @@ impl<H: Host> Engine<H> {
         st.running -= 1;
         let Some(mut req) = st.reqs.remove(key) else { return };
         req.cmd = Some(cmd);
-        req.phase = Phase::Fresh;
-        // io-wq.c `io_worker_handle_work`: work that was cancelled while it ran does not begin to
-        // wait, where nobody would look for it again.
-        let outcome = match outcome {
-            Outcome::Again | Outcome::Punt if req.cancelled || st.dying => {
-                Outcome::Done(Err(Errno::ECANCELED), 0)
-            }
-            Outcome::Done(Err(Errno::EINTR), f) if certain && req.cancelled => {
-                Outcome::Done(Err(Errno::ECANCELED), f)
-            }
-            other => other,
-        };
-        st.cq.from_worker = true;
+        // Only who runs is interrupted: nobody does any more, and what follows was not meant.
+        if let Phase::Running { thread: Some(t), .. } =
+            core::mem::replace(&mut req.phase, Phase::Fresh)
+        {
+            t.clear_interrupt();
+        }
+        let outcome = self.left_by_worker(ring, &st, &mut req, (outcome, certain));
+        let ends = !matches!(outcome, Outcome::Again | Outcome::Punt);
+        req.on_worker |= ends && (!pollable || req.polls_in_vain());
         st.may_post = !ring.defers();
+        st.acting = acting_on(pool, &req);
+        let turn = if class == Class::Private { None } else { self.turn_of(&st, &req) };
         match direct {
-            Some((file, slot)) => {
-                let res = file.and_then(|f| self.install_direct(ring, &mut st, f, slot));
-                self.complete(ring, &mut st, req, res, 0);
+            Some((file, slot, cflags)) => {
+                let res = self.install_direct(ring, &mut st, file, slot);
+                self.complete(ring, &mut st, req, res, cflags);
             }
             None => self.settle(ring, &mut st, req, outcome),
         }
-        if class == Class::Private {
-            self.requeue_ready(ring, &mut st);
-        } else {
-            self.run_ready(ring, &mut st);
+        if let Some(watch) = turn {
+            self.serve(ring, &mut st, watch, false);
         }
-        self.commit(ring, &mut st);
-        st.may_post = true;
-        self.unlock(ring, st);
+        if st.cancellers > 0 {
+            self.wake_waiters(ring, &mut st, true);
+        }
+        if class == Class::Private {
+            let follower = st.acting.as_ref().map_or(pool.identity, |a| a.origin.identity());
+            self.hand_on_ready(ring, &mut st, follower);
+        } else if !st.ready.is_empty() {
+            // Its completion is out, and counted, before what it leads to runs.
+            self.flush(ring, &mut st);
+        }
+        self.run_ready_in_turns(ring, st);
+    }
+
+    /// What an attempt without the lock comes to under it. `certain`: no signal ends such a call.
+    fn left_by_worker(
+        &self,
+        ring: &Ring<H>,
+        st: &State<H>,
+        req: &mut Req<H>,
+        (outcome, certain): (Outcome, bool),
+    ) -> Outcome {
+        match outcome {
+            // io-wq.c `io_worker_handle_work`: work that was cancelled while it ran does not begin to
+            // wait, where nobody would look for it again.
+            Outcome::Again | Outcome::Punt if req.cancelled || st.dying => {
+                Outcome::Done(Err(Errno::ECANCELED), 0)
+            }
+            // Calls of these rows no signal ends (nor does the kernel's cancel): it came before the
+            // call, where io_uring.c `io_wq_submit_work` cancels.
+            Outcome::Done(Err(Errno::EINTR), f)
+                if (certain || req.def().force_async) && req.cancelled =>
+            {
+                Outcome::Done(Err(Errno::ECANCELED), f)
+            }
+            // An edge that came since found nobody in the file's watch.
+            Outcome::Again if req.is_watched() => self.issue_inline(ring, st, req),
+            other => other,
+        }
     }
 
     /// Issues a command on this worker: what does not block first, if there is such a way.
@@ -260,7 +463,9 @@ impl<H: Host> Engine<H> {
         (class, file, fd, how): (Class, Option<&H::File>, i32, Issue),
     ) -> Outcome {
         let fd = match self.number_here(class, file, fd) {
-            Ok(fd) => fd,
+            Ok(Some(fd)) => fd,
+            // Withdrawn since it was queued, for the program's first POSIX lock.
+            Ok(None) => return Outcome::Punt,
             Err(e) => return Outcome::Done(Err(e), 0),
         };
         let iopoll = ring.setup.contains(Setup::IOPOLL);
@@ -279,26 +484,61 @@ impl<H: Host> Engine<H> {
         }
         if class == Class::Private && file.is_some() {
             self.host().give_back(fd);
+        } else if outcome == Outcome::Done(Err(Errno::EBADF), 0)
+            && file.is_some_and(|f| f.number() != Some(fd))
+        {
+            // The number was withdrawn just then.
+            return Outcome::Punt;
         }
         outcome
     }
 
-    /// The request's file as a number of this thread's table.
-    fn number_here(&self, class: Class, file: Option<&H::File>, fd: i32) -> Result<i32, Errno> {
+    /// The request's file as a number of this thread's table; `None`: it has none any more.
+    fn number_here(
+        &self,
+        class: Class,
+        file: Option<&H::File>,
+        fd: i32,
+    ) -> Result<Option<i32>, Errno> {
         match file {
-            Some(f) if class == Class::Private => self.host().borrow(f),
-            Some(f) => f.number().ok_or(Errno::EBADF),
-            None => Ok(fd),
+            Some(f) if class == Class::Private => self.host().borrow(f).map(Some),
+            Some(f) => Ok(f.number()),
+            None => Ok(Some(fd)),
         }
     }
 
-    /// A private worker cannot issue what follows in a chain: the app table is not its own.
-    fn requeue_ready(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+    /// A private worker cannot start anything: the app table is not its own.
+    fn hand_on_ready(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, identity: Identity) {
+        let mut handed = false;
         while st.may_post
             && let Some(mut req) = st.ready.pop_front()
         {
-            req.flags |= ringer_uapi::flags::SqeFlags::ASYNC;
-            self.start(ring, st, *req);
+            if req.failed.is_some() && !handed {
+                self.start(ring, st, *req);
+                continue;
+            }
+            handed = true;
+            req.phase = Phase::Queued;
+            let key = st.reqs.insert(*req);
+            self.iowq().follow(self.host(), identity, ring, key);
         }
+    }
+
+    /// Starts a request that was handed on, unless it was cancelled meanwhile.
+    fn start_queued(&self, ring: &Arc<Ring<H>>, key: Key, pool: &Pool<H>) {
+        let mut st = ring.state.lock();
+        if !st.reqs.get(key).is_some_and(|r| matches!(r.phase, Phase::Queued)) {
+            return;
+        }
+        let Some(mut req) = st.reqs.remove(key) else { return };
+        req.phase = Phase::Fresh;
+        st.may_post = !ring.defers();
+        st.acting = acting_on(pool, &req);
+        let turn = self.turn_of(&st, &req);
+        self.start(ring, &mut st, req);
+        if let Some(watch) = turn {
+            self.serve(ring, &mut st, watch, false);
+        }
+        self.run_ready_in_turns(ring, st);
     }
 }

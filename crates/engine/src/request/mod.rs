@@ -6,6 +6,10 @@ pub mod iowq;
 pub mod reactor;
 pub mod req;
 pub mod start;
+pub mod sync_cancel;
+pub mod table;
+pub mod tctx;
 pub mod timers;
+mod turns;
 
 pub use req::{Linked, Phase, Req, ReqFile};

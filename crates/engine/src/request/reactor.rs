@@ -26,6 +26,7 @@ use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use ringer_uapi::Errno;
 
 /// How often the reactor looks whether somebody leads a ring \[ns\].
 const TICK_NS: u64 = 1_000_000;
@@ -84,16 +85,26 @@ impl<H: Host> Engine<H> {
         st.in_care = self.hand_to_reactor(care).is_some();
     }
 
-    /// Gives a ring to the reactor, which is made if there is none. `None`: it cannot be made.
-    fn hand_to_reactor(&self, care: Care<H>) -> Option<()> {
+    /// Makes the reactor's thread, if there is none.
+    ///
+    /// # Errors
+    /// What the host says of a poller and a thread.
+    pub(crate) fn ensure_reactor(&self) -> Result<(), Errno> {
         let mut inner = self.reactor().inner.lock();
         if inner.poller.is_none() {
-            let poller = Arc::new(self.host().poller().ok()?);
-            let (engine, theirs) = (self.me()?, poller.clone());
+            let poller = Arc::new(self.host().poller()?);
+            let (engine, theirs) = (self.me().ok_or(Errno::ENXIO)?, poller.clone());
             let body = Box::new(move || react(&engine, &theirs));
-            self.host().spawn(ThreadKind::Reactor, body).ok()?;
+            self.host().spawn(ThreadKind::Reactor, body)?;
             inner.poller = Some(poller);
         }
+        Ok(())
+    }
+
+    /// Gives a ring to the reactor, which is made if there is none. `None`: it cannot be made.
+    fn hand_to_reactor(&self, care: Care<H>) -> Option<()> {
+        self.ensure_reactor().ok()?;
+        let mut inner = self.reactor().inner.lock();
         inner.inbox.push(care);
         if let Some(p) = &inner.poller {
             p.wake();

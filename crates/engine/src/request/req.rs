@@ -10,8 +10,10 @@
 //! What it does not do: run. `start.rs` issues, `complete.rs` ends.
 
 use crate::host::{FileKind, Host, HostFile};
+use crate::opcode::rw::Rw;
 use crate::opcode::{Cmd, OpDef, opdef};
 use crate::resource::filetable::FileNode;
+use crate::resource::personality::Creds;
 use crate::resource::rsrc::BufNode;
 use crate::slab::Key;
 use alloc::boxed::Box;
@@ -89,7 +91,7 @@ pub struct Req<H: Host> {
     pub user_data: u64,
     /// `IORING_OP_*`, known.
     pub opcode: u8,
-    /// Known bits only.
+    /// Known bits only, and of a refused entry those that were taken up.
     pub flags: SqeFlags,
     /// The SQE's descriptor or slot.
     pub fd: i32,
@@ -103,6 +105,8 @@ pub struct Req<H: Host> {
     pub next: Option<Box<Req<H>>>,
     /// A submission error found while the chain was gathered.
     pub failed: Option<Errno>,
+    /// Whose rights it has, if not its submitter's.
+    pub creds: Option<Box<Creds<H>>>,
     /// See [`Linked`].
     pub linked: Linked<H>,
     /// See [`Phase`].
@@ -111,6 +115,13 @@ pub struct Req<H: Host> {
     pub head: Option<Key>,
     /// It was cancelled while a worker tried it: it must not start to wait.
     pub cancelled: bool,
+    /// Its file looks ready and is not: a worker waits for it (poll.c `APOLL_MAX_RETRY`).
+    pub gave_up: bool,
+    /// The kernel runs it on a worker, where a cancel finds itself: it asked for one, was held back by
+    /// a drain, or follows what a worker did.
+    pub on_worker: bool,
+    /// The thread that submitted it.
+    pub task: u32,
 }
 
 impl<H: Host> Req<H> {
@@ -118,6 +129,100 @@ impl<H: Host> Req<H> {
     #[inline]
     pub fn def(&self) -> &'static OpDef {
         opdef(self.opcode).unwrap_or(&OpDef::BASE)
+    }
+
+    /// Whether it goes to a worker before anything is tried.
+    pub fn starts_on_worker(&self) -> bool {
+        self.def().force_async
+            || self.flags.contains(SqeFlags::ASYNC)
+            || self.on_worker && self.is_nowait()
+    }
+
+    /// Its state, if it reads or writes a file.
+    fn rw(&self) -> Option<&Rw> {
+        match &self.cmd {
+            Some(
+                Cmd::Read(c)
+                | Cmd::Write(c)
+                | Cmd::Readv(c)
+                | Cmd::Writev(c)
+                | Cmd::ReadFixed(c)
+                | Cmd::WriteFixed(c),
+            ) => Some(c),
+            _ => None,
+        }
+    }
+
+    /// Whether it carries `RWF_NOWAIT`, which means nothing on a worker.
+    fn is_nowait(&self) -> bool {
+        self.rw().is_some_and(Rw::is_nowait)
+    }
+
+    /// Whether it is on a worker only because its file has no number elsewhere: what it must not
+    /// wait for there it must not wait for here.
+    pub fn is_tried_first(&self) -> bool {
+        self.is_nowait() && !self.starts_on_worker()
+    }
+
+    /// A worker of the kernel's goes on with it, which waits in the call and not for a poll: what asks
+    /// for one first is `EAGAIN` (io_uring.c `io_wq_submit_work`).
+    pub fn follow_worker(&mut self) {
+        if core::mem::replace(&mut self.on_worker, true) {
+            return;
+        }
+        match &mut self.cmd {
+            Some(Cmd::Send(c)) => c.never_poll(),
+            Some(Cmd::Recv(c)) => c.never_poll(),
+            Some(Cmd::Accept(c)) => c.never_poll(),
+            _ => {}
+        }
+    }
+
+    /// Whether it ends on a worker of the kernel's, which tells of it and goes on with the chain. An
+    /// error that issue returns instead of storing it ends in task work (io_uring.c
+    /// `io_wq_submit_work`, rw.c `io_rw_done`), and so does what is cancelled.
+    pub fn ends_on_worker(&self, res: Result<i32, Errno>) -> bool {
+        self.runs_on_worker() && !self.told(res).is_err_and(|e| self.returns(e))
+    }
+
+    /// Whether the kernel, which polls for most of what it does not get at once, ends up with it on a
+    /// worker: a write to an eventfd, which has no way to be tried, and a unix listener without room.
+    pub fn polls_in_vain(&self) -> bool {
+        match &self.cmd {
+            Some(Cmd::Connect(c)) => !c.polls(),
+            _ => self.rw().is_some_and(Rw::is_write),
+        }
+    }
+
+    /// Whether the kernel has it on a worker now.
+    pub fn runs_on_worker(&self) -> bool {
+        self.on_worker && self.failed.is_none() && matches!(self.phase, Phase::Fresh)
+    }
+
+    /// Whether issue returns this error.
+    fn returns(&self, e: Errno) -> bool {
+        match &self.cmd {
+            Some(Cmd::PollRemove(_)) => true,
+            // io_uring.c `io_issue_sqe`: there is no such file.
+            _ if e == Errno::EBADF && self.def().needs_file => true,
+            // Of the operations on sockets these look for theirs first.
+            Some(Cmd::Send(_) | Cmd::Recv(_) | Cmd::Shutdown(_)) => e == Errno::ENOTSOCK,
+            _ => self.rw().is_some(),
+        }
+    }
+
+    /// Whether the kernel has its work among what is bounded (io_uring.c `io_prep_async_work`): what
+    /// is for regular files and block devices, or may be for no file at all.
+    pub fn is_bounded(&self) -> bool {
+        // opdef.c `unbound_nonreg_file`.
+        const TRANSFERS: [u8; 23] =
+            [1, 2, 4, 5, 6, 9, 10, 13, 16, 22, 23, 26, 27, 29, 30, 33, 47, 48, 49, 58, 59, 60, 61];
+        self.file.kind() == Some(FileKind::Regular) || !TRANSFERS.contains(&self.opcode)
+    }
+
+    /// Whether its file has a watch already, which others share.
+    pub fn is_watched(&self) -> bool {
+        matches!(&self.file, ReqFile::Node(n) if n.watch().is_some())
     }
 
     /// Whether this entry links to the next.
@@ -132,19 +237,19 @@ impl<H: Host> Req<H> {
             return res;
         }
         let done = match &self.cmd {
-            Some(
-                Cmd::Read(c)
-                | Cmd::Write(c)
-                | Cmd::Readv(c)
-                | Cmd::Writev(c)
-                | Cmd::ReadFixed(c)
-                | Cmd::WriteFixed(c),
-            ) => c.progress(),
             Some(Cmd::Send(c)) => c.progress(),
             Some(Cmd::Recv(c)) => c.progress(),
-            _ => 0,
+            _ => self.rw().map_or(0, Rw::progress),
         };
         if done > 0 { Ok(done as i32) } else { res }
+    }
+
+    /// The second half of a completion of 32 bytes.
+    pub fn second_half(&self) -> [u64; 2] {
+        match &self.cmd {
+            Some(Cmd::Nop(c)) => c.second_half().unwrap_or_default(),
+            _ => [0; 2],
+        }
     }
 
     /// Whether a result counts as a failure for the chain (spec 3.6).
@@ -166,17 +271,9 @@ impl<H: Host> Req<H> {
             Err(_) => return true,
         };
         match &self.cmd {
-            Some(
-                Cmd::Read(c)
-                | Cmd::Write(c)
-                | Cmd::Readv(c)
-                | Cmd::Writev(c)
-                | Cmd::ReadFixed(c)
-                | Cmd::WriteFixed(c),
-            ) => c.is_short(res),
             Some(Cmd::Send(c)) => c.is_short(res),
             Some(Cmd::Recv(c)) => c.is_short(res),
-            _ => false,
+            _ => self.rw().is_some_and(|c| c.is_short(res)),
         }
     }
 }

@@ -1,53 +1,148 @@
 //! Starting requests: issue once, then settle what came of it.
 //!
-//! The only place that looks a file up: at issue time, as the kernel does (`io_assign_file`), so a
-//! chain member sees what its predecessor did to the descriptor. What it does not do: prep.
+//! The only place that looks a file or a registered buffer up: at issue time, as the kernel does
+//! (`io_assign_file`, `io_import_reg_buf`), so a chain member sees what became of them meanwhile. What it does not do: prep.
 
-use super::iowq::Class;
+use super::iowq::{Class, Work};
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
-use crate::host::{FileKind, Host, HostFile};
+use crate::host::{FileKind, Host, HostFile, HostRing};
 use crate::opcode::{Cmd, Issue, IssueCx, Op, Outcome, opdef};
 use crate::resource::filetable::FileNode;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
+use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use ringer_uapi::Errno;
-use ringer_uapi::flags::{Setup, SqeFlags};
+use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
 
 /// A multishot request that completes this often in a row lets others run
 /// (6.18 io_uring/net.c `MULTISHOT_MAX_RETRY`).
 const MULTISHOT_RETRY_MAX: u32 = 32;
 
+/// Most requests that a thread of ours starts under one hold of a ring's lock: what one drain held
+/// back has no bound.
+const STARTED_MAX: usize = 1024;
+
 impl<H: Host> Engine<H> {
     /// Starts chain members whose turn has come, until none is left; only where posting is allowed.
     pub(crate) fn run_ready(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        while st.may_post
-            && let Some(req) = st.ready.pop_front()
-        {
+        self.run_rounds(ring, st, usize::MAX);
+    }
+
+    /// The same for a thread of ours, which then lets go of the lock, and every so often meanwhile:
+    /// calls come in between, and so does the ring's end, which takes over what has not started.
+    pub(crate) fn run_ready_in_turns<'a>(
+        &self,
+        ring: &'a Arc<Ring<H>>,
+        mut st: MutexGuard<'a, H, State<H>>,
+    ) {
+        loop {
+            let over = self.run_turn(ring, &mut st);
+            let acting = st.acting.clone();
+            self.unlock(ring, st);
+            if over {
+                return;
+            }
+            self.host().yield_cpu();
+            st = ring.state.lock();
+            st.acting = acting;
+            if st.dying {
+                st.acting = None;
+                return;
+            }
+        }
+    }
+
+    /// One turn of it, all it led to published. Whether it was the last.
+    pub(crate) fn run_turn(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) -> bool {
+        let over = self.run_rounds(ring, st, STARTED_MAX) > 0;
+        self.commit(ring, st);
+        st.may_post = true;
+        over
+    }
+
+    /// Starts up to `left` requests and answers how many more it might have. What a round leads to
+    /// runs in the next, when what it completed is out and counted (io_uring/tw.c `ctx_flush_and_put`).
+    fn run_rounds(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut left: usize) -> usize {
+        // A commit below completes counted timeouts: what follows them is of the next round.
+        if st.ready.is_empty() || core::mem::replace(&mut st.in_round, true) {
+            return left;
+        }
+        while st.may_post && left > 0 && !st.ready.is_empty() {
+            let round = left.min(st.ready.len());
+            self.run_round(ring, st, round);
+            left -= round;
+            if !st.ready.is_empty() {
+                self.flush(ring, st);
+            }
+        }
+        st.in_round = false;
+        left
+    }
+
+    fn run_round(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, round: usize) {
+        st.unflushed = true;
+        for _ in 0..round {
+            let Some(req) = st.ready.pop_front() else { break };
+            if req.on_worker {
+                // Each tells of itself.
+                self.flush(ring, st);
+            }
             self.start(ring, st, *req);
+        }
+        st.unflushed = false;
+        if !st.drained.is_empty() {
+            self.release_drained(st);
+        }
+    }
+
+    /// Starts what a worker comes to after the batch; on a ring that defers, its owner posts it.
+    pub(crate) fn run_put_off(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        while let Some(req) = st.put_off.pop_front() {
+            let may_post = core::mem::replace(&mut st.may_post, !ring.defers());
+            self.start(ring, st, *req);
+            st.may_post = may_post;
+            self.commit(ring, st);
         }
     }
 
     /// Starts a request: the head of a chain or a single one.
     pub(crate) fn start(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
-        if let Some(e) = req.failed {
-            return self.complete(ring, st, req, Err(e), 0);
-        }
+        // Also of one that was cancelled while it waited for a thread to start it.
         detach_linked_timeout(&mut req);
+        if let Some(e) = req.failed {
+            return self.end_failed(ring, st, req, e);
+        }
+        if req.buf.is_none() {
+            // One that was sent elsewhere has what it found when it began.
+            find_buffer(st, &mut req);
+        }
         if is_ring_op(&req) {
             return self.issue_ring_op(ring, st, req);
         }
-        if req.def().force_async || req.flags.contains(SqeFlags::ASYNC) {
+        if req.starts_on_worker() {
             return self.punt(ring, st, req);
         }
         let outcome = self.issue_inline(ring, st, &mut req);
         self.settle(ring, st, req, outcome);
     }
 
+    /// Ends a request that is not to be started, or that a worker had not come to.
+    fn end_failed(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>, e: Errno) {
+        let turn = self.turn_of(st, &req);
+        self.complete(ring, st, req, Err(e), 0);
+        if let Some(watch) = turn {
+            self.serve(ring, st, watch, false);
+        }
+    }
+
     /// One attempt on the calling thread, which shares the app table.
     #[inline]
     pub(crate) fn issue_inline(&self, ring: &Ring<H>, st: &State<H>, req: &mut Req<H>) -> Outcome {
+        if self.elsewhere(st, req) {
+            return Outcome::Punt;
+        }
         let (fd, kind) = match locate(st, req) {
             Ok(Some(found)) => found,
             Ok(None) => return Outcome::Punt,
@@ -121,17 +216,18 @@ impl<H: Host> Engine<H> {
                     outcome = self.issue_inline(ring, st, &mut req);
                 }
                 Outcome::Done(res, flags) => return self.complete(ring, st, req, res, flags),
+                Outcome::Wide(res) => {
+                    return self.complete(ring, st, req, res, CqeFlags::F_32.bits());
+                }
                 Outcome::Again => {
                     let events = req.def().poll;
                     return self.arm(ring, st, req, events);
                 }
                 Outcome::Punt => return self.punt(ring, st, req),
-                Outcome::Direct { fd, slot } => {
-                    let res = self
-                        .host()
-                        .take(fd)
-                        .and_then(|file| self.install_direct(ring, st, file, slot));
-                    return self.complete(ring, st, req, res, 0);
+                Outcome::Direct { fd, slot, cflags } => {
+                    let file = self.host().take(fd);
+                    let res = self.install_direct(ring, st, file, slot);
+                    return self.complete(ring, st, req, res, cflags);
                 }
                 Outcome::Queued => return,
             }
@@ -145,14 +241,14 @@ impl<H: Host> Engine<H> {
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
-        file: H::File,
+        file: Result<H::File, Errno>,
         slot: u32,
     ) -> Result<i32, Errno> {
         // filetable.c: `io_file_bitmap_get` looks for a free slot before there must be a table.
         let missing =
             if slot == ringer_uapi::FILE_INDEX_ALLOC { Errno::ENFILE } else { Errno::ENXIO };
         let table = st.files.as_mut().ok_or(missing)?;
-        let (at, old) = table.install(slot, FileNode::new(file, 0))?;
+        let (at, old) = table.install(slot, FileNode::new(file?, 0))?;
         if let Some(node) = old {
             self.put_node(ring, st, node);
         }
@@ -209,7 +305,12 @@ impl<H: Host> Engine<H> {
     /// Hands a request to a worker.
     pub(crate) fn punt(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
         if let Err(e) = self.find_file(st, &mut req) {
+            // The kernel's worker finds out.
+            req.on_worker = true;
             return self.complete(ring, st, req, Err(e), 0);
+        }
+        if self.elsewhere(st, &mut req) {
+            return self.send_elsewhere(ring, st, req);
         }
         let class = self.class_of(&req);
         if class == Class::Private {
@@ -223,13 +324,54 @@ impl<H: Host> Engine<H> {
             // The disk starts while the hand-off is still under way.
             self.host().readahead(n, off, len);
         }
+        let work = Work { class, bounded: req.is_bounded(), task: req.task };
         let key = self.park(ring, st, req, Phase::Queued);
-        if self.iowq().queue(self, ring, key, class).is_err()
+        if self.iowq().queue(self, ring, key, work).is_err()
             && let Some(req) = st.reqs.remove(key)
         {
             // io-wq.c `io_wq_enqueue`: no worker could be made, the work is cancelled.
-            self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+            self.end_failed(ring, st, req, Errno::ECANCELED);
         }
+    }
+
+    /// Whether a request needs other rights than the calling thread has: it names a personality, or a
+    /// stand-in holds the lock. Only who works on the ring itself needs none.
+    #[inline]
+    fn elsewhere(&self, st: &State<H>, req: &mut Req<H>) -> bool {
+        match (&mut req.creds, &st.acting) {
+            (None, acting) => acting.is_some(),
+            (Some(_), None) if matches!(req.cmd, Some(Cmd::Nop(_))) => false,
+            (Some(creds), None) => self.host().credentials() != creds.who.credentials(),
+            (Some(creds), Some(acting)) => {
+                // It may go to a worker of the stand-in's from here.
+                creds.origin.get_or_insert_with(|| acting.origin.clone());
+                acting.me != creds.who.identity()
+            }
+        }
+    }
+
+    /// Hands a request to the thread that may start it: a stand-in, or a follower of its submitter.
+    fn send_elsewhere(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        let origin = match &st.acting {
+            Some(acting) => Ok(acting.origin.clone()),
+            None => match req.creds.as_ref().and_then(|c| c.origin.clone()) {
+                Some(origin) => Ok(origin),
+                None => self.iowq().expect(self, self.host().identity()).map(Arc::new),
+            },
+        };
+        let Ok(origin) = origin else {
+            return self.end_failed(ring, st, req, Errno::ECANCELED);
+        };
+        let to = match &mut req.creds {
+            Some(creds) => {
+                let to = creds.who.identity();
+                creds.origin = Some(origin);
+                to
+            }
+            None => origin.identity(),
+        };
+        let key = self.park(ring, st, req, Phase::Queued);
+        self.iowq().follow(self.host(), to, ring, key);
     }
 
     /// A private worker's table is its own: the folder that a path starts from is held for it.
@@ -241,8 +383,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn class_of(&self, req: &Req<H>) -> Class {
-        let direct_open =
-            matches!(&req.cmd, Some(Cmd::Openat(o) | Cmd::Openat2(o)) if o.is_direct());
+        let direct_open = matches!(&req.cmd, Some(Cmd::Openat(o) | Cmd::Openat2(o)) if o.is_direct() && !o.is_place());
         if direct_open && self.host().may_hold_posix_locks() {
             return Class::Private;
         }
@@ -264,6 +405,7 @@ impl<H: Host> Engine<H> {
             Some(Cmd::TimeoutRemove(_)) => self.issue_timeout_remove(ring, st, req),
             Some(Cmd::AsyncCancel(_)) => self.issue_async_cancel(ring, st, req),
             Some(Cmd::FilesUpdate(_)) => self.issue_files_update(ring, st, req),
+            Some(Cmd::MsgRing(_)) => self.issue_msg_ring(ring, st, req),
             Some(Cmd::Close(c)) => {
                 let slot = c.slot().unwrap_or(u32::MAX);
                 let res = self.close_direct(ring, st, slot).map(|()| 0);
@@ -294,7 +436,15 @@ fn locate<H: Host>(st: &State<H>, req: &Req<H>) -> Result<Option<(i32, Option<Fi
     Ok(file.number().map(|n| (n, Some(file.kind()))))
 }
 
-fn is_ring_op<H: Host>(req: &Req<H>) -> bool {
+/// Makes a fixed transfer hold the buffer that its slot has now.
+pub(crate) fn find_buffer<H: Host>(st: &State<H>, req: &mut Req<H>) {
+    if let Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c)) = &mut req.cmd {
+        req.buf = c.find_buffer(st.bufs.as_ref()).cloned();
+    }
+}
+
+/// Whether a request works on the ring itself.
+pub(crate) fn is_ring_op<H: Host>(req: &Req<H>) -> bool {
     match &req.cmd {
         Some(Cmd::Close(c)) => c.slot().is_some(),
         _ => req.def().ring_op,
@@ -323,6 +473,17 @@ pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
     st.due.signal();
     // io_uring.c `io_req_local_work_add`: the first work to arrive signals the eventfd, too.
     if !core::mem::replace(&mut st.told, true) {
+        ring.mem.work_waits(true);
         ring.tell_eventfd(st);
+    }
+}
+
+/// The owner of a ring that defers has come for its work (tw.c `__io_run_local_work`).
+pub(crate) fn owner_came<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
+    if core::mem::take(&mut st.told) {
+        ring.mem.work_waits(false);
+    }
+    if ring.setup.contains(Setup::TASKRUN_FLAG) {
+        ring.sq().clear_flags(ringer_uapi::flags::SqRing::TASKRUN);
     }
 }

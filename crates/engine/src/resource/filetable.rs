@@ -96,16 +96,13 @@ impl<H: Host> FileTable<H> {
 
     /// A free slot of the range, next-fit from the hint (`io_file_bitmap_get`).
     ///
-    /// An explicit slot outside the range moves the hint there, and then up to the hint, too, is
-    /// searched: so does the kernel.
-    fn free_slot(&mut self) -> Option<u32> {
+    /// A slot outside the range that was filled or emptied by name leaves the hint there; the search
+    /// then begins with the range.
+    fn free_slot(&self) -> Option<u32> {
         let (lo, hi) = self.range;
         let free = |i: &u32| self.slots.get(*i as usize).is_some_and(Option::is_none);
-        if let Some(slot) = (self.hint..hi).find(free) {
-            return Some(slot);
-        }
-        let end = core::mem::replace(&mut self.hint, lo);
-        (lo..end).find(free)
+        let start = if (lo..hi).contains(&self.hint) { self.hint } else { lo };
+        (start..hi).find(free).or_else(|| (lo..start).find(free))
     }
 
     /// Puts a file into a slot and returns the slot and what was there.

@@ -3,24 +3,27 @@
 //! Order of checks: 6.18 io_uring/register.c `__io_uring_register` and what it calls in rsrc.c,
 //! filetable.c, eventfd.c. Which operations there are, and what is refused: `regdef`.
 
+use super::clone::Clone;
 use super::filetable::{FileNode, FileTable};
 use super::regdef::Call;
 use super::rsrc::BufTable;
 use crate::engine::Engine;
 use crate::host::{Host, Iovec};
 use crate::opcode::OPDEFS;
-use crate::ring::{Ring, State};
+use crate::ring::{Active, Ring, State};
 use crate::support::opflags::RSRC_SPARSE;
 use crate::support::refusal;
+use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use ringer_uapi::bytes::{all_zero, i32_at, put_u32, u32_at, u64_at};
 use ringer_uapi::flags::Setup;
 use ringer_uapi::{
     Errno, FILE_EMPTY, FILE_SKIP, FIXED_FILES_MAX, OP_COUNT, REG_BUFFERS_MAX, REGISTER_COUNT,
 };
 
+/// `IORING_REGISTER_USE_REGISTERED_RING`.
 const USE_REGISTERED_RING: u32 = 1 << 31;
 
 /// `struct io_uring_rsrc_register`.
@@ -45,22 +48,18 @@ impl<H: Host> Engine<H> {
     /// `EINVAL` unknown operation; `EBADF`, `EOPNOTSUPP` descriptor; `EEXIST` wrong thread on a
     /// SINGLE_ISSUER ring; else the operation's.
     pub fn register(&self, fd: i32, opcode: u32, arg: u64, nr: u32) -> Result<usize, Errno> {
-        if opcode & !USE_REGISTERED_RING >= REGISTER_COUNT {
+        let by_index = opcode & USE_REGISTERED_RING != 0;
+        let opcode = opcode & !USE_REGISTERED_RING;
+        if opcode >= REGISTER_COUNT {
             self.note_refused(|count| refusal::of_register(opcode, count));
             return Err(Errno::EINVAL);
         }
         if fd == -1 {
-            let blind = self.register_blind(opcode & !USE_REGISTERED_RING, arg, nr);
-            return blind.map(|n| n as usize);
+            return self.register_blind(opcode, arg, nr).map(|n| n as usize);
         }
-        if opcode & USE_REGISTERED_RING != 0 {
-            return Err(self.registered_ring(fd));
-        }
-        let ring = self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)?;
-        ring.active.fetch_add(1, AcqRel);
-        let r = self.register_on(&ring, opcode, arg, nr);
-        ring.active.fetch_sub(1, Release);
-        r.map(|n| n as usize)
+        let ring = self.ring_named(fd, by_index)?;
+        let _active = Active::new(&ring);
+        self.register_on(&ring, opcode, arg, nr).map(|n| n as usize)
     }
 
     fn register_on(
@@ -73,21 +72,30 @@ impl<H: Host> Engine<H> {
         let mut st = ring.state.lock();
         let done = self.register_locked(ring, &mut st, opcode, (arg, nr));
         self.unlock(ring, st);
-        done
+        match done? {
+            (_, Some(clone)) => self.clone_between(ring, &clone),
+            (n, None) => Ok(n),
+        }
     }
 
     fn register_locked(
         &self,
         ring: &Arc<Ring<H>>,
-        st: &mut State<H>,
+        st: &mut MutexGuard<'_, H, State<H>>,
         opcode: u32,
         (arg, nr): (u64, u32),
-    ) -> Result<u32, Errno> {
+    ) -> Result<(u32, Option<Clone<H>>), Errno> {
         self.check_issuer(ring)?;
+        let restricted = !ring.disabled.load(Acquire);
+        if restricted && st.restrictions.as_ref().is_some_and(|r| !r.allows_register(opcode)) {
+            return Err(Errno::EACCES);
+        }
         st.may_post = true;
-        let done = self.run_register(&mut Call { ring, st, arg, nr }, opcode);
+        let mut call = Call { ring, st, arg, nr, clone: None };
+        let done = self.run_register(&mut call, opcode);
+        let clone = call.clone;
         self.commit(ring, st);
-        done
+        done.map(|n| (n, clone))
     }
 
     pub(super) fn enable(&self, ring: &Ring<H>) -> Result<u32, Errno> {
@@ -324,7 +332,7 @@ impl<H: Host> Engine<H> {
     ) -> Result<(), Errno> {
         let fd = self.fd_at(data, i)?;
         let file = self.adopt_one(fd)?;
-        let slot = self.install_direct(ring, st, file, ringer_uapi::FILE_INDEX_ALLOC)?;
+        let slot = self.install_direct(ring, st, Ok(file), ringer_uapi::FILE_INDEX_ALLOC)?;
         let at = data.wrapping_add(4 * u64::from(i));
         if let Err(e) = self.host().copy_out(at, &slot.to_ne_bytes()) {
             let _ = self.close_direct(ring, st, slot as u32);
@@ -492,28 +500,11 @@ impl<H: Host> Engine<H> {
         self.host().copy_out(arg, &b)?;
         Ok(0)
     }
-
-    /// register.c `io_register_iowq_max_workers`: a query; limits are the engine's own.
-    pub(super) fn iowq_max_workers(&self, arg: u64, nr: u32) -> Result<u32, Errno> {
-        if arg == 0 || nr != 2 {
-            return Err(Errno::EINVAL);
-        }
-        let mut b = [0u8; 8];
-        self.host().copy_in(arg, &mut b)?;
-        if u32_at(&b, 0) > i32::MAX as u32 || u32_at(&b, 4) > i32::MAX as u32 {
-            return Err(Errno::EINVAL);
-        }
-        let (bounded, unbounded) = self.iowq().limits(self.host());
-        put_u32(&mut b, 0, bounded);
-        put_u32(&mut b, 4, unbounded);
-        self.host().copy_out(arg, &b)?;
-        Ok(0)
-    }
 }
 
 /// Runs an update entry by entry: how many were processed, or the error of the first
 /// (rsrc.c: `return done ? done : err`).
-fn each(nr: u32, mut one: impl FnMut(u32) -> Result<(), Errno>) -> Result<u32, Errno> {
+pub(super) fn each(nr: u32, mut one: impl FnMut(u32) -> Result<(), Errno>) -> Result<u32, Errno> {
     for i in 0..nr {
         if let Err(e) = one(i) {
             return if i > 0 { Ok(i) } else { Err(e) };

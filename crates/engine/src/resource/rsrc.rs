@@ -98,6 +98,19 @@ impl BufTable {
         }
     }
 
+    /// This table, with `nr` slots of another one's from `from` on copied over its own from `to` on. A
+    /// copy has no tag.
+    pub fn with_clones(&self, src: &Self, from: usize, to: usize, nr: usize) -> Self {
+        let mut slots = self.slots.clone();
+        slots.resize(slots.len().max(to + nr), None);
+        let bare = |node: &Arc<BufNode>| Arc::new(BufNode { range: node.range, tag: 0 });
+        let copies = src.slots.iter().skip(from).take(nr).map(|slot| slot.as_ref().map(bare));
+        for (slot, copy) in slots.iter_mut().skip(to).zip(copies) {
+            *slot = copy;
+        }
+        Self { slots }
+    }
+
     /// All nodes, from the last slot down, as the kernel drops them.
     pub fn into_nodes(self) -> impl Iterator<Item = Arc<BufNode>> {
         self.slots.into_iter().rev().flatten()

@@ -14,18 +14,21 @@
 //!   enter: flushes 3, then 4
 //! ```
 //!
+//! On a CQE_MIXED ring everything is counted in slots of 16 bytes, of which some completions take two.
+//!
 //! Nothing is lost and nothing overtakes: while the backlog holds something, everything new goes
 //! behind it (6.18 io_uring.c `io_cqring_event_overflow`). What it does not do: decide whether the
 //! caller may post now; DEFER_TASKRUN rings queue in `State::deferred` instead.
 
-use super::{Ring, State};
+use super::{Errand, Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, Poller};
 use crate::sync::MutexGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
-use ringer_uapi::flags::{CqeFlags, SqRing};
+use ringer_uapi::flags::{CqeFlags, Setup, SqRing};
 use ringer_uapi::{Cqe, Errno};
 
 /// What the holder of a ring's lock owes to others once it has let go.
@@ -34,12 +37,23 @@ pub struct Due<H: Host> {
     sleepers: bool,
     leader: bool,
     pub(super) signal: bool,
+    /// The host was told that completions come.
+    announced: bool,
     eventfd: Option<H::File>,
+    /// For other rings.
+    pub(super) errands: Vec<Errand<H>>,
 }
 
 impl<H: Host> Default for Due<H> {
     fn default() -> Self {
-        Self { sleepers: false, leader: false, signal: false, eventfd: None }
+        Self {
+            sleepers: false,
+            leader: false,
+            signal: false,
+            announced: false,
+            eventfd: None,
+            errands: Vec::new(),
+        }
     }
 }
 
@@ -88,13 +102,48 @@ impl<H: Host> Ring<H> {
         if st.unmapped {
             return true;
         }
-        if !st.cq.backlog.is_empty() || self.cq_full(st) {
+        if !st.cq.backlog.is_empty() || !self.write(st, &cqe) {
             st.cq.backlog.push_back(cqe);
             self.sq().set_flags(SqRing::CQ_OVERFLOW);
             return false;
         }
-        self.cq().write(st.cq.tail, &cqe);
+        true
+    }
+
+    /// Writes one completion where there is room for it.
+    #[inline]
+    fn write(&self, st: &mut State<H>, cqe: &Cqe) -> bool {
+        if cqe.flags & CqeFlags::F_32.bits() != 0 && self.setup.contains(Setup::CQE_MIXED) {
+            return self.write_wide(st, cqe);
+        }
+        if self.cq_full(st) {
+            return false;
+        }
+        self.cq().write(st.cq.tail, cqe);
         st.cq.tail = st.cq.tail.wrapping_add(1);
+        true
+    }
+
+    /// The same for one of two slots, which must be neighbours: a filler takes the last slot before
+    /// the wrap, also where there is no room behind it (io_uring.c `io_cqe_cache_refill`; where 6.18
+    /// then puts the next narrow one into the filler's slot, and shows an old entry after it, this
+    /// goes behind the backlog as everything does).
+    #[cold]
+    fn write_wide(&self, st: &mut State<H>, cqe: &Cqe) -> bool {
+        let last = self.geo.cq_entries - 1;
+        if st.cq.tail & last == last {
+            if self.cq_full(st) {
+                return false;
+            }
+            self.cq().write(st.cq.tail, &Cqe::new(0, Ok(0), CqeFlags::SKIP.bits()));
+            st.cq.tail = st.cq.tail.wrapping_add(1);
+        }
+        if st.cq.tail.wrapping_add(1).wrapping_sub(self.cq().head()) >= self.geo.cq_entries {
+            return false;
+        }
+        self.cq().write(st.cq.tail, cqe);
+        self.cq().write_half(st.cq.tail, cqe);
+        st.cq.tail = st.cq.tail.wrapping_add(2);
         true
     }
 
@@ -110,20 +159,34 @@ impl<H: Host> Ring<H> {
         self.post(st, Cqe::new(user_data, res, cflags | CqeFlags::MORE.bits()))
     }
 
+    /// Posts what no request of the ring ended with: ahead of what is completed and not yet visible
+    /// (io_uring.c `io_post_aux_cqe`, which does not wait for `__io_submit_flush_completions`).
+    pub(super) fn post_ahead(&self, st: &mut State<H>, cqe: Cqe) {
+        let tail = st.cq.tail;
+        let at = st.cq.published;
+        // Entries of two sizes cannot be moved by one.
+        let moves = at != tail && !self.setup.contains(Setup::CQE_MIXED);
+        if !moves || st.unmapped || self.cq_would_overflow(st) {
+            self.post(st, cqe);
+            return;
+        }
+        self.cq().move_up(at, tail);
+        self.cq().write(at, &cqe);
+        st.cq.tail = tail.wrapping_add(1);
+    }
+
     /// Moves what fits from the backlog into the ring (only `enter` with GETEVENTS does).
     pub fn flush_backlog(&self, st: &mut State<H>) {
         if st.unmapped {
             return;
         }
-        while !st.cq.backlog.is_empty() && !self.cq_full(st) {
-            if let Some(cqe) = st.cq.backlog.pop_front() {
-                self.cq().write(st.cq.tail, &cqe);
-                st.cq.tail = st.cq.tail.wrapping_add(1);
+        while let Some(cqe) = st.cq.backlog.front().copied() {
+            if !self.write(st, &cqe) {
+                return;
             }
+            st.cq.backlog.pop_front();
         }
-        if st.cq.backlog.is_empty() {
-            self.sq().clear_flags(SqRing::CQ_OVERFLOW);
-        }
+        self.sq().clear_flags(SqRing::CQ_OVERFLOW);
     }
 }
 
@@ -137,6 +200,7 @@ impl<H: Host> Ring<H> {
             && !self.cq().eventfd_disabled()
         {
             st.due.eventfd = Some(file.clone());
+            st.eventfd_told = true;
         }
     }
 }
@@ -144,14 +208,19 @@ impl<H: Host> Ring<H> {
 impl<H: Host> Engine<H> {
     /// Makes written completions visible and tells everybody who waits for them.
     pub(crate) fn commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        while st.cq.tail != st.cq.published && !st.unmapped {
-            let count = st.cq.tail.wrapping_sub(st.cq.published);
+        while (st.cq.tail != st.cq.published || st.recount) && !st.unmapped {
+            st.recount = false;
+            if st.cq.tail == st.cq.published {
+                // A timeout fired silently: what counts goes by that, too.
+                self.fire_counted(ring, st);
+                continue;
+            }
+            // Once for all that this holder of the lock publishes.
+            st.due.announced = st.due.announced || ring.mem.announce();
             ring.cq().publish_tail(st.cq.tail);
             st.cq.published = st.cq.tail;
             self.wake_waiters(ring, st, false);
-            if count > 0 {
-                ring.tell_eventfd(st);
-            }
+            ring.tell_eventfd(st);
             st.due.signal = true;
             // Counted timeouts that this reached complete now, and are themselves published in the
             // next round.
@@ -159,24 +228,75 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// The same before something else runs under this lock, which may look at the eventfd.
+    pub(crate) fn flush(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        self.commit(ring, st);
+        if let Some(file) = st.due.eventfd.take() {
+            self.host().eventfd_signal(&file);
+        }
+    }
+
     /// Lets go of a ring's lock, then does what its holder left to do for others: a waiter that is
     /// woken earlier would run into the lock.
-    pub(crate) fn unlock(&self, ring: &Ring<H>, mut st: MutexGuard<'_, H, State<H>>) {
-        let due = core::mem::take(&mut st.due);
-        let leader = if due.leader { st.poller.clone() } else { None };
+    #[inline]
+    pub(crate) fn unlock(&self, ring: &Arc<Ring<H>>, mut st: MutexGuard<'_, H, State<H>>) {
+        let acting = st.acting.take();
+        let owed = self.let_go(ring, st);
+        if !owed.is_empty() {
+            self.run_errands(owed, acting.as_ref());
+        }
+    }
+
+    /// Lets go of a ring's lock in the same way while `f` runs.
+    pub(crate) fn unlocked<R>(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut MutexGuard<'_, H, State<H>>,
+        f: impl FnOnce() -> R,
+    ) -> R {
+        let due = take_due(ring, st);
+        let acting = st.acting.take();
+        let answer = MutexGuard::<H, State<H>>::unlocked(st, || {
+            let owed = self.pay(ring, due);
+            if !owed.is_empty() {
+                self.run_errands(owed, acting.as_ref());
+            }
+            f()
+        });
+        st.acting = acting;
+        answer
+    }
+
+    /// As [`Engine::unlock`] under another ring's lock: what is left to do for other rings is the
+    /// caller's.
+    #[inline]
+    pub(super) fn let_go(
+        &self,
+        ring: &Arc<Ring<H>>,
+        mut st: MutexGuard<'_, H, State<H>>,
+    ) -> Vec<Errand<H>> {
+        let due = take_due(ring, &mut st);
+        st.acting = None;
         drop(st);
+        self.pay(ring, due)
+    }
+
+    #[inline]
+    fn pay(&self, ring: &Ring<H>, (due, leader): Owed<H>) -> Vec<Errand<H>> {
+        // Before who waits wakes and looks at it.
+        if let Some(file) = due.eventfd {
+            self.host().eventfd_signal(&file);
+        }
         if due.sleepers {
             self.host().unpark(&ring.wait_seq, u32::MAX);
         }
         if let Some(p) = leader {
             p.wake();
         }
-        if let Some(file) = due.eventfd {
-            self.host().eventfd_signal(&file);
-        }
         if due.signal {
-            ring.mem.signal();
+            ring.mem.signal(due.announced);
         }
+        due.errands
     }
 
     /// Notes that whoever waits on this ring is to be woken ([`Engine::unlock`] does), if there is
@@ -197,4 +317,17 @@ impl<H: Host> Engine<H> {
             st.due.sleepers = true;
         }
     }
+}
+
+/// What is due, and the poller whose leader is to be woken.
+type Owed<H> = (Due<H>, Option<Arc<<H as Host>::Poller>>);
+
+#[inline]
+fn take_due<H: Host>(ring: &Arc<Ring<H>>, st: &mut State<H>) -> Owed<H> {
+    let mut due = core::mem::take(&mut st.due);
+    if st.outbox.claim() {
+        due.errands.push(Errand::Deliver(ring.clone()));
+    }
+    let leader = if due.leader { st.poller.clone() } else { None };
+    (due, leader)
 }

@@ -6,7 +6,7 @@
 use super::wait::WaitArg;
 use super::{Ring, State};
 use crate::engine::Engine;
-use crate::host::{Clock, Host, SigMask};
+use crate::host::{Host, SigMask};
 use crate::request::start::tell_owner;
 use crate::stats;
 use crate::support::rings::ENTER_ACCEPTED;
@@ -21,16 +21,12 @@ use ringer_uapi::flags::{Enter, Setup};
 const SIGSET_SIZE: u64 = 8;
 /// `sizeof(struct io_uring_getevents_arg)` \[bytes\].
 const GETEVENTS_ARG_SIZE: u64 = 24;
-/// `sizeof(struct io_uring_reg_wait)` \[bytes\].
-const REG_WAIT_SIZE: u64 = 64;
-/// `IO_RINGFD_REG_MAX`.
-const REGISTERED_RINGS_MAX: i32 = 16;
 
 /// Counts a call in a ring, so that teardown waits for it.
-struct Active<'a, H: Host>(&'a Ring<H>);
+pub(crate) struct Active<'a, H: Host>(&'a Ring<H>);
 
 impl<'a, H: Host> Active<'a, H> {
-    fn new(ring: &'a Ring<H>) -> Self {
+    pub(crate) fn new(ring: &'a Ring<H>) -> Self {
         ring.active.fetch_add(1, AcqRel);
         Self(ring)
     }
@@ -64,20 +60,18 @@ impl<H: Host> Engine<H> {
             return Err(Errno::EINVAL);
         }
         let flags = Enter::from_bits_truncate(flags);
-        if flags.contains(Enter::REGISTERED_RING) {
-            return Err(self.registered_ring(fd));
-        }
-        let ring = self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)?;
+        let ring = self.ring_named(fd, flags.contains(Enter::REGISTERED_RING))?;
         let _active = Active::new(&ring);
         stats::add(self.host().counters(), stats::ENTERS, 1);
         if ring.disabled.load(Acquire) {
             return Err(Errno::EBADFD);
         }
         let submitted = if let Some(sqpoll) = &ring.sqpoll {
-            sqpoll.enter(self, &ring, flags)?;
+            sqpoll.enter(self, &ring, flags);
             to_submit
         } else if to_submit > 0 {
             self.check_issuer(&ring)?;
+            self.become_task();
             let want = flags.contains(Enter::GETEVENTS).then_some(min_complete);
             let (n, done) = self.submit_locked(&ring, to_submit, want);
             if n != to_submit || done {
@@ -90,7 +84,7 @@ impl<H: Host> Engine<H> {
         if !flags.contains(Enter::GETEVENTS) {
             return Ok(submitted as usize);
         }
-        let waited = self.wait_arg(flags, argp, argsz).and_then(|arg| {
+        let waited = self.wait_arg(&ring, flags, (argp, argsz)).and_then(|arg| {
             if ring.setup.contains(Setup::DEFER_TASKRUN) {
                 self.check_issuer(&ring)?;
             }
@@ -116,22 +110,38 @@ impl<H: Host> Engine<H> {
         let mut st = ring.state.lock();
         st.may_post = true;
         let taken = self.submit(ring, &mut st, n);
+        // Of a call that took less than it was to, this was all.
+        let want = want.filter(|_| taken == n);
         self.run_and_commit(ring, &mut st, want.is_some());
         let quiet = st.reqs.is_empty() && st.cq.backlog.is_empty() && st.deferred.is_empty();
         let done = want.is_none_or(|min| quiet && min > 0 && ring.cq_ready(&st) >= min);
         self.unlock(ring, st);
+        self.tell_watchers(ring);
         (taken, done)
     }
 
-    fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
-        if !st.ready.is_empty() {
-            if ring.defers() && !getevents {
-                tell_owner(ring, st);
-            } else {
-                self.run_ready(ring, st);
-            }
+    /// Ends a batch: what it completed, then what that leads to.
+    pub(crate) fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
+        self.end_batch(ring, st, getevents);
+        if !st.ready.is_empty() && ring.defers() && !getevents {
+            return tell_owner(ring, st);
         }
+        self.run_ready(ring, st);
         self.commit(ring, st);
+    }
+
+    /// io_uring.c `io_submit_state_end`: what a batch completed is out, and counted, before what it
+    /// leads to runs.
+    pub(super) fn end_batch(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
+        self.commit(ring, st);
+        self.run_put_off(ring, st);
+        // Whoever leads is told by the poller itself; a look would take the wake it may be owed.
+        if st.poll_now && st.leader == 0 && (getevents || !ring.defers()) {
+            self.poll_events(ring, st);
+        }
+        if !st.ready.is_empty() {
+            self.flush(ring, st);
+        }
     }
 
     /// Whether the calling thread may submit: the owner of a SINGLE_ISSUER ring, anybody on another
@@ -141,13 +151,17 @@ impl<H: Host> Engine<H> {
         if owner == 0 || owner == self.host().tid() { Ok(()) } else { Err(Errno::EEXIST) }
     }
 
-    fn wait_arg(&self, flags: Enter, argp: u64, argsz: u64) -> Result<WaitArg, Errno> {
+    fn wait_arg(
+        &self,
+        ring: &Ring<H>,
+        flags: Enter,
+        (argp, argsz): (u64, u64),
+    ) -> Result<WaitArg, Errno> {
         if !flags.contains(Enter::EXT_ARG) {
             return Ok(WaitArg { mask_at: (argp, argsz), ..WaitArg::default() });
         }
         if flags.contains(Enter::EXT_ARG_REG) {
-            // io_get_ext_arg_reg; no wait region can be registered yet, so every offset is beyond it.
-            return Err(if argsz == REG_WAIT_SIZE { Errno::EFAULT } else { Errno::EINVAL });
+            return self.registered_arg(ring, flags, (argp, argsz));
         }
         if argsz != GETEVENTS_ARG_SIZE {
             return Err(Errno::EINVAL);
@@ -158,7 +172,10 @@ impl<H: Host> Engine<H> {
         let (min_wait_usec, ts) = (u32_at(&b, 12), u64_at(&b, 16));
         let mut arg = WaitArg::default();
         if ts != 0 {
-            arg.deadline = Some(self.deadline(ts, flags.contains(Enter::ABS_TIMER))?);
+            let mut b = [0u8; 16];
+            self.host().copy_in(ts, &mut b)?;
+            let time = (i64_at(&b, 0), i64_at(&b, 8));
+            arg.deadline = Some(self.deadline(ring, time, flags));
         }
         if min_wait_usec != 0 {
             arg.min_wait = Some(u64::from(min_wait_usec) * 1000);
@@ -180,22 +197,15 @@ impl<H: Host> Engine<H> {
         Ok(Some(u64_at(&b, 0)))
     }
 
-    /// What a ring given by its registered index comes to: none can be registered yet. The kernel
-    /// makes the table with the thread's first ring.
-    pub(crate) fn registered_ring(&self, index: i32) -> Errno {
-        let known = (0..REGISTERED_RINGS_MAX).contains(&index) && self.had_rings();
-        if known { Errno::EBADF } else { Errno::EINVAL }
-    }
-
-    /// A wait's timespec as a deadline on CLOCK_MONOTONIC \[ns\]. Negative times have passed.
-    fn deadline(&self, addr: u64, abs: bool) -> Result<u64, Errno> {
-        let mut b = [0u8; 16];
-        self.host().copy_in(addr, &mut b)?;
-        let (sec, nsec) = (i64_at(&b, 0), i64_at(&b, 8));
-        let ns = sec.saturating_mul(1_000_000_000).saturating_add(nsec).max(0) as u64;
-        if abs {
-            return Ok(ns);
+    /// The ring that a call names by its descriptor, or by the calling thread's index.
+    ///
+    /// # Errors
+    /// `EBADF`, `EOPNOTSUPP`, `EOWNERDEAD` of a descriptor; `EINVAL`, `EBADF` of an index.
+    #[inline]
+    pub(crate) fn ring_named(&self, fd: i32, by_index: bool) -> Result<Arc<Ring<H>>, Errno> {
+        if by_index {
+            return self.registered_ring(fd);
         }
-        Ok(self.host().now(Clock::Monotonic).saturating_add(ns))
+        self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)
     }
 }

@@ -44,6 +44,7 @@ impl Run {
     pub(super) fn start<H: Host>(ring: &Ring<H>, st: &State<H>, sqe: &Sqe) -> Option<Self> {
         let ok = !ring.setup.contains(Setup::IOPOLL)
             && !st.draining()
+            && st.restrictions.is_none()
             && sqe.off <= i64::MAX as u64
             && mergeable(st, sqe);
         ok.then(|| {

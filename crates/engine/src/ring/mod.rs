@@ -12,28 +12,40 @@
 mod cq;
 mod enter;
 mod merge;
+mod message;
+mod region;
 mod setup;
 mod sqpoll;
 mod submit;
 mod teardown;
 mod wait;
+mod watchers;
 
 pub use cq::{Cq, Due};
+pub(crate) use enter::Active;
+pub use message::Outbox;
+pub(crate) use message::{Errand, Message};
+pub use region::Region;
 pub use sqpoll::SqPoll;
+pub use watchers::Watchers;
 
-use crate::host::{Host, HostRing, RingId};
+use crate::host::{Clock, Host, HostRing, RingId};
 use crate::primitive::{AtomicBool, AtomicU32};
-use crate::request::{Req, apoll::Watch, timers::Timers};
+use crate::request::{Req, apoll::Watch, table::Requests, timers::Timers};
 use crate::resource::filetable::FileTable;
+use crate::resource::napi::Napi;
+use crate::resource::personality::{Acting, Personalities};
+use crate::resource::restrictions::Restrictions;
 use crate::resource::rsrc::BufTable;
 use crate::slab::{Key, Slab};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use ringer_ring::{CqView, Geometry, SqView};
-use ringer_uapi::Errno;
 use ringer_uapi::flags::Setup;
+use ringer_uapi::{Cqe, Errno};
 
 /// See the module's doc.
 #[derive(Debug)]
@@ -52,25 +64,34 @@ pub struct Ring<H: Host> {
     pub wait_seq: AtomicU32,
     /// Calls under way in this ring.
     pub active: AtomicU32,
+    /// Registered indices that name it; it lives as long as there are any.
+    pub indices: AtomicU32,
     /// The only thread that may submit, with SINGLE_ISSUER (0: nobody yet).
     pub issuer: AtomicU32,
     /// Whether the ring waits for ENABLE_RINGS.
     pub disabled: AtomicBool,
+    /// The rings that poll this one.
+    pub watchers: Watchers<H>,
     /// The submission thread.
     pub sqpoll: Option<Arc<SqPoll<H>>>,
     /// Whether the caller gave the memory (`SETUP_NO_MMAP`).
     pub user_memory: bool,
 }
 
-/// A finished request that only its owner may post (DEFER_TASKRUN).
+/// What only the owner of a ring may post (DEFER_TASKRUN).
 #[derive(Debug)]
-pub struct Deferred {
-    /// The request.
-    pub key: Key,
-    /// Its result.
-    pub res: Result<i32, Errno>,
-    /// Its CQE flags.
-    pub cflags: u32,
+pub enum Deferred {
+    /// A finished request.
+    Request {
+        /// The request.
+        key: Key,
+        /// Its result.
+        res: Result<i32, Errno>,
+        /// Its CQE flags.
+        cflags: u32,
+    },
+    /// What another ring sent.
+    Message(Cqe),
 }
 
 /// What the lock of a ring guards.
@@ -83,11 +104,15 @@ pub struct State<H: Host> {
     /// What is to be done once the lock is free.
     pub due: Due<H>,
     /// Requests that wait for something.
-    pub reqs: Slab<Req<H>>,
+    pub reqs: Requests<H>,
     /// Descriptors watched for them.
     pub watches: Slab<Watch<H>>,
+    /// Those of listeners that are not registered.
+    pub acceptors: Vec<Key>,
     /// How many requests wait in watches.
     pub polled: usize,
+    /// A multishot poll of something ready was armed in this batch: its first event is there.
+    pub poll_now: bool,
     /// The poller of the watches, made with the first one.
     pub poller: Option<Arc<H::Poller>>,
     /// Times they wait for.
@@ -100,14 +125,34 @@ pub struct State<H: Host> {
     pub drain_active: bool,
     /// A drain in the middle of a chain: what comes after the chain drains, too.
     pub drain_next: bool,
+    /// Within a batch: entries of it were taken before, and count as under way until its end.
+    pub unflushed: bool,
+    /// Requests on the ring itself that the kernel has on a worker: they come after the batch.
+    pub put_off: VecDeque<Box<Req<H>>>,
+    /// What is ready is being started.
+    pub in_round: bool,
     /// Registered files.
     pub files: Option<FileTable<H>>,
     /// Registered buffers.
     pub bufs: Option<BufTable>,
+    /// Registered credentials.
+    pub personalities: Personalities<H>,
+    /// The thread that holds the lock is a stand-in, or a worker of one. Set as `may_post` is.
+    pub acting: Option<Acting<H>>,
+    /// What the ring is restricted to, once it is enabled.
+    pub restrictions: Option<Box<Restrictions>>,
+    /// The region of [`Ring::mem`] that is registered.
+    pub region: Option<Region>,
+    /// How waits would poll network devices.
+    pub napi: Napi,
+    /// What absolute times of waits are on.
+    pub clock: Clock,
     /// Registered eventfd, and whether only workers' completions signal it.
     pub eventfd: Option<(H::File, bool)>,
-    /// Finished requests that wait for their owner (DEFER_TASKRUN).
+    /// What waits for its owner (DEFER_TASKRUN).
     pub deferred: VecDeque<Deferred>,
+    /// Messages that found their target busy.
+    pub outbox: Outbox<H>,
     /// The owner of a DEFER_TASKRUN ring was told that work waits, and has not come since.
     pub told: bool,
     /// The thread that is in the poller's wait, 0 for none.
@@ -118,6 +163,8 @@ pub struct State<H: Host> {
     pub want: u32,
     /// TIMEOUT requests completed: any wait ends when it changes.
     pub cq_timeouts: u32,
+    /// It changed since counted timeouts were looked at.
+    pub recount: bool,
     /// The background reactor looks after this ring.
     pub in_care: bool,
     /// Bumped whenever a caller looks after the ring or enters or leaves the poller's wait, for the
@@ -132,8 +179,15 @@ pub struct State<H: Host> {
     pub care_blind: bool,
     /// Satisfied waits in a row that did not look at the poller.
     pub unpolled: u32,
+    /// Threads that use the ring, sorted, and the one that submitted last.
+    pub tasks: Vec<u32>,
+    pub(crate) task: u32,
+    /// Limits of their workers that were registered, 0 for none.
+    pub iowq_limits: [u32; 2],
     /// Requests that workers run now.
     pub running: u32,
+    /// Synchronous cancels that wait for one of these to end.
+    pub cancellers: u32,
     /// CQE_SKIP was used: draining is off for good.
     pub drain_off: bool,
     /// The ring is being torn down: nothing new starts.
@@ -141,6 +195,8 @@ pub struct State<H: Host> {
     /// The thread that holds the lock may post: always, but for a foreign one on a DEFER_TASKRUN
     /// ring. Set by whoever takes the lock to make progress.
     pub may_post: bool,
+    /// The registered eventfd was signalled since a poll of it reported.
+    pub eventfd_told: bool,
     /// The pages are gone: nothing can be posted.
     pub unmapped: bool,
 }
@@ -151,34 +207,52 @@ impl<H: Host> State<H> {
             sq_head: 0,
             cq: Cq::default(),
             due: Due::default(),
-            reqs: Slab::default(),
+            reqs: Requests::default(),
             watches: Slab::default(),
+            acceptors: Vec::new(),
             polled: 0,
+            poll_now: false,
             poller: None,
             timers: Timers::default(),
             ready: VecDeque::new(),
             drained: VecDeque::new(),
             drain_active: false,
             drain_next: false,
+            unflushed: false,
+            put_off: VecDeque::new(),
+            in_round: false,
             files: None,
             bufs: None,
+            personalities: Personalities::default(),
+            acting: None,
+            restrictions: None,
+            region: None,
+            napi: Napi::default(),
+            clock: Clock::Monotonic,
             eventfd: None,
             deferred: VecDeque::new(),
+            outbox: Outbox::default(),
             told: false,
             leader: 0,
             sleepers: 0,
             want: u32::MAX,
             cq_timeouts: 0,
+            recount: false,
             in_care: false,
             lead_epoch: 0,
             care_parked: false,
             care_until: 0,
             care_blind: false,
             unpolled: 0,
+            tasks: Vec::new(),
+            task: 0,
+            iowq_limits: [0; 2],
             running: 0,
+            cancellers: 0,
             drain_off: false,
             dying: false,
             may_post: true,
+            eventfd_told: false,
             unmapped: false,
         }
     }
@@ -187,6 +261,11 @@ impl<H: Host> State<H> {
     #[inline]
     pub fn draining(&self) -> bool {
         self.drain_active || self.drain_next
+    }
+
+    /// The completions that timeouts count: published, and not a timeout's.
+    pub(crate) fn counted_completions(&self) -> u32 {
+        self.cq.published.wrapping_sub(self.cq_timeouts)
     }
 }
 

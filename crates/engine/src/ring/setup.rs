@@ -3,10 +3,12 @@
 //! Order of checks: 6.18 io_uring.c `io_uring_setup`, `io_uring_sanitise_params`,
 //! `io_uring_fill_params`, then `io_sq_offload_create`.
 
-use super::{Ring, SqPoll, State};
+use super::{Ring, SqPoll, State, Watchers};
 use crate::engine::Engine;
 use crate::host::{Host, RingSpec};
 use crate::primitive::{AtomicBool, AtomicU32};
+use crate::request::tctx::Tctx;
+use crate::resource::ringfd::FIRST_FREE as FIRST_FREE_INDEX;
 use crate::stats;
 use crate::support::rings::{FEATURES_REPORTED, SETUP_ACCEPTED};
 use crate::support::{Place, refusal};
@@ -22,7 +24,9 @@ fn check_flags(f: Setup) -> Result<(), Errno> {
     let taskrun = Setup::COOP_TASKRUN | Setup::TASKRUN_FLAG | Setup::DEFER_TASKRUN;
     let wrong = has(Setup::SQPOLL) && f.intersects(taskrun)
         || has(Setup::TASKRUN_FLAG) && !f.intersects(Setup::COOP_TASKRUN | Setup::DEFER_TASKRUN)
+        || has(Setup::REGISTERED_FD_ONLY) && !has(Setup::NO_MMAP)
         || has(Setup::HYBRID_IOPOLL) && !has(Setup::IOPOLL)
+        || has(Setup::CQE32 | Setup::CQE_MIXED)
         || has(Setup::DEFER_TASKRUN) && !has(Setup::SINGLE_ISSUER);
     if wrong { Err(Errno::EINVAL) } else { Ok(()) }
 }
@@ -74,7 +78,7 @@ impl<H: Host> Engine<H> {
             flags.contains(Setup::CQE32),
             !flags.contains(Setup::NO_SQARRAY),
         );
-        let sqpoll = self.check_sqpoll(flags, &p)?;
+        let sqpoll = self.check_sqpoll(flags, &p, sq)?;
         let id = self.reserve_ring()?;
         let spec = RingSpec { id, geometry, user_memory };
         let fd = self.make(flags, &spec, sqpoll, (params, &mut p)).inspect_err(|_| {
@@ -102,7 +106,9 @@ impl<H: Host> Engine<H> {
             mem: self.host().ring_create(spec)?,
             state: mutex(State::new()),
             wait_seq: AtomicU32::new(0),
+            watchers: Watchers::default(),
             active: AtomicU32::new(0),
+            indices: AtomicU32::new(0),
             issuer: AtomicU32::new(0),
             disabled: AtomicBool::new(flags.contains(Setup::R_DISABLED)),
             sqpoll: sqpoll.map(Arc::new),
@@ -127,11 +133,21 @@ impl<H: Host> Engine<H> {
         if let Some(sp) = &ring.sqpoll {
             sp.start(self, &ring)?;
         }
+        self.join(&ring, &mut ring.state.lock());
         self.publish_ring(ring.clone());
-        self.host().ring_install(&ring.mem).inspect_err(|_| self.abandon(&ring))
+        self.name(&ring).inspect_err(|_| self.abandon(&ring))
     }
 
-    fn check_sqpoll(&self, flags: Setup, p: &Params) -> Result<Option<SqPoll<H>>, Errno> {
+    /// Gives a new ring a descriptor, or an index of the calling thread's only.
+    fn name(&self, ring: &Arc<Ring<H>>) -> Result<i32, Errno> {
+        self.become_task();
+        if ring.setup.contains(Setup::REGISTERED_FD_ONLY) {
+            return self.add_index(ring, FIRST_FREE_INDEX).map(u32::cast_signed);
+        }
+        self.host().ring_install(&ring.mem)
+    }
+
+    fn check_sqpoll(&self, flags: Setup, p: &Params, sq: u32) -> Result<Option<SqPoll<H>>, Errno> {
         if flags.contains(Setup::ATTACH_WQ) {
             // io_sq_offload_create: not a descriptor ENXIO, not a ring EINVAL.
             match self.host().ring_of(p.wq_fd as i32) {
@@ -155,7 +171,7 @@ impl<H: Host> Engine<H> {
         {
             return Err(Errno::EINVAL);
         }
-        Ok(Some(SqPoll::new(p.sq_thread_idle, cpu)))
+        Ok(Some(SqPoll::new(p.sq_thread_idle, cpu, Tctx::new(self.host(), sq))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The submission thread of a SQPOLL ring.
 //!
 //! ```text
-//!  spin: lock, take entries, unlock   --idle for `idle_ns`-->  NEED_WAKEUP set, look once more
+//!  spin: lock, take a batch, unlock    --idle for `idle_ns`-->  NEED_WAKEUP set, look once more
 //!    ^                                                            |  nothing: park on `wake`
 //!    '------------------ enter(SQ_WAKEUP) bumps `wake` -----------'
 //! ```
@@ -26,6 +26,7 @@ use super::Ring;
 use crate::engine::Engine;
 use crate::host::{Clock, Host, ThreadKind};
 use crate::primitive::{AtomicBool, AtomicU32, bound};
+use crate::request::tctx::Tctx;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{Ordering::Acquire, Ordering::Release};
@@ -47,6 +48,8 @@ pub struct SqPoll<H: Host> {
     wake: AtomicU32,
     room: AtomicU32,
     stop: AtomicBool,
+    /// What its workers go by.
+    pub(crate) tctx: Arc<Tctx<H>>,
     thread: crate::sync::Mutex<H, Option<H::Thread>>,
 }
 
@@ -58,7 +61,7 @@ enum Found {
 }
 
 impl<H: Host> SqPoll<H> {
-    pub(super) fn new(idle_ms: u32, cpu: Option<u32>) -> Self {
+    pub(super) fn new(idle_ms: u32, cpu: Option<u32>, tctx: Tctx<H>) -> Self {
         let idle_ms = if idle_ms == 0 { IDLE_DEFAULT_MS } else { idle_ms };
         Self {
             idle_ns: u64::from(idle_ms) * 1_000_000,
@@ -66,6 +69,7 @@ impl<H: Host> SqPoll<H> {
             wake: AtomicU32::new(0),
             room: AtomicU32::new(0),
             stop: AtomicBool::new(false),
+            tctx: Arc::new(tctx),
             thread: crate::sync::mutex(None),
         }
     }
@@ -96,27 +100,27 @@ impl<H: Host> SqPoll<H> {
     }
 
     /// The SQPOLL part of `enter`.
-    pub(super) fn enter(&self, engine: &Engine<H>, ring: &Ring<H>, f: Enter) -> Result<(), Errno> {
+    pub(super) fn enter(&self, engine: &Engine<H>, ring: &Ring<H>, f: Enter) {
         if f.contains(Enter::SQ_WAKEUP) {
             self.kick(engine.host());
         }
         if f.contains(Enter::SQ_WAIT) {
-            self.wait_for_room(engine, ring)?;
+            self.wait_for_room(engine, ring);
         }
-        Ok(())
     }
 
-    fn wait_for_room(&self, engine: &Engine<H>, ring: &Ring<H>) -> Result<(), Errno> {
+    /// Until there is room, or a signal handler ran, which is no error; a sleeping thread is not
+    /// woken (sqpoll.c `io_sqpoll_wait_sq`).
+    fn wait_for_room(&self, engine: &Engine<H>, ring: &Ring<H>) {
         loop {
             let seq = self.room.load(Acquire);
             let st = ring.state.lock();
             if st.dying || ring.sq().tail().wrapping_sub(st.sq_head) < ring.geo.sq_entries {
-                return Ok(());
+                return;
             }
             drop(st);
-            self.kick(engine.host());
             if engine.host().park(&self.room, seq, None) == Err(Errno::EINTR) {
-                return Err(Errno::EINTR);
+                return;
             }
         }
     }
@@ -165,15 +169,11 @@ impl<H: Host> SqPoll<H> {
         if ring.sq().tail() == st.sq_head {
             return Found::Nothing;
         }
-        while ring.sq().tail() != st.sq_head {
-            let n = engine.submit(&ring, &mut st, u32::MAX);
-            engine.run_ready(&ring, &mut st);
-            engine.commit(&ring, &mut st);
-            if n == 0 {
-                break;
-            }
-        }
-        engine.unlock(&ring, st);
+        // One batch, and then others may come in: a tail far ahead would keep them, and the end of
+        // the ring, waiting for as long.
+        engine.submit(&ring, &mut st, u32::MAX);
+        engine.end_batch(&ring, &mut st, true);
+        engine.run_ready_in_turns(&ring, st);
         self.room.fetch_add(1, Release);
         engine.host().unpark(&self.room, u32::MAX);
         Found::Work

@@ -14,7 +14,9 @@ use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::opcode::{Cmd, Op, Outcome, PrepCx, opdef};
+use crate::request::start::{find_buffer, is_ring_op};
 use crate::request::{Linked, Phase, Req, ReqFile};
+use crate::resource::personality::Creds;
 use crate::stats;
 use crate::support::refusal;
 use crate::support::rings::SQE_ACCEPTED;
@@ -42,11 +44,16 @@ impl<H: Host> Engine<H> {
             // The last descriptor was closed between the caller's look at it and our lock.
             return 0;
         }
+        // A submission thread has what its ring keeps for it.
+        if ring.sqpoll.is_none() && st.task != self.host().tid() {
+            self.join(ring, st);
+        }
         let sq = ring.sq();
         let queued = sq.tail().wrapping_sub(st.sq_head).min(ring.geo.sq_entries);
         let left = queued.min(n);
         let mut chain: Vec<Req<H>> = Vec::new();
         let mut taken = 0;
+        st.unflushed = false;
         while taken < left {
             let index = sq.index(st.sq_head);
             st.sq_head = st.sq_head.wrapping_add(1);
@@ -65,20 +72,27 @@ impl<H: Host> Engine<H> {
                 let more = self.gather(ring, st, run, left - taken);
                 if more > 0 {
                     taken += more;
+                    st.unflushed = true;
                     continue;
                 }
             }
-            if self.submit_one(ring, st, &sqe, &mut chain) == Batch::Stop
-                && !ring.setup.contains(Setup::SUBMIT_ALL)
-            {
+            let batch = self.submit_one(ring, st, &sqe, &mut chain);
+            st.unflushed |= chain.is_empty();
+            if batch == Batch::Stop && !ring.setup.contains(Setup::SUBMIT_ALL) {
                 break;
             }
         }
-        // An open link on the last entry joins nothing.
-        if !chain.is_empty() {
+        // An open link on the last entry joins nothing; what it heads goes to a worker (io_uring.c
+        // `io_submit_state_end`).
+        if let Some(head) = chain.first_mut() {
+            head.follow_worker();
             self.start_chain(ring, st, chain);
         }
         sq.publish_head(st.sq_head);
+        st.unflushed = false;
+        if !st.drained.is_empty() {
+            self.release_drained(st);
+        }
         taken
     }
 
@@ -117,8 +131,8 @@ impl<H: Host> Engine<H> {
     ) -> Batch {
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
-            let direct = sqe.file_index != 0;
-            if !st.draining() && def.is_some_and(|d| d.inline_first()) && !direct {
+            let special = sqe.file_index != 0 || sqe.personality != 0;
+            if !st.draining() && def.is_some_and(|d| d.inline_first()) && !special {
                 return self.submit_plain(ring, st, sqe);
             }
         }
@@ -166,8 +180,8 @@ impl<H: Host> Engine<H> {
         into_cmd: impl FnOnce(T) -> Cmd,
     ) -> Batch {
         let prepared = self
-            .refuse(ring, st, sqe)
-            .and_then(|flags| T::prep(&self.prep_cx(st, flags, false), sqe));
+            .refuse(ring, st, sqe, true)
+            .and_then(|flags| T::prep(&self.prep_cx(ring, st, flags, false), sqe));
         let mut op = match prepared {
             Ok(op) => op,
             Err(e) => {
@@ -197,7 +211,8 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         (cmd, outcome): (Cmd, Outcome),
     ) {
-        let req = self.request(st, sqe, Some(cmd), None);
+        let mut req = self.request(sqe, Some(cmd), None);
+        find_buffer(st, &mut req);
         self.settle(ring, st, req, outcome);
     }
 
@@ -219,12 +234,7 @@ impl<H: Host> Engine<H> {
     /// Links the members and starts the head, or fails them all.
     fn start_chain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut chain: Vec<Req<H>>) {
         let failed = chain.iter().any(|r| r.failed.is_some());
-        let drains = |r: &Req<H>| {
-            // What was refused before its flags were taken up does not drain.
-            let refused = r.failed == Some(Errno::EOPNOTSUPP) || r.opcode == 63;
-            r.flags.contains(SqeFlags::IO_DRAIN) && !refused
-        };
-        let within = chain.iter().skip(1).any(drains);
+        let within = chain.iter().skip(1).any(|r| r.flags.contains(SqeFlags::IO_DRAIN));
         let mut next = None;
         while let Some(mut req) = chain.pop() {
             req.next = next.take();
@@ -232,30 +242,26 @@ impl<H: Host> Engine<H> {
         }
         let Some(mut head) = next else { return };
         if failed {
-            // io_uring.c `io_init_req_drain` was there before the error: what follows drains.
-            st.drain_next |= within;
             return self.fail_chain(ring, st, *head);
         }
         if within {
             head.flags |= SqeFlags::IO_DRAIN;
         }
         self.start_or_drain(ring, st, *head);
-        st.drain_next |= within;
     }
 
     #[inline]
-    fn start_or_drain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
-        if core::mem::take(&mut st.drain_next) {
-            req.flags |= SqeFlags::IO_DRAIN;
-        }
+    fn start_or_drain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
         let drains = req.flags.contains(SqeFlags::IO_DRAIN);
-        st.drain_active |= drains;
         if st.drain_active {
             // io_uring.c `io_drain_req`: from a drain on everything goes through the queue, until
             // something without the flag gets through it at once.
             st.drained.push_back(Box::new(req));
             self.release_drained(st);
             st.drain_active = drains || !st.drained.is_empty();
+        } else if req.on_worker && is_ring_op(&req) {
+            // A worker comes to it once the batch has been taken.
+            st.put_off.push_back(Box::new(req));
         } else {
             self.start(ring, st, req);
         }
@@ -270,6 +276,7 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         before: Option<&Req<H>>,
     ) -> Req<H> {
+        let asked = before.is_none() && st.drain_next;
         let (cmd, failed) = match self.checked_prep(ring, st, sqe, before) {
             Ok(cmd) => (Some(cmd), None),
             Err(e) => {
@@ -280,16 +287,19 @@ impl<H: Host> Engine<H> {
         // What has no row counts as one opcode beyond the last.
         let op = sqe.opcode.min(63) as usize;
         stats::add(self.host().counters(), stats::REQUESTS + op, 1);
-        self.request(st, sqe, cmd, failed)
+        let mut req = self.request(sqe, cmd, failed);
+        if let Some(who) = st.personalities.get(sqe.personality) {
+            req.creds = Some(Box::new(Creds { who: who.clone(), origin: None }));
+        }
+        if asked && !st.drain_next {
+            req.flags |= SqeFlags::IO_DRAIN;
+        }
+        // io_uring.c `io_init_req`: what meets a drain takes the slow path, each member of a chain.
+        req.on_worker |= st.drain_active;
+        req
     }
 
-    fn request(&self, st: &State<H>, sqe: &Sqe, cmd: Option<Cmd>, failed: Option<Errno>) -> Req<H> {
-        let buf = match &cmd {
-            Some(Cmd::ReadFixed(_) | Cmd::WriteFixed(_)) => {
-                st.bufs.as_ref().and_then(|b| b.get(sqe.buf_index)).cloned()
-            }
-            _ => None,
-        };
+    fn request(&self, sqe: &Sqe, cmd: Option<Cmd>, failed: Option<Errno>) -> Req<H> {
         Req {
             user_data: sqe.user_data,
             opcode: sqe.opcode.min(63),
@@ -297,13 +307,17 @@ impl<H: Host> Engine<H> {
             fd: sqe.fd,
             cmd,
             file: ReqFile::None,
-            buf,
+            buf: None,
             next: None,
             failed,
+            creds: None,
             linked: Linked::None,
             phase: Phase::Fresh,
             head: None,
             cancelled: false,
+            gave_up: false,
+            on_worker: sqe.flags & SqeFlags::ASYNC.bits() != 0,
+            task: self.host().tid(),
         }
     }
 
@@ -315,20 +329,33 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         before: Option<&Req<H>>,
     ) -> Result<Cmd, Errno> {
-        let flags = self.refuse(ring, st, sqe)?;
+        let flags = self.refuse(ring, st, sqe, before.is_none())?;
         let after_link = before.is_some_and(|b| b.links() && b.opcode != LINK_TIMEOUT);
-        Cmd::prep(&self.prep_cx(st, flags, after_link), sqe)
+        Cmd::prep(&self.prep_cx(ring, st, flags, after_link), sqe)
     }
 
     #[inline(always)]
-    fn prep_cx<'a>(&'a self, st: &'a State<H>, flags: SqeFlags, after_link: bool) -> PrepCx<'a, H> {
+    fn prep_cx<'a>(
+        &'a self,
+        ring: &Ring<H>,
+        st: &'a State<H>,
+        flags: SqeFlags,
+        after_link: bool,
+    ) -> PrepCx<'a, H> {
         let bufs = st.bufs.as_ref();
-        PrepCx { host: self.host(), bufs, flags, after_link }
+        PrepCx { host: self.host(), bufs, flags, after_link, setup: ring.setup }
     }
 
-    /// The checks that come before any opcode's own (6.18 io_uring.c `io_init_req`).
+    /// The checks that come before any opcode's own (6.18 io_uring.c `io_init_req`). `heads`: it is
+    /// the first of its chain, or alone.
     #[inline(always)]
-    fn refuse(&self, ring: &Ring<H>, st: &mut State<H>, sqe: &Sqe) -> Result<SqeFlags, Errno> {
+    fn refuse(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+        heads: bool,
+    ) -> Result<SqeFlags, Errno> {
         let def = opdef(sqe.opcode).ok_or(Errno::EINVAL)?;
         if sqe.flags & !SQE_ACCEPTED != 0 {
             return Err(Errno::EINVAL);
@@ -337,17 +364,46 @@ impl<H: Host> Engine<H> {
         if sqe.flags != 0 {
             check_flags(st, flags, def.buffer_select)?;
         }
+        if st.drain_next || flags.contains(SqeFlags::IO_DRAIN) || st.restrictions.is_some() {
+            note_drain(st, flags, heads);
+            restrict(st, sqe)?;
+            drain_next(st, heads);
+        }
         if sqe.ioprio != 0 && !def.ioprio {
             return Err(Errno::EINVAL);
         }
         if ring.setup.contains(Setup::IOPOLL) && !def.iopoll {
             return Err(Errno::EINVAL);
         }
-        if sqe.personality != 0 {
-            // No personality can be registered yet, so none is valid.
+        if sqe.personality != 0 && st.personalities.get(sqe.personality).is_none() {
             return Err(Errno::EINVAL);
         }
         Ok(flags)
+    }
+}
+
+/// From here on what is submitted drains, also if this entry is refused below (io_uring.c
+/// `io_init_drain`). A drain within a chain is one of its head, and of what follows the chain.
+fn note_drain<H: Host>(st: &mut State<H>, flags: SqeFlags, heads: bool) {
+    if flags.contains(SqeFlags::IO_DRAIN) {
+        st.drain_active = true;
+        st.drain_next |= !heads;
+    }
+}
+
+/// What follows a chain with a drain in it drains; an entry that is refused before leaves that to the
+/// next one.
+fn drain_next<H: Host>(st: &mut State<H>, heads: bool) {
+    if heads && core::mem::take(&mut st.drain_next) {
+        st.drain_active = true;
+    }
+}
+
+/// io_uring.c `io_check_restriction`. Entries are taken from enabled rings only.
+fn restrict<H: Host>(st: &State<H>, sqe: &Sqe) -> Result<(), Errno> {
+    match &st.restrictions {
+        Some(r) if !r.allows_entry(sqe.opcode, sqe.flags) => Err(Errno::EACCES),
+        _ => Ok(()),
     }
 }
 

@@ -23,7 +23,7 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, RingId};
-use crate::request::Phase;
+use crate::resource::personality::Personalities;
 use crate::slab::Key;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -39,7 +39,7 @@ impl<H: Host> Engine<H> {
         // Under the lock: who counts itself after this look finds the ring dying, and who did before
         // is seen, though it may not hold the lock now (it sleeps, or is between two steps).
         // Acquire: pairs with the Release of a leaving call.
-        if ring.active.load(Acquire) > 0 {
+        if ring.active.load(Acquire) > 0 || ring.indices.load(Acquire) > 0 {
             return false;
         }
         if !st.dying {
@@ -51,9 +51,10 @@ impl<H: Host> Engine<H> {
             }
             self.start_dying(&ring, &mut st);
         }
+        // Each time, as the kernel does: a worker may have begun its call since, or have started what
+        // follows in its chain.
+        self.cancel_started(&mut st);
         if st.running > 0 {
-            // They were interrupted; one that began its call in between is interrupted again.
-            self.interrupt_running(&mut st);
             self.unlock(&ring, st);
             return false;
         }
@@ -79,27 +80,26 @@ impl<H: Host> Engine<H> {
         if let Some(sp) = &ring.sqpoll {
             sp.stop(self.host());
         }
-        let keys: Vec<Key> =
-            st.reqs.iter().filter(|(_, r)| r.head.is_none()).map(|(k, _)| k).collect();
-        for key in keys {
-            self.cancel_one(st, key);
-        }
+        self.cancel_started(st);
         while let Some(req) = st.drained.pop_front() {
             self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
         }
-        while let Some(req) = st.ready.pop_front() {
-            self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
-        }
+        self.end_ready(ring, st);
         self.commit(ring, st);
     }
 
-    fn interrupt_running(&self, st: &mut State<H>) {
-        let keys: Vec<Key> = st
-            .reqs
-            .iter()
-            .filter(|(_, r)| matches!(r.phase, Phase::Running { .. }))
-            .map(|(k, _)| k)
-            .collect();
+    /// Ends what was to start: with its own error, if it has one.
+    fn end_ready(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        while let Some(req) = st.ready.pop_front() {
+            let e = req.failed.unwrap_or(Errno::ECANCELED);
+            self.complete(ring, st, *req, Err(e), 0);
+        }
+    }
+
+    /// Cancels what waits, and interrupts what runs on workers.
+    fn cancel_started(&self, st: &mut State<H>) {
+        let keys: Vec<Key> =
+            st.reqs.iter().filter(|(_, r)| r.head.is_none()).map(|(k, _)| k).collect();
         for key in keys {
             self.cancel_one(st, key);
         }
@@ -108,9 +108,8 @@ impl<H: Host> Engine<H> {
     fn finish_dying(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         st.may_post = true;
         self.run_deferred(ring, st);
-        while let Some(req) = st.ready.pop_front() {
-            self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
-        }
+        st.outbox.clear();
+        self.end_ready(ring, st);
         if let Some(bufs) = st.bufs.take() {
             for node in bufs.into_nodes() {
                 self.put_buf(ring, st, node);
@@ -121,6 +120,7 @@ impl<H: Host> Engine<H> {
         }
         self.commit(ring, st);
         st.eventfd = None;
+        st.personalities = Personalities::default();
         st.poller = None;
     }
 }

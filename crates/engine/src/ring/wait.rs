@@ -23,11 +23,11 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing, PollEvent, Poller, SigMask};
+use crate::request::start::owner_came;
 use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
-use ringer_uapi::flags::{Setup, SqRing};
 
 /// Events taken from the poller at once.
 const BATCH: usize = 64;
@@ -123,6 +123,7 @@ impl<H: Host> Engine<H> {
             ring.mem.drain();
         }
         self.unlock(ring, st);
+        self.tell_watchers(ring);
         match result {
             // io_cqring_wait: a wait error is told only when there is nothing to see.
             Err(Errno::ETIME | Errno::EINTR) if !empty => Ok(()),
@@ -139,14 +140,8 @@ impl<H: Host> Engine<H> {
         }
         // Also a caller who never has to sleep looks after the ring: see `poll_events` below.
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
-        if !st.deferred.is_empty() || !st.ready.is_empty() {
-            self.run_deferred(ring, st);
-            self.run_ready(ring, st);
-        }
-        st.told = false;
-        if ring.setup.contains(Setup::TASKRUN_FLAG) {
-            ring.sq().clear_flags(SqRing::TASKRUN);
-        }
+        self.run_task_work(ring, st);
+        owner_came(ring, st);
         self.run_timers(ring, st);
         self.commit(ring, st);
         if !st.cq.backlog.is_empty() {
@@ -166,6 +161,7 @@ impl<H: Host> Engine<H> {
     /// Handles what is ready now, without waiting.
     pub(crate) fn poll_events(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         st.unpolled = 0;
+        st.poll_now = false;
         let Some(poller) = st.poller.clone() else { return };
         let mut events = [PollEvent::default(); BATCH];
         if let Ok(n) = poller.wait(&mut events, Some(0), None) {
@@ -220,25 +216,43 @@ impl<H: Host> Engine<H> {
         mut st: MutexGuard<'a, H, State<H>>,
         timeout: Option<u64>,
     ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
+        let r = self.doze(ring, &mut st, timeout);
+        self.after_wait(ring, &mut st);
+        (st, r)
+    }
+
+    /// Sleeps, the lock let go, until somebody bumps `wait_seq`.
+    pub(crate) fn doze(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut MutexGuard<'_, H, State<H>>,
+        timeout: Option<u64>,
+    ) -> Result<(), Errno> {
         st.sleepers += 1;
         // Relaxed: read and bumped under the lock, so a bump after this is seen by the futex.
         let seq = ring.wait_seq.load(Relaxed);
-        self.unlock(ring, st);
-        let r = self.host().park(&ring.wait_seq, seq, timeout);
-        let mut st = ring.state.lock();
+        let r = self.unlocked(ring, st, || self.host().park(&ring.wait_seq, seq, timeout));
         st.sleepers -= 1;
         if st.sleepers == 0 && st.leader == 0 {
             st.want = u32::MAX;
         }
         st.may_post = true;
-        self.after_wait(ring, &mut st);
-        (st, r)
+        r
     }
 
-    fn after_wait(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+    /// Posts what was deferred and starts what has its turn.
+    #[inline]
+    pub(crate) fn run_task_work(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         if !st.deferred.is_empty() || !st.ready.is_empty() {
             self.run_deferred(ring, st);
             self.run_ready(ring, st);
+        }
+    }
+
+    fn after_wait(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        self.run_task_work(ring, st);
+        if st.told {
+            owner_came(ring, st);
         }
         self.run_timers(ring, st);
         if !st.cq.backlog.is_empty() {

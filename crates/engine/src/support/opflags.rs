@@ -8,11 +8,10 @@ use super::row::{Kernel, Row, Support, accepted};
 use ringer_uapi::Errno;
 
 const OPS: &str = "not carried out yet (issue 5)";
-const RINGS: &str = "not carried out yet (issue 4)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 const CLOCK: &str = "converted when armed: a clock that is set later does not move it";
 const KCMP: &str = "where kcmp(2) is refused, two opens of one file count as the same";
-const NOWAIT: &str = "a buffered write says what pwritev2(2) does: EOPNOTSUPP, not EAGAIN, on ext4";
+const NOWAIT: &str = "a write of 0 bytes says EAGAIN on xfs and btrfs too, where the kernel says 0";
 const HOST: &str = "as the host's kernel has it";
 
 /// Opcodes whose `rw_flags` are `RWF_*`.
@@ -35,7 +34,7 @@ pub const NOP: &[Row] = &[
     later("NOP_FIXED_FILE", 4, (6, 11)),
     later("NOP_FIXED_BUFFER", 8, (6, 11)),
     row("NOP_TW", 16, (6, 16), Full),
-    later("NOP_CQE32", 32, (6, 18)),
+    row("NOP_CQE32", 32, (6, 18), Full),
 ];
 
 /// `RWF_*` of preadv2(2). What the host's kernel does not know it refuses with `EOPNOTSUPP`.
@@ -118,7 +117,7 @@ pub const SPLICE: &[Row] = &[later("SPLICE_F_FD_IN_FIXED", 1 << 31, (5, 7))];
 
 /// `IORING_MSG_RING_*`.
 pub const MSG_RING: &[Row] =
-    &[later("MSG_RING_CQE_SKIP", 1, (6, 0)), later("MSG_RING_FLAGS_PASS", 2, (6, 3))];
+    &[row("MSG_RING_CQE_SKIP", 1, (6, 0), Full), row("MSG_RING_FLAGS_PASS", 2, (6, 3), Full)];
 
 /// Flags of opcodes that are not carried out.
 pub const OTHERS: &[Row] =
@@ -131,11 +130,11 @@ pub const RESOURCES: &[Row] = &[
     row("FILE_INDEX_ALLOC", 0xffff_ffff, (5, 19), Full),
     row("PBUF_RING_MMAP", 1, (6, 4), Refused(Errno::EINVAL, OPS)),
     row("PBUF_RING_INC", 2, (6, 12), Refused(Errno::EINVAL, OPS)),
-    row("REGISTER_SRC_REGISTERED", 1, (6, 12), Refused(Errno::EINVAL, RINGS)),
-    row("REGISTER_DST_REPLACE", 2, (6, 13), Refused(Errno::EINVAL, RINGS)),
-    row("MEM_REGION_TYPE_USER", 1, (6, 13), Refused(Errno::EINVAL, RINGS)),
-    row("MEM_REGION_REG_WAIT_ARG", 1, (6, 13), Refused(Errno::EINVAL, RINGS)),
-    row("REG_WAIT_TS", 1, (6, 13), Refused(Errno::EINVAL, RINGS)),
+    row("REGISTER_SRC_REGISTERED", 1, (6, 12), Full),
+    row("REGISTER_DST_REPLACE", 2, (6, 13), Full),
+    row("MEM_REGION_TYPE_USER", 1, (6, 13), Full),
+    row("MEM_REGION_REG_WAIT_ARG", 1, (6, 13), Full),
+    row("REG_WAIT_TS", 1, (6, 13), Full),
 ];
 
 /// What NOP takes.
@@ -156,7 +155,15 @@ pub const TIMEOUT_UPDATES: u32 = accepted(TIMEOUT_REMOVE);
 pub const ACCEPT_ACCEPTED: u16 = accepted(ACCEPT) as u16;
 /// What ASYNC_CANCEL takes.
 pub const ASYNC_CANCEL_ACCEPTED: u32 = accepted(ASYNC_CANCEL);
+/// What MSG_RING takes.
+pub const MSG_RING_ACCEPTED: u32 = accepted(MSG_RING);
 /// What SEND and RECV take.
 pub const RECVSEND_ACCEPTED: u16 = accepted(RECVSEND) as u16;
+/// A source given by its registered index, a table that is replaced.
+pub const SRC_REGISTERED: u32 = 1;
+/// See [`SRC_REGISTERED`].
+pub const DST_REPLACE: u32 = 2;
+/// What CLONE_BUFFERS takes.
+pub const CLONE_ACCEPTED: u32 = SRC_REGISTERED | DST_REPLACE;
 /// The flags of a `struct io_uring_rsrc_register`.
 pub const RSRC_SPARSE: u32 = 1;

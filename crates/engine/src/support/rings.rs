@@ -8,8 +8,8 @@ use ringer_uapi::Errno;
 use ringer_uapi::flags::{CqRing, CqeFlags, Enter, Features, Setup, SqRing, SqeFlags};
 
 const IOPOLL: &str = "files opened with O_DIRECT only; completes inside GETEVENTS";
+const DEFER: &str = "TASKRUN is set a moment after the event";
 const NEWER: &str = "newer than 6.18, which refuses it too";
-const RINGS: &str = "not carried out yet (issue 4)";
 const BUFFERS: &str = "no provided buffers yet (issue 5)";
 const SENDS: &str = "not carried out yet (issue 5)";
 
@@ -28,12 +28,12 @@ pub const SETUP: &[Row] = flag_rows! { Setup "SETUP_":
     SQE128 (5, 19) Full;
     CQE32 (5, 19) Full;
     SINGLE_ISSUER (6, 0) Full;
-    DEFER_TASKRUN (6, 1) Partial("successors in a chain may appear with the submission");
+    DEFER_TASKRUN (6, 1) Partial(DEFER);
     NO_MMAP (6, 5) Partial("at most 128 regions of private memory a process, then ENOMEM");
-    REGISTERED_FD_ONLY (6, 5) Refused(Errno::EINVAL, "no registered rings yet (issue 4)");
+    REGISTERED_FD_ONLY (6, 5) Partial("as NO_MMAP");
     NO_SQARRAY (6, 6) Full;
     HYBRID_IOPOLL (6, 13) Partial(IOPOLL);
-    CQE_MIXED (6, 18) Refused(Errno::EINVAL, RINGS);
+    CQE_MIXED (6, 18) Full;
     SQE_MIXED (6, 19) Refused(Errno::EINVAL, NEWER);
     SQ_REWIND (7, 0) Refused(Errno::EINVAL, NEWER);
 };
@@ -44,9 +44,9 @@ pub const ENTER: &[Row] = flag_rows! { Enter "ENTER_":
     SQ_WAKEUP (5, 1) Full;
     SQ_WAIT (5, 10) Full;
     EXT_ARG (5, 11) Full;
-    REGISTERED_RING (5, 18) Refused(Errno::EBADF, "no registered rings yet (issue 4)");
+    REGISTERED_RING (5, 18) Full;
     ABS_TIMER (6, 12) Full;
-    EXT_ARG_REG (6, 13) Refused(Errno::EFAULT, "no wait region can be registered yet (issue 4)");
+    EXT_ARG_REG (6, 13) Full;
     NO_IOWAIT (6, 15) Full;
 };
 
@@ -65,7 +65,7 @@ pub const FEATURES: &[Row] = flag_rows! { Features "FEAT_":
     RSRC_TAGS (5, 13) Full;
     CQE_SKIP (5, 17) Full;
     LINKED_FILE (5, 17) Full;
-    REG_REG_RING (6, 3) Refused(Errno::EINVAL, "no registered rings yet (issue 4)");
+    REG_REG_RING (6, 3) Full;
     RECVSEND_BUNDLE (6, 10) Refused(Errno::EINVAL, BUFFERS);
     MIN_TIMEOUT (6, 12) Full;
     RW_ATTR (6, 14) Refused(Errno::EINVAL, "files that a program can open take no PI attributes");
@@ -87,11 +87,11 @@ pub const SQE: &[Row] = flag_rows! { SqeFlags "IOSQE_":
 pub const CQE: &[Row] = flag_rows! { CqeFlags "CQE_F_":
     BUFFER (5, 7) Refused(Errno::EOPNOTSUPP, BUFFERS);
     MORE (5, 13) Full;
-    SOCK_NONEMPTY (5, 19) Partial("never set: knowing it would cost a system call a receive");
+    SOCK_NONEMPTY (5, 19) Partial("not on a RECV that was ready at once, which is one system call");
     NOTIF (6, 0) Refused(Errno::EINVAL, SENDS);
     BUF_MORE (6, 12) Refused(Errno::EINVAL, BUFFERS);
-    SKIP (6, 18) Refused(Errno::EINVAL, RINGS);
-    F_32 as "CQE_F_32" (6, 18) Refused(Errno::EINVAL, RINGS);
+    SKIP (6, 18) Full;
+    F_32 as "CQE_F_32" (6, 18) Full;
 };
 
 /// `IORING_SQ_*`.

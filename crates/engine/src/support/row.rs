@@ -34,6 +34,12 @@ impl Support {
         }
     }
 
+    /// The issue that carries out what is refused, if its note names one: "... (issue 5)".
+    pub fn issue(&self) -> Option<u32> {
+        let Self::Refused(_, why) = self else { return None };
+        why.rsplit_once("(issue ")?.1.strip_suffix(')')?.parse().ok()
+    }
+
     /// What is to be said beyond the word; empty for [`Support::Full`].
     pub const fn note(&self) -> &'static str {
         match self {

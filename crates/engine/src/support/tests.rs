@@ -48,6 +48,14 @@ fn what_is_not_full_says_why() {
 }
 
 #[test]
+fn what_a_note_leaves_to_an_issue_is_refused_until_then() {
+    for (_, row) in rows().filter(|(_, r)| r.support.note().contains("(issue")) {
+        assert!(matches!(row.support.issue(), Some(4 | 5)), "{}", row.name);
+    }
+    assert_eq!(Support::Refused(Errno::EINVAL, "needs a card").issue(), None);
+}
+
+#[test]
 fn what_is_newer_than_6_18_is_refused() {
     for (_, row) in rows().filter(|(_, r)| r.is_newer()) {
         assert!(matches!(row.support, Support::Refused(Errno::EINVAL, _)), "{}", row.name);
@@ -91,20 +99,20 @@ fn a_request_that_any_kernel_refuses_names_nothing() {
 #[test]
 fn refused_calls_are_named() {
     let mut seen = Vec::new();
-    refusal::of_register(9, |i| seen.push(i));
+    refusal::of_register(22, |i| seen.push(i));
     refusal::of_register(36, |i| seen.push(i));
     refusal::of_register(99, |i| seen.push(i));
     refusal::of_register(2, |i| seen.push(i));
-    refusal::of_flags(Place::Setup, 1 << 18 | 1 << 30, |i| seen.push(i));
+    refusal::of_flags(Place::Setup, 1 << 19 | 1 << 30, |i| seen.push(i));
     let said: Vec<_> = seen.iter().map(|&i| names().nth(i).map(|n| n.to_string())).collect();
     let said: Vec<_> = said.iter().flatten().map(String::as_str).collect();
     assert_eq!(
         said,
         [
-            "REGISTER_PERSONALITY (EINVAL)",
+            "REGISTER_PBUF_RING (EINVAL)",
             "REGISTER_ZCRX_CTRL (EINVAL)",
             "unknown in Register operations",
-            "SETUP_CQE_MIXED (EINVAL)",
+            "SETUP_SQE_MIXED (EINVAL)",
             "unknown in Setup flags",
         ]
     );

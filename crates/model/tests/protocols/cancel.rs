@@ -62,6 +62,25 @@ fn a_cancel_between_a_workers_try_and_its_blocking_call_is_not_lost() {
     check(|| cancel_of_a_blocked_read(FileKind::Other));
 }
 
+/// The call comes back, and then the request has ended.
+#[test]
+fn a_synchronous_cancel_is_woken_by_the_worker_it_interrupts() {
+    check(|| {
+        let machine = Machine::default();
+        let (_file, fd) = machine.file(FileKind::Regular);
+        let key = [1u64, u64::MAX >> 32, u64::MAX, u64::MAX, 0, 0, 0, 0];
+        let arg = machine.put(&key.map(u64::to_ne_bytes).concat());
+        let app = App::new(machine, 2, Params::default());
+        app.push(&sqe::on_worker(sqe::read(fd, 1)));
+        app.submit();
+        assert_eq!(app.engine.register(app.fd, 24, arg, 1), Ok(0));
+        assert_eq!(app.engine.in_flight(app.pages.id), Some(0));
+        let (name, res) = app.wait(1)[0];
+        assert!(name == 1 && [ECANCELED, EINTR].contains(&res), "{name}: {res}");
+        app.end();
+    });
+}
+
 #[test]
 fn a_poll_is_ended_once_when_a_cancel_meets_its_event() {
     check(|| {

@@ -6,8 +6,10 @@
 
 mod cancel;
 mod freelist;
+mod latch;
 mod lead;
 mod locks;
+mod messages;
 mod overflow;
 mod pages;
 mod readiness;

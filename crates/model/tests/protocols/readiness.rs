@@ -51,6 +51,7 @@ struct Ring {
 impl Descriptor for Ring {
     fn fill(&self) {
         self.pipe.add();
+        self.readiness.arrived();
     }
 
     fn empty(&self) {
@@ -73,10 +74,17 @@ impl Ring {
 
     /// The engine: posts the n-th CQE.
     fn post(&self, n: u32) {
+        let announced = self.readiness.announce();
         let cq = CqView::new(&self.pages.rings, &self.pages.geometry);
         cq.write(n - 1, &Cqe::new(u64::from(n), Ok(0), 0));
         cq.publish_tail(n);
-        self.readiness.posted(self);
+        self.readiness.posted(self, announced);
+    }
+
+    /// The engine: says that work waits for the owner of a ring that defers.
+    fn tell_owner(&self) {
+        self.readiness.set_work(true);
+        self.readiness.posted(self, false);
     }
 
     /// The application: takes what is there, in memory.
@@ -86,10 +94,16 @@ impl Ring {
         rings.w32(at.head as usize).store(tail, Release);
     }
 
+    /// How many CQEs the application has taken.
+    fn taken(&self) -> u32 {
+        let at = self.pages.geometry.cq_offsets();
+        self.pages.rings.w32(at.head as usize).load(Relaxed)
+    }
+
     /// The same; then the engine drains, as it does when a call finds nothing left.
     fn reap_and_drain(&self) {
         self.reap();
-        if self.cq_empty() {
+        if self.readiness.is_empty(self) {
             self.readiness.drain(self);
         }
     }
@@ -127,6 +141,40 @@ fn a_drain_does_not_swallow_the_byte_of_a_cqe_posted_meanwhile() {
 }
 
 #[test]
+fn who_begins_to_poll_as_work_is_told_finds_the_byte() {
+    check(|| {
+        let ring = Ring::new();
+        let theirs = ring.clone();
+        let teller = spawn(move || theirs.tell_owner());
+        ring.readiness.begin();
+        ring.readiness.look(&*ring);
+        ring.pipe.wait();
+        teller.join().expect("who tells");
+        // A look with an empty CQ leaves it.
+        ring.readiness.look(&*ring);
+        assert!(ring.pipe.get() > 0, "work without a byte");
+        // The owner comes.
+        ring.readiness.set_work(false);
+        ring.readiness.look(&*ring);
+        assert_eq!(ring.pipe.get(), 0, "readable with nothing to see");
+    });
+}
+
+#[test]
+fn a_drain_does_not_swallow_the_byte_of_work_told_meanwhile() {
+    check(|| {
+        let ring = Ring::new();
+        ring.readiness.begin();
+        ring.post(1);
+        let theirs = ring.clone();
+        let teller = spawn(move || theirs.tell_owner());
+        ring.reap_and_drain();
+        teller.join().expect("who tells");
+        assert!(ring.pipe.get() > 0, "work without a byte");
+    });
+}
+
+#[test]
 fn a_byte_left_behind_by_a_reaped_cqe_is_dropped_by_the_next_wait() {
     check(|| {
         let ring = Ring::new();
@@ -138,6 +186,25 @@ fn a_byte_left_behind_by_a_reaped_cqe_is_dropped_by_the_next_wait() {
         ring.reap();
         ring.readiness.look(&*ring);
         assert_eq!(ring.pipe.get(), 0, "readable with nothing to see");
+    });
+}
+
+#[test]
+fn a_wait_after_a_reaped_cqe_lets_its_byte_arrive_first() {
+    check(|| {
+        let ring = Ring::new();
+        ring.readiness.begin();
+        let theirs = ring.clone();
+        let poster = spawn(move || theirs.post(1));
+        ring.reap();
+        if ring.cq_empty() && ring.taken() == 1 {
+            ring.readiness.look(&*ring);
+            assert_eq!(ring.pipe.get(), 0, "a wait ends with nothing to see");
+            poster.join().expect("the poster");
+            assert_eq!(ring.pipe.get(), 0, "a wait ends with nothing to see");
+        } else {
+            poster.join().expect("the poster");
+        }
     });
 }
 

@@ -42,6 +42,11 @@ pub(crate) fn cancel(target: u64, user_data: u64) -> Sqe {
     Sqe { opcode: 14, fd: -1, addr: target, user_data, ..Sqe::default() }
 }
 
+/// `IORING_OP_MSG_RING` that posts `message` to the ring `fd`.
+pub(crate) fn message(fd: i32, message: u64, user_data: u64) -> Sqe {
+    Sqe { opcode: 40, fd, off: message, user_data, ..Sqe::default() }
+}
+
 /// `IORING_OP_WRITE` of a byte.
 pub(crate) fn write(fd: i32, user_data: u64) -> Sqe {
     Sqe { opcode: 23, ..read(fd, user_data) }

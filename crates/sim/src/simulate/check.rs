@@ -4,24 +4,21 @@
 //! - members of a chain in order, none started before the one before it ended, none behind a broken link
 //! - everything behind a drain after everything before it
 //! - no timeout early; nothing both cancelled and done: bytes are counted
+//! - who names a personality runs with its rights, nobody else does
 //! - memory is written by its own request only, and not after its end
+//! - each message once, and none of a request that failed (`mailbox.rs`)
+//! - each tag once, after its slot was taken away and after every request that used it
 
 use super::Summary;
 use super::app::{FINAL, Seen, TAG, reader_of};
-use super::program::{Entry, Program, Step};
-use super::rows::{ALIAS, BUF_AT, BUF_LEN, FILE, FREE_SLOT, SLOTS, STRIDE};
+use super::mailbox::MESSAGE;
+use super::program::{Cancel, Change, Entry, Program, Step};
+use super::rows::{ALIAS, BUF_AT, BUF_LEN, FILE, STRIDE};
 use super::run::{BLANK, Record, file_byte};
+use crate::errno::{EACCES, EBADF, ECANCELED, EINTR, EMFILE, ENOMEM, ENOTSOCK, ETIME};
 use crate::policy::Fault;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ECANCELED: i32 = -125;
-const EINTR: i32 = -4;
-const EBADF: i32 = -9;
-const ETIME: i32 = -62;
-const ENOMEM: i32 = -12;
-const EMFILE: i32 = -24;
-const EINVAL: i32 = -22;
-const ENOTSOCK: i32 = -88;
 const FIXED: u8 = 1;
 const DRAIN: u8 = 2;
 const LINK: u8 = 4;
@@ -31,21 +28,22 @@ const SKIP: u8 = 64;
 const WAITALL: u32 = 0x100;
 const ETIME_SUCCESS: u32 = 32;
 const MULTISHOT: u32 = 64;
-const BAD: u8 = 99;
 const SQPOLL: u32 = 2;
 
 /// The chain that an entry belongs to: entries in order.
-type Chain<'a> = Vec<&'a Entry>;
+pub(super) type Chain<'a> = Vec<&'a Entry>;
 
-struct Checker<'a> {
-    program: &'a Program,
-    record: &'a Record,
-    entries: BTreeMap<u64, &'a Entry>,
-    chains: Vec<Chain<'a>>,
+pub(super) struct Checker<'a> {
+    pub(super) program: &'a Program,
+    pub(super) record: &'a Record,
+    pub(super) entries: BTreeMap<u64, &'a Entry>,
+    pub(super) chains: Vec<Chain<'a>>,
     /// Completions by user_data, with their place in the queue.
     got: BTreeMap<u64, Vec<(usize, Seen)>>,
     closed: BTreeSet<i32>,
     unregisters: bool,
+    /// Those that are calls.
+    cancels: Vec<Cancel>,
 }
 
 /// Checks a record; what is wrong is a panic.
@@ -55,12 +53,14 @@ pub(crate) fn check(program: &Program, record: &Record) -> Summary {
         got.entry(seen.ud % ALIAS).or_default().push((at, *seen));
     }
     let (mut closed, mut unregisters) = (BTreeSet::new(), false);
+    let mut calls = Vec::new();
     for step in &program.steps {
         match step {
             Step::Close(fd) => {
                 closed.insert(*fd);
             }
-            Step::Unregister => unregisters = true,
+            Step::Register(Change::Cancel(cancel)) => calls.push(*cancel),
+            Step::Register(change) => unregisters |= change.reshapes(),
             _ => {}
         }
     }
@@ -68,7 +68,7 @@ pub(crate) fn check(program: &Program, record: &Record) -> Summary {
     let all: Vec<&Entry> = program.entries().into_iter().filter(pushed).collect();
     let entries = all.iter().map(|e| (e.sqe.user_data, *e)).collect();
     let chains = chains(&all);
-    let c = Checker { program, record, entries, chains, got, closed, unregisters };
+    let c = Checker { program, record, entries, chains, got, closed, unregisters, cancels: calls };
     c.check()
 }
 
@@ -81,6 +81,10 @@ fn chains<'a>(all: &[&'a Entry]) -> Vec<Chain<'a>> {
         }
     }
     chains
+}
+
+fn is_tag(s: &Seen) -> bool {
+    (TAG..MESSAGE).contains(&s.ud)
 }
 
 fn is_multi(e: &Entry) -> bool {
@@ -118,14 +122,14 @@ fn fails(e: &Entry, res: i32) -> bool {
 }
 
 /// What these say of their call, the kernel never takes for a failure: fsync, statx, shutdown, rename,
-/// unlink, mkdir, symlink and link. A cancel is one, and so is a file they cannot be asked of.
+/// unlink, mkdir, symlink and link. A cancel is one, a restriction, and a file they cannot be asked of.
 fn forgiven(e: &Entry, res: i32) -> bool {
     let called = match e.sqe.opcode {
         3 | 34 => ![EBADF, ENOTSOCK].contains(&res),
         21 | 35..=39 => true,
         _ => false,
     };
-    called && res != ECANCELED
+    called && ![ECANCELED, EACCES].contains(&res)
 }
 
 fn vector_len(e: &Entry) -> i32 {
@@ -149,10 +153,13 @@ impl Checker<'_> {
                 self.check_time(e);
                 self.check_memory(e);
                 self.check_cancel(e);
+                self.check_sync_cancel(e);
             }
         }
+        self.check_rights();
         self.check_drains();
         self.check_tags();
+        self.check_messages();
         if !self.record.cut {
             self.check_flows();
         }
@@ -165,6 +172,13 @@ impl Checker<'_> {
             overflows: u64::from(self.record.overflowed),
             cut: u64::from(self.record.cut),
             struck: self.record.struck,
+            registered: std::array::from_fn(|op| {
+                self.record.registered.get(&(op as u32)).copied().unwrap_or(0)
+            }),
+            entered: self.record.entered,
+            set_up: std::array::from_fn(|b| u64::from(self.program.setup >> b & 1)),
+            tags: self.record.log.iter().filter(|s| is_tag(s)).count() as u64,
+            seen_to_the_end: u64::from(self.record.whole),
             ..Summary::default()
         };
         for (ud, seen) in &self.got {
@@ -187,11 +201,11 @@ impl Checker<'_> {
     }
 
     /// The result it ended with, and where that stands in the queue.
-    fn last(&self, e: &Entry) -> Option<(usize, i32)> {
+    pub(super) fn last(&self, e: &Entry) -> Option<(usize, i32)> {
         self.seen(e).last().filter(|(_, s)| !s.more).map(|(at, s)| (*at, s.res))
     }
 
-    fn describe(&self, e: &Entry) -> String {
+    pub(super) fn describe(&self, e: &Entry) -> String {
         let said: Vec<i32> = self.seen(e).iter().map(|(_, s)| s.res).collect();
         format!("request {} (opcode {}) says {said:?}", e.sqe.user_data, e.sqe.opcode)
     }
@@ -208,9 +222,10 @@ impl Checker<'_> {
         }
         let hidden = e.sqe.flags & SKIP != 0;
         if hidden && let [(_, s)] = seen {
-            assert!(fails(e, s.res), "{} in spite of CQE_SKIP", self.describe(e));
+            let told = self.is_refused(e) || fails(e, s.res);
+            assert!(told, "{} in spite of CQE_SKIP", self.describe(e));
         }
-        if self.record.cut {
+        if !self.owes(e) {
             return;
         }
         let ended = seen.last().is_some_and(|(_, s)| !s.more);
@@ -221,11 +236,18 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether its end must be seen.
+    fn owes(&self, e: &Entry) -> bool {
+        let r = self.record;
+        let taken = || r.order.iter().take(r.taken).any(|ud| *ud == e.sqe.user_data);
+        !r.cut || r.whole && taken()
+    }
+
     /// A failure with CQE_SKIP silences the rest of its chain.
     fn silenced(&self, e: &Entry) -> bool {
         let ud = e.sqe.user_data;
         let Some(chain) = self.chain_of(ud) else { return false };
-        let bad = chain.iter().any(|m| m.sqe.opcode == BAD);
+        let bad = chain.iter().any(|m| self.is_refused(m));
         chain.iter().any(|m| m.sqe.flags & SKIP != 0 && (m.sqe.user_data < ud || bad))
     }
 
@@ -233,10 +255,18 @@ impl Checker<'_> {
         self.chains.iter().find(|c| c.iter().any(|m| m.sqe.user_data == ud))
     }
 
+    fn is_refused(&self, e: &Entry) -> bool {
+        self.program.refusal(e).is_some()
+    }
+
     fn legal(&self, e: &Entry, s: &Seen) -> bool {
         let res = s.res;
         if s.more && e.sqe.opcode == 11 {
             return res == ETIME;
+        }
+        if let Some(refusal) = self.program.refusal(e) {
+            // The ring's end may come before a member of a chain is told.
+            return res == refusal || res == ECANCELED && self.record.cut;
         }
         let (low, high) = e.owes.ok;
         if (low..=high).contains(&res) || e.owes.errors.contains(&res) {
@@ -263,7 +293,6 @@ impl Checker<'_> {
             ENOMEM | EMFILE => p.has(Fault::NoFile) || p.numberless || p.posix_locks,
             // The table was taken away.
             -6 | -14 => self.unregisters,
-            EINVAL => e.sqe.opcode == BAD,
             _ => false,
         }
     }
@@ -272,7 +301,8 @@ impl Checker<'_> {
     fn may_be_cancelled(&self, e: &Entry, s: &Seen) -> bool {
         let ud = e.sqe.user_data;
         let has_timeout = self.entries.get(&(ud + 1)).is_some_and(|n| n.sqe.opcode == 15);
-        s.late || has_timeout || self.entries.values().any(|c| cancels(c, e))
+        let called = self.cancels.iter().any(|c| c.may_take(e));
+        s.late || has_timeout || called || self.entries.values().any(|c| cancels(c, e))
     }
 
     /// Whether anything may have ended it before its time.
@@ -301,7 +331,10 @@ impl Checker<'_> {
         let blind = self.program.has_threads()
             || self.program.setup & SQPOLL != 0
             || self.record.overflowed
-            || self.entries.values().any(|e| e.sqe.flags & DRAIN != 0);
+            || self.entries.values().any(|e| e.sqe.flags & DRAIN != 0)
+            // timeout.c: one that fires is no completion that is counted; one that fires unseen takes
+            // another's place.
+            || self.entries.values().any(|e| e.sqe.opcode == 11 && e.sqe.flags & SKIP != 0);
         let counts = e.sqe.opcode == 11 && e.sqe.off != 0 && !is_multi(e);
         let (Some(from), [(_, end)]) = (self.record.issued.get(&e.sqe.user_data), self.seen(e))
         else {
@@ -342,6 +375,21 @@ impl Checker<'_> {
         );
     }
 
+    /// The same of a call, which may come after a request of that name, or before it.
+    fn check_sync_cancel(&self, e: &Entry) {
+        if !self.record.sync_cancelled.contains(&e.sqe.user_data) {
+            return;
+        }
+        let sure = matches!(e.sqe.opcode, 6 | 11) && e.sqe.flags & (ASYNC | SKIP) == 0;
+        let end = self.last(e).map(|l| l.1);
+        let renamed = self.entries.values().any(|o| o.sqe.opcode == 7 && o.sqe.len == 4);
+        assert!(
+            !sure || renamed || self.record.cut || end == Some(ECANCELED),
+            "{}, and was cancelled by a call",
+            self.describe(e)
+        );
+    }
+
     fn check_memory(&self, e: &Entry) {
         let at = (e.sqe.user_data * STRIDE) as usize;
         let Some(all) = self.record.memory.get(at..at + STRIDE as usize) else { return };
@@ -374,6 +422,15 @@ impl Checker<'_> {
         }
     }
 
+    /// A request with a personality runs as that user; one without never on a thread that stands in.
+    fn check_rights(&self) {
+        for (ud, rights) in &self.record.rights {
+            let Some(e) = self.entries.get(ud) else { continue };
+            let right = if e.sqe.personality == 0 { !rights.given } else { rights.user == 0 };
+            assert!(right, "{} with the rights {rights:?}", self.describe(e));
+        }
+    }
+
     // --- several requests ----------------------------------------------------------------------
 
     fn first_attempt(&self, e: &Entry) -> Option<usize> {
@@ -385,7 +442,7 @@ impl Checker<'_> {
     }
 
     fn check_chain(&self, chain: &Chain<'_>) {
-        let bad = chain.iter().any(|e| e.sqe.opcode == BAD);
+        let bad = chain.iter().any(|e| self.is_refused(e));
         let (mut place, mut attempt, mut broken) = (0, 0, false);
         for (i, e) in chain.iter().enumerate() {
             let tried = self.first_attempt(e);
@@ -400,7 +457,7 @@ impl Checker<'_> {
             let Some((at, res)) = self.last(e) else { continue };
             assert!(at >= place, "{} overtook its chain", self.describe(e));
             place = at;
-            let stopped = bad && e.sqe.opcode != BAD || broken;
+            let stopped = bad && !self.is_refused(e) || broken;
             assert!(!stopped || res == ECANCELED, "{} behind a failure", self.describe(e));
             let linked = e.sqe.flags & LINK != 0 && e.sqe.flags & HARD == 0;
             broken |= !bad && linked && fails(e, res) && i + 1 < chain.len();
@@ -452,7 +509,7 @@ impl Checker<'_> {
         let order = |c: &Chain<'_>| c.first().and_then(|e| place.get(&e.sqe.user_data)).copied();
         let mut units: Vec<&Chain<'_>> = self.chains.iter().collect();
         units.sort_by_key(|c| order(c));
-        units.retain(|c| c.iter().all(|e| e.sqe.opcode != BAD));
+        units.retain(|c| !c.iter().any(|e| self.is_refused(e)));
         let (mut told, mut tried) = (0, 0);
         let (mut told_wall, mut tried_wall) = (0, 0);
         let drains = |e: &&Entry| e.sqe.flags & DRAIN != 0;
@@ -465,7 +522,9 @@ impl Checker<'_> {
             }
             behind = is_drain;
             for e in unit {
-                let (first, last) = (self.seen(e).first(), self.seen(e).last());
+                // The end of the ring waits for nobody.
+                let mut kept = self.seen(e).iter().filter(|(_, s)| !(self.record.cut && s.late));
+                let (first, last) = (kept.clone().next(), kept.next_back());
                 assert!(
                     first.is_none_or(|f| f.0 >= told_wall),
                     "{} before a drain",
@@ -483,16 +542,31 @@ impl Checker<'_> {
         }
     }
 
-    /// The tag of a registered file comes once, when the file goes; after all its requests.
+    /// A tag comes once, when its slot was taken away, after all requests that used it.
     fn check_tags(&self) {
-        let tags = |slot: u64| self.record.log.iter().filter(move |s| s.ud == TAG + slot).count();
-        let gone = self.unregisters || self.program.unregisters;
-        let all = self.program.tags && gone && !self.record.cut;
-        for slot in 0..u64::from(SLOTS) {
-            let n = tags(slot);
-            let tagged = self.program.tags && slot < u64::from(FREE_SLOT);
-            assert!(n <= usize::from(tagged), "tag of slot {slot}: {n} times");
-            assert!(n == 1 || !all || !tagged, "the tag of slot {slot} is missing");
+        let r = self.record;
+        let mut places: BTreeMap<u64, usize> = BTreeMap::new();
+        for (at, seen) in r.log.iter().enumerate().filter(|(_, s)| is_tag(s)) {
+            let tag = seen.ud - TAG;
+            assert!(r.tags.contains_key(&seen.ud), "tag {tag} was never registered");
+            assert!(places.insert(seen.ud, at).is_none(), "tag {tag} came twice");
+            assert_eq!(seen.res, 0, "the result of tag {tag}");
+        }
+        for (ud, tag) in &r.tags {
+            let (place, name) = (places.get(ud), ud - TAG);
+            let Some(removed) = tag.removed else {
+                assert!(place.is_none(), "tag {name} came, and its slot was not taken away");
+                continue;
+            };
+            let Some(at) = place else {
+                let unseen = (r.cut || tag.with_ring) && !r.whole;
+                assert!(unseen, "tag {name} is missing");
+                continue;
+            };
+            assert!(*at >= removed, "tag {name} came before its slot was taken away");
+            let last = |user: &u64| self.got.get(user).and_then(|s| s.last());
+            let late = tag.users.iter().find(|u| last(u).is_none_or(|l| l.0 > *at));
+            assert!(late.is_none(), "tag {name} came while request {late:?} used it");
         }
     }
 

@@ -1,7 +1,10 @@
 //! From a seed to a program.
 
-use super::program::{Entry, Kind, Program, Step};
-use super::rows::{Draw, ROWS, link_timeout, polls_io};
+use super::app::TAG;
+use super::program::{
+    BAD, Cancel, Change, Entry, How, Kind, PERSONALITY, Patience, Program, Put, Step,
+};
+use super::rows::{Draw, FREE_SLOT, ROWS, link_timeout, polls_io};
 use crate::policy::{Fault, Rates};
 use crate::rng::Rng;
 use ringer_uapi::Sqe;
@@ -11,32 +14,52 @@ const MS: u64 = 1_000_000;
 const LONG: u64 = 80 * MS;
 const IOPOLL: u32 = 1;
 const SQPOLL: u32 = 1 << 1;
+const SQ_AFF: u32 = 1 << 2;
 const CQSIZE: u32 = 1 << 3;
+const CLAMP: u32 = 1 << 4;
+const ATTACH_WQ: u32 = 1 << 5;
 const R_DISABLED: u32 = 1 << 6;
 const SUBMIT_ALL: u32 = 1 << 7;
 const COOP_TASKRUN: u32 = 1 << 8;
 const TASKRUN_FLAG: u32 = 1 << 9;
 const SQE128: u32 = 1 << 10;
 const CQE32: u32 = 1 << 11;
+const CQE_MIXED: u32 = 1 << 18;
 const SINGLE_ISSUER: u32 = 1 << 12;
 const DEFER_TASKRUN: u32 = 1 << 13;
+const NO_MMAP: u32 = 1 << 14;
+const REGISTERED_FD_ONLY: u32 = 1 << 15;
 const NO_SQARRAY: u32 = 1 << 16;
+const HYBRID_IOPOLL: u32 = 1 << 17;
+/// The first tag that no initial table has.
+const NEW_TAGS: u64 = TAG + 64;
 const FIXED: u8 = 1;
 const DRAIN: u8 = 2;
 const LINK: u8 = 4;
 const HARD: u8 = 8;
 const ASYNC: u8 = 16;
 const SKIP: u8 = 64;
+const CANCEL: u8 = 14;
+const LINK_TIMEOUT: u8 = 15;
 
 /// What a program is drawn with.
 struct Artist {
     rng: Rng,
     next: u64,
     iopoll: bool,
+    /// The ring takes completions of 32 bytes.
+    wide: bool,
     fixed: bool,
     /// Either drains, or multishots (behind which a drain would wait for ever), and then CQE_SKIP.
     drains: bool,
     skips: bool,
+    /// Entries name personalities, and threads become others.
+    named: bool,
+    /// Tables change while requests run.
+    reshapes: bool,
+    /// More than one thread works with the ring.
+    threads: bool,
+    tag: u64,
     budget: usize,
     sq: usize,
     /// Opcode and user_data of what was drawn.
@@ -58,21 +81,29 @@ pub fn draw(seed: u64) -> Program {
     let drains = rng.one_in(3);
     let mut artist = Artist {
         iopoll: setup & IOPOLL != 0,
+        wide: setup & (CQE32 | CQE_MIXED) != 0,
         fixed: !rng.one_in(5),
         drains,
         skips: !drains && rng.one_in(3),
+        named: rng.one_in(4),
+        reshapes: rng.one_in(3),
+        threads: false,
+        tag: NEW_TAGS,
         budget: 12 + rng.below(40),
         next: 1,
         sq: sq as usize,
         lately: Vec::new(),
         rng,
     };
-    let threads = setup & (SINGLE_ISSUER | SQPOLL | IOPOLL) == 0 && artist.rng.one_in(4);
+    let threads =
+        setup & (SINGLE_ISSUER | IOPOLL | REGISTERED_FD_ONLY) == 0 && artist.rng.one_in(4);
+    artist.threads = threads;
     let mut steps = artist.steps(threads);
     if artist.rng.one_in(5) {
         let at = artist.rng.below(steps.len() + 1);
         steps.truncate(at);
-        steps.push(Step::CloseRing);
+        let mapped = if artist.rng.one_in(2) { (1 + artist.rng.below(30) as u64) * MS } else { 0 };
+        steps.push(Step::CloseRing(mapped));
     }
     let rng = &mut artist.rng;
     let mut program = Program {
@@ -85,12 +116,17 @@ pub fn draw(seed: u64) -> Program {
         setup,
         entries: (sq, cq),
         eventfd: rng.one_in(5).then(|| rng.one_in(2)),
+        forbids: None,
+        indexed: rng.one_in(4),
         tags: rng.one_in(4),
         neighbour: rng.one_in(4),
         polled: rng.one_in(4),
         unregisters: rng.one_in(2),
         steps,
     };
+    if setup & R_DISABLED != 0 && program.seed.is_multiple_of(3) {
+        program.forbids = forbid(&program);
+    }
     // Less than a datagram is another datagram: the engine may ask for less of a stream only.
     let datagram = |e: &&Entry| matches!(e.sqe.opcode, 26 | 27) && matches!(e.sqe.fd, 8 | 9);
     if program.entries().iter().any(datagram) {
@@ -99,20 +135,42 @@ pub fn draw(seed: u64) -> Program {
     program
 }
 
+/// An opcode that the program draws, but none that ends the run or hangs on another entry.
+fn forbid(program: &Program) -> Option<u8> {
+    let free = |op: &u8| ![BAD, CANCEL, LINK_TIMEOUT].contains(op);
+    program.entries().iter().map(|e| e.sqe.opcode).find(free)
+}
+
 fn draw_setup(rng: &mut Rng) -> u32 {
     let base = match rng.below(16) {
         0..=4 => 0,
         5..=7 => SINGLE_ISSUER | DEFER_TASKRUN,
         8 => SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG,
         9 => SUBMIT_ALL,
-        10 | 11 => SQPOLL,
+        10 => SQPOLL,
+        11 => SQPOLL | SQ_AFF,
         12 => COOP_TASKRUN | TASKRUN_FLAG,
+        13 if rng.one_in(4) => IOPOLL | HYBRID_IOPOLL,
         13 => IOPOLL,
         14 => SINGLE_ISSUER,
         _ => R_DISABLED,
     };
-    let more = [CQSIZE, CQSIZE | SUBMIT_ALL, NO_SQARRAY, SQE128, CQE32];
-    if rng.one_in(3) { base | more[rng.below(more.len())] } else { base }
+    let more = [
+        CQSIZE,
+        CQSIZE | SUBMIT_ALL,
+        NO_SQARRAY,
+        SQE128,
+        CQE32,
+        CQE_MIXED,
+        CQE_MIXED | CQSIZE,
+        CLAMP,
+        NO_MMAP,
+        NO_MMAP,
+        NO_MMAP | REGISTERED_FD_ONLY,
+    ];
+    let more = if rng.one_in(3) { more[rng.below(more.len())] } else { 0 };
+    let attach = base & SQPOLL == 0 && rng.one_in(20);
+    base | more | if attach { ATTACH_WQ } else { 0 }
 }
 
 fn draw_rates(rng: &mut Rng) -> Rates {
@@ -155,11 +213,13 @@ impl Artist {
         self.next += 1;
         self.lately.push((e.sqe.opcode, e.sqe.user_data));
         if self.rng.one_in(60) {
-            e.sqe.opcode = 99;
-            e.owes = super::program::Owes { ok: (1, 0), errors: &[-22], expires: None };
+            e.sqe.opcode = BAD;
         }
         if self.rng.one_in(5) {
             e.sqe.flags |= ASYNC;
+        }
+        if self.named && self.rng.one_in(3) {
+            e.sqe.personality = if self.rng.one_in(12) { 7 } else { PERSONALITY };
         }
         e
     }
@@ -169,8 +229,10 @@ impl Artist {
             rng: &mut self.rng,
             ud: self.next,
             iopoll: self.iopoll,
+            wide: self.wide,
             multis: !self.drains && !self.skips,
             fixed: self.fixed,
+            alloc: !self.reshapes,
             lately: &self.lately,
         }
     }
@@ -238,10 +300,19 @@ impl Artist {
     }
 
     fn meanwhile(&mut self) -> Step {
+        if self.reshapes && self.rng.one_in(3) {
+            return Step::Register(self.change());
+        }
+        if self.named && self.rng.one_in(3) {
+            return Step::Become(self.rng.below(3) as u64);
+        }
         let ns = self.rng.below(8) as u64 * MS / 2;
         let rng = &mut self.rng;
         match rng.below(16) {
-            0..=3 => Step::Wait(1 + rng.below(12) as u32, if ns == 0 { LONG } else { ns }),
+            0..=3 => {
+                let min = 1 + rng.below(12) as u32;
+                Step::Wait(self.patience(min, if ns == 0 { LONG } else { ns }))
+            }
             4 => Step::Reap,
             5 => Step::Poke,
             6 => Step::Sleep(if ns == 0 { LONG } else { ns }),
@@ -250,11 +321,82 @@ impl Artist {
             11 => Step::Eat([2, 4, 6][rng.below(3)], 1 + rng.below(500)),
             12 | 13 => Step::Dial(ns, rng.below(2) as u8),
             14 => Step::Signal(ns),
-            _ => match rng.below(6) {
-                0 => Step::Unregister,
+            _ => match rng.below(9) {
+                0 => Step::Register(Change::NoFiles),
+                1..=3 => Step::Register(self.mild_change()),
                 _ => Step::Close([2, 3, 4, 6, 8, 10, 11, 0][rng.below(8)]),
             },
         }
+    }
+
+    fn patience(&mut self, min: u32, ns: u64) -> Patience {
+        let rng = &mut self.rng;
+        let hows = [How::For, How::For, How::Until, How::Masked, How::Bare, How::Region];
+        let how = hows[rng.below(hows.len())];
+        let enough_us = if how == How::Bare || !rng.one_in(3) { 0 } else { rng.below(4000) as u32 };
+        Patience { min, ns, enough_us, how }
+    }
+
+    fn put(&mut self, skip: bool) -> Put {
+        match self.rng.below(6) {
+            0 => Put::Empty,
+            1 if skip => Put::Skip,
+            2 => Put::Same(0),
+            _ => Put::Same(self.tags(1)),
+        }
+    }
+
+    /// So many tags that nothing had yet.
+    fn tags(&mut self, n: u64) -> u64 {
+        let first = self.tag;
+        self.tag += n;
+        first
+    }
+
+    fn change(&mut self) -> Change {
+        let n = 1 + self.rng.below(3);
+        match self.rng.below(16) {
+            0..=4 => {
+                let slot = self.rng.below(FREE_SLOT as usize - n) as u32;
+                Change::Files(slot, (0..n).map(|_| self.put(true)).collect())
+            }
+            5 | 6 => {
+                let (slot, n) = (self.rng.below(2) as u32, 1 + self.rng.below(2));
+                Change::Buffers(slot, (0..n).map(|_| self.put(false)).collect())
+            }
+            7 => Change::NoFiles,
+            8 | 9 => Change::AllFiles(if self.rng.one_in(3) { 0 } else { self.tags(24) }),
+            10 => Change::NoBuffers,
+            11 | 12 => Change::AllBuffers(if self.rng.one_in(3) { 0 } else { self.tags(4) }),
+            13 => Change::Clone(0, 0),
+            14 => Change::Clone(self.rng.below(2) as u32, 1 + self.rng.below(2) as u32),
+            _ => self.mild_change(),
+        }
+    }
+
+    /// One after which every request finds what it would have found.
+    fn mild_change(&mut self) -> Change {
+        match self.rng.below(16) {
+            6 => Change::Personality,
+            14 => Change::Napi(self.rng.one_in(2).then(|| self.rng.below(100) as u32)),
+            7..=9 => Change::Cancel(self.cancel()),
+            10 => Change::Region(self.rng.one_in(2)),
+            11 if !self.threads => Change::Clock(self.rng.one_in(2)),
+            12 => Change::Limits(1 + self.rng.below(4) as u32, 1 + self.rng.below(4) as u32),
+            13 => Change::Cpus(self.rng.below(4) as u64),
+            0 => Change::Bell(self.rng.one_in(3)),
+            1 => Change::NoBell,
+            2 => Change::Mute(self.rng.one_in(2)),
+            3 => Change::Post(self.rng.one_in(2)),
+            _ => Change::Ask([8, 19, 25, 35][self.rng.below(4)]),
+        }
+    }
+
+    fn cancel(&mut self) -> Cancel {
+        let entry = super::rows::cancel(&mut self.drawing());
+        let (s, rng) = (entry.sqe, &mut self.rng);
+        let ns = rng.one_in(2).then(|| rng.below(8) as u64 * MS / 2);
+        Cancel { name: s.addr, fd: s.fd, flags: s.op_flags, opcode: s.len as u8, ns }
     }
 
     fn steps(&mut self, threads: bool) -> Vec<Step> {
@@ -267,11 +409,15 @@ impl Artist {
             let batch = self.batch();
             steps.push(match batch {
                 Step::Submit(entries) if self.rng.one_in(3) => {
-                    let min = 1 + self.rng.below(6) as u32;
-                    Step::SubmitAndWait(entries, min, self.rng.below(8) as u64 * MS / 2)
+                    let (min, ns) = (1 + self.rng.below(6) as u32, self.rng.below(8) as u64);
+                    Step::SubmitAndWait(entries, self.patience(min, ns * MS / 2))
                 }
                 batch => batch,
             });
+            if self.rng.one_in(6) {
+                // Long enough that what nobody looks at is late.
+                steps.push(Step::Sleep(LONG / 2));
+            }
             for _ in 0..self.rng.below(4) {
                 steps.push(self.meanwhile());
             }
@@ -294,7 +440,10 @@ impl Artist {
         match self.rng.below(4) {
             0 => Step::Sleep(ns),
             1 => Step::Reap,
-            _ => Step::Wait(1 + self.rng.below(6) as u32, if ns == 0 { LONG } else { ns }),
+            _ => {
+                let min = 1 + self.rng.below(6) as u32;
+                Step::Wait(self.patience(min, if ns == 0 { LONG } else { ns }))
+            }
         }
     }
 }

@@ -9,17 +9,22 @@
 //! What it does not do: compare with the kernel (the differential tier does).
 
 mod app;
+mod cancel;
 mod check;
 mod draw;
+mod mailbox;
 mod neighbour;
+mod patience;
 mod program;
+mod region;
 mod rows;
 mod run;
 mod shrink;
+mod tables;
 mod watch;
 
 pub use draw::draw;
-pub use program::{Entry, Kind, Owes, Program, Step};
+pub use program::{Change, Entry, How, Kind, Owes, Patience, Program, Put, Step};
 pub use shrink::shrink;
 
 use crate::policy::Fault;
@@ -48,6 +53,16 @@ pub struct Summary {
     pub cut: u64,
     /// How often each [`Fault`] struck.
     pub struck: [u64; Fault::ALL.len()],
+    /// Register calls that did something, by operation.
+    pub registered: [u64; 64],
+    /// Calls of `enter` with each flag, and rings with each setup flag, by bit.
+    pub entered: [u64; 32],
+    /// See `entered`.
+    pub set_up: [u64; 32],
+    /// Tags that came.
+    pub tags: u64,
+    /// Rings in memory of the application of which everything was seen to the end.
+    pub seen_to_the_end: u64,
 }
 
 impl Default for Summary {
@@ -62,6 +77,11 @@ impl Default for Summary {
             overflows: 0,
             cut: 0,
             struck: [0; Fault::ALL.len()],
+            registered: [0; 64],
+            entered: [0; 32],
+            set_up: [0; 32],
+            tags: 0,
+            seen_to_the_end: 0,
         }
     }
 }
@@ -81,6 +101,11 @@ impl Summary {
         sum(&mut self.succeeded, &other.succeeded);
         sum(&mut self.failed, &other.failed);
         sum(&mut self.struck, &other.struck);
+        sum(&mut self.registered, &other.registered);
+        sum(&mut self.entered, &other.entered);
+        sum(&mut self.set_up, &other.set_up);
+        self.tags += other.tags;
+        self.seen_to_the_end += other.seen_to_the_end;
     }
 }
 
@@ -121,6 +146,7 @@ pub fn opcodes() -> impl Iterator<Item = u8> {
 pub fn attempt(program: &Program) -> Result<Summary, String> {
     let was = is_hushed();
     hush(true);
+    let _watched = patience::Run::begin(program);
     let r = catch_unwind(AssertUnwindSafe(|| run::run(program)));
     hush(was);
     r.map_err(|why| text(&*why))

@@ -20,6 +20,9 @@ const LATE_NS: u64 = 25 * MS;
 const READS: [(u64, u64); 2] = [(1, 5), (2, 40)];
 const TIMEOUTS: [(u64, u64); 3] = [(3, 3), (4, 30), (5, 90)];
 
+/// Both ends of each.
+pub(crate) type Pipes = Vec<(i32, i32)>;
+
 /// See the module's doc.
 #[derive(Clone, Debug)]
 pub(crate) struct Neighbour {
@@ -29,7 +32,7 @@ pub(crate) struct Neighbour {
 }
 
 /// Makes the pipes; they come before the program's ring.
-pub(crate) fn pipes(sim: &Sim, program: &Program) -> Option<Vec<(i32, i32)>> {
+pub(crate) fn pipes(sim: &Sim, program: &Program) -> Option<Pipes> {
     // Who has no thread or no descriptor is not looked after by anybody.
     let blind = program.has(Fault::NoThread) || program.has(Fault::NoFile);
     let reads = if program.seed.is_multiple_of(2) { READS.len() } else { 0 };

@@ -1,11 +1,20 @@
 //! A program of the simulated application: what it submits, what it does meanwhile, and how unkind
 //! the world is. Everything in it can be taken out, which is how a failure becomes small.
 
+use super::mailbox::MSG_RING;
+use super::rows::WIDE_NOP;
+use crate::errno::{EACCES, EINVAL};
 use crate::policy::{Chaos, Fault, Plain, Policy, Rates, Seeded};
 use ringer_engine::opcode::opdef;
-use ringer_uapi::Sqe;
+use ringer_uapi::{Cqe, Sqe};
 use std::fmt;
 use std::sync::Arc;
+
+/// The personality of user 0, registered from the start; there is no other when entries are submitted.
+pub(crate) const PERSONALITY: u16 = 1;
+
+/// An opcode that there is not.
+pub(crate) const BAD: u8 = 99;
 
 /// Which policy makes the choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +49,135 @@ pub struct Entry {
     pub owes: Owes,
 }
 
+/// What ends a wait, apart from completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A time from now.
+    For,
+    /// A time on the clock.
+    Until,
+    /// A time from now; a signal mask is in force.
+    Masked,
+    /// A time from now; the argument is in the registered region, if there is one.
+    Region,
+    /// A signal.
+    Bare,
+}
+
+/// How a thread waits for completions.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For how many.
+    pub min: u32,
+    /// At most so many nanoseconds.
+    pub ns: u64,
+    /// After so many microseconds the first one is enough (0: it never is).
+    pub enough_us: u32,
+    /// See [`How`].
+    pub how: How,
+}
+
+/// What becomes of a slot.
+#[derive(Clone, Copy, Debug)]
+pub enum Put {
+    /// Nothing.
+    Skip,
+    /// It is emptied.
+    Empty,
+    /// What was there from the start, with this tag (0: none).
+    Same(u64),
+}
+
+impl Put {
+    pub(crate) fn tag(self) -> u64 {
+        if let Self::Same(tag) = self { tag } else { 0 }
+    }
+}
+
+/// What SYNC_CANCEL is to cancel.
+#[derive(Clone, Copy, Debug)]
+pub struct Cancel {
+    /// A user_data.
+    pub name: u64,
+    /// A descriptor or slot.
+    pub fd: i32,
+    /// `IORING_ASYNC_CANCEL_*`.
+    pub flags: u32,
+    /// An opcode.
+    pub opcode: u8,
+    /// How long it may wait \[ns\].
+    pub ns: Option<u64>,
+}
+
+/// A call of `io_uring_register(2)`, or what goes with it.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Updates slots from this one on.
+    Files(u32, Vec<Put>),
+    /// Registers all files that are open, with tags from this one on (0: without).
+    AllFiles(u64),
+    /// Takes the files away.
+    NoFiles,
+    /// Updates buffers from this one on.
+    Buffers(u32, Vec<Put>),
+    /// Registers the buffers, with tags from this one on (0: without).
+    AllBuffers(u64),
+    /// Takes the buffers away.
+    NoBuffers,
+    /// Registers the eventfd: true for workers' completions only.
+    Bell(bool),
+    /// Takes the eventfd away.
+    NoBell,
+    /// Whether the eventfd is not to be signalled (`IORING_CQ_EVENTFD_DISABLED`).
+    Mute(bool),
+    /// Copies so many buffers of the mailbox from a slot on over those with the same numbers; 0: all,
+    /// to where none are.
+    Clone(u32, u32),
+    /// Registers the thread's credentials, and takes them away.
+    Personality,
+    /// An operation that only asks.
+    Ask(u32),
+    /// Sends a message without a request, to the mailbox or to the program's ring.
+    Post(bool),
+    /// Cancels requests.
+    Cancel(Cancel),
+    /// Registers a region: of the ring's own, or of the caller's memory.
+    Region(bool),
+    /// How many workers a thread has at most: bounded ones, and the rest.
+    Limits(u32, u32),
+    /// Busy polling for so many microseconds, or none any more.
+    Napi(Option<u32>),
+    /// Which CPUs they run on, a bit each (0: all).
+    Cpus(u64),
+    /// Absolute times of waits are of the boot clock, or of the monotonic one.
+    Clock(bool),
+}
+
+impl Change {
+    /// Whether what a request finds may be another after it.
+    pub(crate) fn reshapes(&self) -> bool {
+        matches!(
+            self,
+            Self::Clone(..)
+                | Self::Files(..)
+                | Self::AllFiles(_)
+                | Self::NoFiles
+                | Self::Buffers(..)
+                | Self::AllBuffers(_)
+                | Self::NoBuffers
+        )
+    }
+}
+
 /// What the application does.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Queues whole chains and submits them.
     Submit(Vec<Entry>),
-    /// The same in one call that also waits for so many completions, so many nanoseconds at most.
-    SubmitAndWait(Vec<Entry>, u32, u64),
-    /// Waits for so many completions, so many nanoseconds at most, and takes what is there.
-    Wait(u32, u64),
+    /// The same in one call that also waits.
+    SubmitAndWait(Vec<Entry>, Patience),
+    /// Waits for completions and takes what is there.
+    Wait(Patience),
     /// Takes what is there.
     Reap,
     /// Runs what is pending, without a wait.
@@ -67,12 +196,14 @@ pub enum Step {
     Signal(u64),
     /// Closes a descriptor.
     Close(i32),
-    /// Takes away the registered files.
-    Unregister,
+    /// The thread becomes this user.
+    Become(u64),
+    /// Registers something.
+    Register(Change),
     /// Another thread does these.
     Thread(Vec<Step>),
-    /// Closes the ring: the end of the program.
-    CloseRing,
+    /// Closes the ring's descriptor, and unmaps it after so many nanoseconds: the end of the program.
+    CloseRing(u64),
 }
 
 /// See the module's doc.
@@ -96,6 +227,10 @@ pub struct Program {
     pub entries: (u32, u32),
     /// An eventfd is registered: `Some(true)` for workers' completions only.
     pub eventfd: Option<bool>,
+    /// The ring is restricted to every opcode but this one, once it is enabled.
+    pub forbids: Option<u8>,
+    /// Threads register the ring and name it by their index.
+    pub indexed: bool,
     /// The registered files have tags.
     pub tags: bool,
     /// There is another ring, which only the reactor looks after.
@@ -118,6 +253,14 @@ impl Program {
         }
     }
 
+    /// The second half of a completion, if its entry is a NOP that asks for one.
+    pub(crate) fn second_half(&self, cqe: &Cqe) -> Option<[u64; 2]> {
+        let entries = self.entries();
+        let entry = entries.iter().find(|e| e.sqe.user_data == cqe.user_data)?;
+        let wide = entry.sqe.opcode == 0 && entry.sqe.op_flags & WIDE_NOP != 0;
+        wide.then_some([entry.sqe.off, entry.sqe.addr])
+    }
+
     /// All entries, in the order of the text.
     pub fn entries(&self) -> Vec<&Entry> {
         fn collect<'a>(steps: &'a [Step], all: &mut Vec<&'a Entry>) {
@@ -134,9 +277,31 @@ impl Program {
         all
     }
 
+    /// What an entry is refused with before it starts.
+    pub(crate) fn refusal(&self, e: &Entry) -> Option<i32> {
+        match (e.sqe.opcode, e.sqe.personality) {
+            (BAD, _) => Some(EINVAL),
+            (op, _) if self.forbids == Some(op) => Some(EACCES),
+            // msg_ring.c takes none.
+            (MSG_RING, 1..) => Some(EINVAL),
+            (_, 0 | PERSONALITY) => None,
+            _ => Some(EINVAL),
+        }
+    }
+
     /// Whether more than one thread of the application works with the ring.
     pub fn has_threads(&self) -> bool {
         self.steps.iter().any(|s| matches!(s, Step::Thread(_)))
+    }
+
+    /// Whether tables change while requests run.
+    pub fn reshapes(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s, Step::Register(c) if c.reshapes()))
+    }
+
+    /// Whether work may have to wait for a worker.
+    pub fn limits_workers(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s, Step::Register(Change::Limits(..))))
     }
 
     /// Whether this can happen.
@@ -165,6 +330,8 @@ fn line(f: &mut fmt::Formatter<'_>, e: &Entry) -> fmt::Result {
         ("op_flags", u64::from(s.op_flags)),
         ("buf_index", u64::from(s.buf_index)),
         ("file_index", u64::from(s.file_index)),
+        ("addr3", s.addr3),
+        ("personality", u64::from(s.personality)),
     ];
     for (field, value) in fields.into_iter().filter(|(_, v)| *v != 0) {
         write!(f, " {field} {value:#x}")?;
@@ -182,8 +349,8 @@ fn list(f: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {
                 writeln!(f, "    submit")?;
                 entries.iter().try_for_each(|e| line(f, e))?;
             }
-            Step::SubmitAndWait(entries, min, ns) => {
-                writeln!(f, "    submit and wait for {min}, {ns} ns")?;
+            Step::SubmitAndWait(entries, patience) => {
+                writeln!(f, "    submit, and {patience:?}")?;
                 entries.iter().try_for_each(|e| line(f, e))?;
             }
             Step::Thread(steps) => {
@@ -216,6 +383,7 @@ impl fmt::Display for Program {
             (self.no_nowait, "no RWF_NOWAIT"),
             (self.posix_locks, "POSIX locks"),
             (self.eventfd.is_some(), "eventfd"),
+            (self.indexed, "indices"),
             (self.tags, "tags"),
             (self.neighbour, "another ring"),
             (self.polled, "a polled ring"),
@@ -223,6 +391,9 @@ impl fmt::Display for Program {
         ];
         for (_, what) in facts.into_iter().filter(|(is, _)| *is) {
             writeln!(f, "  with {what}")?;
+        }
+        if let Some(op) = self.forbids {
+            writeln!(f, "  restricted: no {}", opdef(op).map_or("?", |d| d.name))?;
         }
         list(f, &self.steps)
     }

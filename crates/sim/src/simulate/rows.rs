@@ -6,9 +6,12 @@
 //!  0 file (read only here)  1 file      2,3 4,5 pipes    6,7 stream sockets   8,9 datagram sockets
 //!  10 eventfd   11,12 listeners (12 O_NONBLOCK)   13..=16 sockets (15, 16 O_NONBLOCK)   17 epoll
 //!  18,19 eventfds that CLOSE may close             slots 18.. for direct descriptors
+//!  20 the mailbox, a ring (mailbox.rs)
 //! ```
 
+use super::mailbox::{self, MESSAGE, OWN};
 use super::program::{Entry, Owes};
+use crate::errno::{EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENOENT, EPERM, EPIPE, ETIME};
 use crate::rng::Rng;
 use crate::world::BASE;
 use ringer_uapi::Sqe;
@@ -36,19 +39,12 @@ pub(crate) const ADDRESSES: [&[u8]; 2] = [b"blocking", b"nonblocking"];
 pub(crate) const NAMES: usize = 6;
 const MS: u64 = 1_000_000;
 
-const ENOENT: i32 = -2;
-const EBADF: i32 = -9;
-const EAGAIN: i32 = -11;
-const EEXIST: i32 = -17;
-const EPERM: i32 = -1;
-const EINVAL: i32 = -22;
-const EPIPE: i32 = -32;
-const ETIME: i32 = -62;
-const EALREADY: i32 = -114;
 const CHANGES: &[i32] = &[ENOENT, EALREADY];
 const NAMING: &[i32] = &[ENOENT, EEXIST, EPERM, -20, -21];
 const OPENING: &[i32] = &[ENOENT, -21, -23, -40, EINVAL, -6];
 const MULTISHOT: u32 = 64;
+/// `IORING_NOP_CQE32`.
+pub(crate) const WIDE_NOP: u32 = 32;
 
 /// What an entry is drawn from.
 #[derive(Debug)]
@@ -57,10 +53,14 @@ pub(crate) struct Draw<'a> {
     pub(crate) ud: u64,
     /// The ring polls for I/O: only some opcodes, only files.
     pub(crate) iopoll: bool,
+    /// The ring takes completions of 32 bytes.
+    pub(crate) wide: bool,
     /// Multishot requests are welcome.
     pub(crate) multis: bool,
     /// Files are registered.
     pub(crate) fixed: bool,
+    /// The engine may choose slots.
+    pub(crate) alloc: bool,
     /// What was drawn lately: opcode and user_data.
     pub(crate) lately: &'a [(u8, u64)],
 }
@@ -100,11 +100,12 @@ pub(crate) const ROWS: &[Row] = &[
     (37, 1, mkdir),
     (38, 1, symlink),
     (39, 1, link),
+    (40, 3, message),
 ];
 
 /// Whether an opcode may go to a ring with IOPOLL.
 pub(crate) fn polls_io(opcode: u8) -> bool {
-    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23)
+    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23 | 40)
 }
 
 /// Memory of a request.
@@ -159,7 +160,7 @@ impl Draw<'_> {
     /// A slot for a direct descriptor, sometimes.
     fn file_index(&mut self) -> u32 {
         match self.below(6) {
-            0 => u32::MAX,
+            0 if self.alloc => u32::MAX,
             1 => FREE_SLOT + 1 + self.below(4) as u32,
             _ => 0,
         }
@@ -183,7 +184,8 @@ fn given(memory: Vec<(u64, Vec<u8>)>, entry: Entry) -> Entry {
 
 fn nop(d: &mut Draw<'_>) -> Entry {
     let sqe = d.entry(0, -1);
-    match d.below(3) {
+    match d.below(if d.wide { 6 } else { 3 }) {
+        3.. => owes(Sqe { op_flags: WIDE_NOP, off: d.ud, addr: !d.ud, ..sqe }, (0, 0), &[]),
         0 => owes(Sqe { op_flags: 1, len: -5i32 as u32, ..sqe }, (1, 0), &[-5]),
         1 => owes(Sqe { op_flags: 1, len: 7, ..sqe }, (7, 7), &[]),
         _ => owes(sqe, (0, 0), &[]),
@@ -222,7 +224,8 @@ fn plain_rw(d: &mut Draw<'_>, opcode: u8) -> Entry {
     let write = matches!(opcode, 5 | 23);
     let (fd, len, off) = rw_target(d, write);
     let addr = d.buf();
-    let sqe = Sqe { addr, len, off, ..d.entry(opcode, fd) };
+    let buf_index = if matches!(opcode, 4 | 5) { d.of(&[0, 1, 3]) } else { 0 };
+    let sqe = Sqe { addr, len, off, buf_index, ..d.entry(opcode, fd) };
     let sqe = d.perhaps_fixed(sqe);
     transfer(sqe, len, write)
 }
@@ -311,7 +314,7 @@ fn accept(d: &mut Draw<'_>) -> Entry {
     owes(sqe, (0, i32::MAX), &[EINVAL, EAGAIN, -23, -6])
 }
 
-fn cancel(d: &mut Draw<'_>) -> Entry {
+pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
     let addr = d.target(&[1, 4, 6, 11, 13, 16, 22, 27]);
     let sqe = Sqe { addr, ..d.entry(14, -1) };
     let fd = d.below(18) as i32;
@@ -370,7 +373,7 @@ fn files_update(d: &mut Draw<'_>) -> Entry {
     let fds: Vec<u8> = (0..n).flat_map(|_| d.of(pool).to_ne_bytes()).collect();
     let sqe = Sqe { addr: d.aux(), len: n as u32, ..d.entry(20, -1) };
     let alloc = u64::from(u32::MAX);
-    let off = if d.rng.one_in(3) { alloc } else { u64::from(FREE_SLOT) + d.below(3) };
+    let off = if d.alloc && d.rng.one_in(3) { alloc } else { u64::from(FREE_SLOT) + d.below(3) };
     let errors = &[EBADF, -6, -23, EINVAL];
     given(vec![(d.aux(), fds)], owes(Sqe { off, ..sqe }, (1, n as i32), errors))
 }
@@ -449,4 +452,22 @@ fn symlink(d: &mut Draw<'_>) -> Entry {
 
 fn link(d: &mut Draw<'_>) -> Entry {
     two_names(d, 39)
+}
+
+fn message(d: &mut Draw<'_>) -> Entry {
+    const SEND_FD: u64 = 1;
+    let off = MESSAGE + d.ud;
+    if d.rng.one_in(2) {
+        let fd = d.of(&[mailbox::FD, mailbox::FD, OWN]);
+        let sqe = Sqe { off, len: d.below(1000) as u32, ..d.entry(40, fd) };
+        // FLAGS_PASS.
+        let passes = d.rng.one_in(3);
+        let (op_flags, file_index) = if passes { (2, 1 << 16) } else { (0, 0) };
+        return owes(Sqe { op_flags, file_index, ..sqe }, (0, 0), &[EBADF]);
+    }
+    let (addr3, op_flags) = (d.of(&[0, 1, 1, u64::from(FREE_SLOT)]), d.of(&[0, 0, 1]));
+    let to = d.of(&[1, 2, mailbox::SLOTS, mailbox::SLOTS + 6]);
+    let file_index = if d.alloc && d.rng.one_in(3) { u32::MAX } else { to };
+    let sqe = Sqe { addr: SEND_FD, off, addr3, op_flags, file_index, ..d.entry(40, mailbox::FD) };
+    owes(sqe, (0, mailbox::SLOTS as i32 - 1), &[EBADF, EINVAL, -23])
 }

@@ -8,17 +8,20 @@
 use super::Summary;
 use super::app::{ALL_FLOWS, App, FINAL, Ringside, Seen, TAG};
 use super::check;
-use super::neighbour::{move_in, pipes};
-use super::program::{Program, Step};
-use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, FREE_SLOT, SLOTS, STRIDE};
+use super::mailbox::{self, Mail, Mailbox};
+use super::neighbour::{Pipes, move_in, pipes};
+use super::program::{Change, PERSONALITY, Program, Step};
+use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, SLOTS, STRIDE};
+use super::tables::{Tables, Tag};
 use super::watch::watchman;
 use crate::kit::Flow;
 use crate::policy::Fault;
 use crate::sched::lock;
 use crate::sqe;
+use crate::world::Rights;
 use crate::{Client, Options, Sim, Thread};
 use ringer_uapi::{Params, Sqe};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +29,11 @@ const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
 const IOPOLL: u32 = 1;
 const CQSIZE: u32 = 1 << 3;
+const SQPOLL: u32 = 1 << 1;
+const ATTACH_WQ: u32 = 1 << 5;
 const R_DISABLED: u32 = 1 << 6;
+const NO_MMAP: u32 = 1 << 14;
+const REGISTERED_FD_ONLY: u32 = 1 << 15;
 /// `IORING_SQ_CQ_OVERFLOW`.
 pub(crate) const OVERFLOW: u32 = 2;
 /// What buffers of requests are filled with: nothing else has this byte.
@@ -46,6 +53,7 @@ pub(crate) struct Record {
     pub(crate) fed: BTreeMap<i32, u64>,
     pub(crate) eaten: BTreeMap<i32, u64>,
     pub(crate) attempts: Vec<u64>,
+    pub(crate) rights: Vec<(u64, Rights)>,
     pub(crate) late_write: Option<u64>,
     pub(crate) flows: BTreeMap<i32, (bool, u64, u64)>,
     /// Memory of requests by user_data.
@@ -54,37 +62,55 @@ pub(crate) struct Record {
     pub(crate) cut: bool,
     /// The completion queue overflowed.
     pub(crate) overflowed: bool,
+    /// The ring was closed early, and everything that it still did could be seen.
+    pub(crate) whole: bool,
+    /// Entries that were taken, in `order`.
+    pub(crate) taken: usize,
+    pub(crate) tags: BTreeMap<u64, Tag>,
+    pub(crate) mail: Mail,
+    pub(crate) registered: BTreeMap<u32, u64>,
+    /// Names that SYNC_CANCEL cancelled one request of.
+    pub(crate) sync_cancelled: BTreeSet<u64>,
+    pub(crate) entered: [u64; 32],
     pub(crate) struck: [u64; Fault::ALL.len()],
 }
 
 /// Runs a program and checks it.
 pub(crate) fn run(program: &Program) -> Summary {
-    let (sim, neighbours) = world(program);
+    let (sim, mailbox, neighbours) = world(program);
     let neighbour = neighbours.map(|pipes| move_in(&sim, &pipes));
-    let app = application(&sim, program);
+    let app = application(&sim, program, mailbox);
     sim.watch(Some(watchman(&app, neighbour.clone())));
     let threads = play(&sim, &app, program);
-    let cut = matches!(program.steps.last(), Some(Step::CloseRing));
-    if !cut {
-        threads.into_iter().for_each(Thread::join);
-        end(&sim, &app);
-        neighbour.iter().for_each(|n| n.move_out(&sim));
-        tidy(&sim, &app, program);
-        close(&sim, &app);
-    } else {
+    let cut = match program.steps.last() {
+        Some(Step::CloseRing(mapped)) => Some(*mapped),
+        _ => None,
+    };
+    let whole;
+    if let Some(mapped) = cut {
+        drift(&sim, &app, mapped);
         lock(&app.side).closing = true;
         app.sched.calm();
-        close(&sim, &app);
+        whole = close(&sim, &app);
         threads.into_iter().for_each(Thread::join);
+        app.close_mailbox(&sim);
         neighbour.iter().for_each(|n| n.move_out(&sim));
+    } else {
+        threads.into_iter().for_each(Thread::join);
+        end(&sim, &app);
+        app.close_mailbox(&sim);
+        neighbour.iter().for_each(|n| n.move_out(&sim));
+        tidy(&sim, &app, program);
+        whole = close(&sim, &app);
     }
     sim.watch(None);
     nothing_left(&sim);
-    check::check(program, &record(&sim, &app, cut))
+    let record = Record { whole, ..record(&sim, &app, cut.is_some()) };
+    check::check(program, &record)
 }
 
 /// The objects of `rows.rs`.
-fn world(program: &Program) -> (Sim, Option<Vec<(i32, i32)>>) {
+fn world(program: &Program) -> (Sim, Option<Mailbox>, Option<Pipes>) {
     let options = Options {
         numberless: program.numberless,
         no_nowait: program.no_nowait,
@@ -111,6 +137,7 @@ fn world(program: &Program) -> (Sim, Option<Vec<(i32, i32)>>) {
     sim.eventfd();
     let last = sim.eventfd();
     assert_eq!(last, 19, "the objects have their numbers");
+    let mailbox = mailbox::open(&sim, program);
     let neighbours = pipes(&sim, program);
     sim.named("n0", &[1; 50]);
     sim.named("n1", &[2; 60]);
@@ -125,7 +152,7 @@ fn world(program: &Program) -> (Sim, Option<Vec<(i32, i32)>>) {
             sim.write(super::rows::memory(e.sqe.user_data) + BUF_AT, &bytes);
         }
     }
-    (sim, neighbours)
+    (sim, mailbox, neighbours)
 }
 
 /// What the file at 0 holds.
@@ -133,47 +160,66 @@ pub(crate) fn file_byte(at: usize) -> u8 {
     (at % 160) as u8
 }
 
-/// The ring with its tables.
+/// The ring, without tables.
 fn ring(sim: &Sim, program: &Program) -> Client {
     let (entries, cq) = program.entries;
     let cq_entries = if program.setup & CQSIZE != 0 { cq } else { 0 };
     // A submission thread falls asleep between two batches, mostly.
     let sq_thread_idle = 1 + program.seed as u32 % 3;
-    let params = Params { flags: program.setup, cq_entries, sq_thread_idle, ..Params::default() };
+    let (sq_thread_cpu, flags) = (program.seed as u32 % 2, program.setup);
+    let mut params =
+        Params { flags, cq_entries, sq_thread_idle, sq_thread_cpu, ..Params::default() };
+    if flags & NO_MMAP != 0 {
+        // The pages are where they always are; they only have to be somewhere.
+        (params.cq_off.user_addr, params.sq_off.user_addr) = (ARENA, ARENA + 4096);
+    }
+    let parent = (flags & ATTACH_WQ != 0).then(|| Client::new(sim, 1, 0));
+    params.wq_fd = parent.as_ref().map_or(0, |p| p.fd as u32);
     // No thread or descriptor to be had is no ring to be had; the world gets better.
     let ring = (0..1000).find_map(|_| Client::try_new(sim, entries, params).ok());
-    let ring = ring.expect("a ring, some time");
-    let fd = ring.fd;
-    register_files(sim, program, fd);
-    let buffer = sim.words(&[ARENA, 128 * STRIDE]);
-    sim.register(fd, 0, buffer, 1).expect("registered buffers");
+    if let Some(parent) = parent {
+        sim.close_ring(parent.fd);
+    }
+    ring.expect("a ring, some time")
+}
+
+/// What is registered from the start.
+fn furnish(app: &App, program: &Program) {
+    let tag = |n: u64| if program.tags { TAG + n } else { 0 };
+    let until = |done: &dyn Fn(&Tables) -> bool, change: &Change| {
+        (0..1000).find(|_| {
+            app.change(change);
+            done(&lock(&app.side).tables)
+        })
+    };
+    let files = until(&|t| t.are_there().0, &Change::AllFiles(tag(0)));
+    let buffers = until(&|t| t.are_there().1, &Change::AllBuffers(tag(u64::from(SLOTS))));
+    assert!(files.is_some() && buffers.is_some(), "tables, some time");
     if let Some(asynchronous) = program.eventfd {
-        let event = sim.fds(&[10]);
-        let op = if asynchronous { 7 } else { 4 };
-        assert!((0..1000).any(|_| sim.register(fd, op, event, 1).is_ok()), "an eventfd, some time");
+        let bell = until(&|t| t.bell.is_some(), &Change::Bell(asynchronous));
+        assert!(bell.is_some(), "an eventfd, some time");
+    }
+    let numbered = (0..1000).find_map(|_| app.personality());
+    assert_eq!(numbered, Some(PERSONALITY.into()), "a personality, some time");
+    if let Some(op) = program.forbids {
+        app.restrict(op);
     }
     if program.setup & R_DISABLED != 0 {
-        sim.register(fd, 12, 0, 0).expect("enabling");
+        if !program.seed.is_multiple_of(3) {
+            app.add_region(program.seed.is_multiple_of(2), true);
+        }
+        let done = app.register(12, 0, 0);
+        done.expect("enabling");
+        lock(&app.side).tables.count(12);
     }
-    ring
 }
 
-fn register_files(sim: &Sim, program: &Program, fd: i32) {
-    let mut fds: Vec<i32> = (0..FREE_SLOT as i32).collect();
-    fds.resize(SLOTS as usize, -1);
-    let mut tags: Vec<u64> = (0..u64::from(FREE_SLOT)).map(|i| TAG + i).collect();
-    tags.resize(SLOTS as usize, 0);
-    let tags = if program.tags { sim.words(&tags) } else { 0 };
-    let arg = sim.words(&[u64::from(SLOTS), 0, sim.fds(&fds), tags]);
-    let done = (0..1000).any(|_| sim.register(fd, 13, arg, 32).is_ok());
-    assert!(done, "registered files, some time");
-}
-
-fn application(sim: &Sim, program: &Program) -> App {
+fn application(sim: &Sim, program: &Program, mailbox: Option<Mailbox>) -> App {
     let flow = |fd: i32| sim.flow(fd).map(|f| (fd, f));
     let flows = ALL_FLOWS.into_iter().filter_map(flow).collect();
     let client = ring(sim, program);
-    let fd = client.fd;
+    let indexed = program.setup & REGISTERED_FD_ONLY != 0;
+    let (fd, index) = if indexed { (None, Some(client.fd)) } else { (Some(client.fd), None) };
     client.pages.polled.store(program.polled, Relaxed);
     let side = Ringside {
         client,
@@ -183,23 +229,36 @@ fn application(sim: &Sim, program: &Program) -> App {
         issued: BTreeMap::new(),
         fed: BTreeMap::new(),
         eaten: BTreeMap::new(),
+        tables: Tables::default(),
+        mailbox,
+        entered: [0; 32],
+        adrift: false,
         closing: false,
         finishing: false,
         overflowed: false,
     };
-    App {
+    let entries = program.entries();
+    let drains = entries.iter().any(|e| e.sqe.flags & sqe::DRAIN != 0);
+    let app = App {
         engine: sim.engine.clone(),
         sched: sim.sched.clone(),
         world: sim.world.clone(),
         side: Arc::new(Mutex::new(side)),
         waiters: Arc::default(),
+        roomers: Arc::default(),
+        issues_at_once: !drains && !program.has_threads() && program.setup & SQPOLL == 0,
+        opcodes: Arc::new(entries.iter().map(|e| (e.sqe.user_data, e.sqe.opcode)).collect()),
         flows: Arc::new(flows),
         program: Arc::new(program.clone()),
         fd,
-        scratch: sim.alloc(128),
+        index,
+        scratch: sim.alloc(2048),
         bell: Arc::downgrade(&sim.open(10)),
         callers: (13..=16).map(|fd| Arc::downgrade(&sim.open(fd))).collect(),
-    }
+    };
+    let app = app.with_index();
+    furnish(&app, program);
+    app
 }
 
 /// Carries out the steps; returns the threads that it started.
@@ -207,11 +266,18 @@ fn play(sim: &Sim, app: &App, program: &Program) -> Vec<Thread<()>> {
     let mut threads = Vec::new();
     for step in &program.steps {
         match step {
-            Step::CloseRing => break,
+            Step::CloseRing(_) => break,
             Step::Thread(steps) => {
-                let app = App { scratch: sim.alloc(128), ..app.clone() };
+                let app = App { scratch: sim.alloc(2048), ..app.clone() };
                 let steps = steps.clone();
-                threads.push(sim.start(move |_| steps.iter().for_each(|s| app.step(s))));
+                let forgets = program.seed.is_multiple_of(2);
+                threads.push(sim.start(move |_| {
+                    let app = app.with_index();
+                    steps.iter().for_each(|s| app.step(s));
+                    if forgets {
+                        app.forget_index();
+                    }
+                }));
             }
             step => app.step(step),
         }
@@ -276,10 +342,11 @@ fn tidy(sim: &Sim, app: &App, program: &Program) {
     if !program.unregisters {
         return;
     }
-    for op in [3, 1, 5] {
-        // What is not there any more is ENXIO.
-        let _ = sim.register(app.fd, op, 0, 0);
-    }
+    let (files, buffers) = lock(&app.side).tables.are_there();
+    let bell = lock(&app.side).tables.bell.is_some();
+    let gone = [(files, Change::NoFiles), (buffers, Change::NoBuffers), (bell, Change::NoBell)];
+    gone.iter().filter(|(there, _)| *there).for_each(|(_, change)| app.change(change));
+    app.drop_personality();
     // Tags, more of them than the queue holds.
     for _ in 0..SLOTS {
         app.poke();
@@ -290,11 +357,50 @@ fn tidy(sim: &Sim, app: &App, program: &Program) {
     assert_eq!(sim.held(), 0, "files are held without a table and without requests");
 }
 
-/// Closes the ring, which ends soon, and for good.
-fn close(sim: &Sim, app: &App) {
+/// Closes the descriptor of a ring that stays mapped for a while: what is under way goes on.
+fn drift(sim: &Sim, app: &App, ns: u64) {
+    if ns == 0 || app.program.setup & NO_MMAP != 0 {
+        return;
+    }
+    let pages = lock(&app.side).client.pages.clone();
+    pages.mapped.store(true, Relaxed);
+    lock(&app.side).adrift = true;
+    close_name(sim, app);
+    app.sched.changed();
+    for _ in 0..ns / MS {
+        assert!(!sim.engine.ring_closed(pages.id), "a ring that is mapped has ended");
+        app.reap();
+        sim.sleep(MS);
+    }
+    app.reap();
+    pages.mapped.store(false, Relaxed);
+}
+
+/// The application has no name for the ring any more, if it had one.
+fn close_name(sim: &Sim, app: &App) {
+    let gone = app.fd.map(|fd| lock(&sim.world).fds.remove(&fd));
+    if gone.is_none_or(|fd| fd.is_some()) {
+        app.forget_index();
+    }
+}
+
+/// Closes the ring, which ends soon, and for good. Whether all that it did last can be seen, in memory
+/// that is the application's.
+fn close(sim: &Sim, app: &App) -> bool {
     let id = lock(&app.side).client.pages.id;
-    sim.close_ring(app.fd);
+    let owned = app.program.setup & NO_MMAP != 0;
+    let side = lock(&app.side);
+    let there = side.log.len() + side.client.completions();
+    drop(side);
+    close_name(sim, app);
+    sim.end_ring(id);
     assert_eq!(sim.engine.in_flight(id), None, "the ring has a place after its end");
+    if owned {
+        lock(&app.side).tables.gone_with_the_ring(there);
+        lock(&app.side).finishing = true;
+        app.take_all();
+    }
+    owned && lock(&app.side).client.sq_flags() & OVERFLOW == 0
 }
 
 /// After the ring: threads, files, pollers and timers are what they were before it.
@@ -326,11 +432,19 @@ fn record(sim: &Sim, app: &App, cut: bool) -> Record {
         fed: side.fed.clone(),
         eaten: side.eaten.clone(),
         attempts: w.ledger.attempts.clone(),
+        rights: w.ledger.rights.clone(),
         late_write: w.ledger.late_write,
         flows: app.flows.iter().map(flow).collect(),
         memory: w.read(ARENA, 128 * STRIDE as usize).map(<[u8]>::to_vec).unwrap_or_default(),
         cut,
         overflowed: side.overflowed,
+        whole: false,
+        taken: side.client.sq_head() as usize,
+        tags: side.tables.tags.clone(),
+        mail: side.mailbox.as_ref().map_or_else(Mail::default, Mail::from),
+        registered: side.tables.done.clone(),
+        sync_cancelled: side.tables.cancelled.clone(),
+        entered: side.entered,
         struck: sim.sched.struck(),
     }
 }

@@ -123,8 +123,9 @@ impl Shrinker {
                 better |= self.offer(p);
             }
         }
-        let simpler: [fn(&mut Program); 8] = [
+        let simpler: [fn(&mut Program); 9] = [
             |p| p.neighbour = false,
+            |p| p.indexed = false,
             |p| p.tags = false,
             |p| p.polled = false,
             |p| p.numberless = false,

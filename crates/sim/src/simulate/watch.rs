@@ -1,15 +1,16 @@
 //! What must not be true when nobody can run and the clock is about to move.
 //!
-//! - a thread waits in `enter` for completions that are there: a lost wake-up
-//! - somebody polls the ring, completions are there, and its descriptor does not show it
+//! - a thread waits in `enter` for completions, or for room, that are there: a lost wake-up
+//! - somebody polls the ring, completions are there, or deferred work, and its descriptor does not show it
 //! - completions were published, and the registered eventfd was not signalled
 //! - a multishot poll is armed, its pipe was written to, and it has not told
-//! - a request can go on, and nobody has looked at it for [`LATE_NS`]: a lost edge, a lost timer
+//! - a request can go on, and nobody has looked at it for [`LATE_NS`], or at all while somebody waits:
+//!   a lost edge, a lost timer
 //!
 //! What it does not do: judge requests in chains, behind drains, or in a world without threads or
 //! descriptors: those may wait for what cannot be seen from outside.
 
-use super::app::App;
+use super::app::{App, Waiter};
 use super::neighbour::Neighbour;
 use super::program::{Entry, Program};
 use crate::object::{POLLERR, POLLHUP, POLLIN, POLLOUT};
@@ -44,6 +45,9 @@ struct Memory {
     told: BTreeMap<u64, (usize, u64)>,
     /// Completions published and signals of the eventfd.
     published: (u32, u64),
+    bell_changes: u64,
+    /// Timeouts that had fired when a wait was seen first.
+    fired: BTreeMap<u64, usize>,
 }
 
 /// What a request waits for, if it is one that can be judged.
@@ -71,6 +75,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
 fn judged(program: &Program) -> BTreeMap<u64, For> {
     let blind = program.numberless
         || program.posix_locks
+        || program.limits_workers()
         || program.setup & IOPOLL != 0
         || program.has(Fault::NoThread)
         || program.has(Fault::NoFile)
@@ -97,32 +102,49 @@ pub(crate) fn watchman(app: &App, neighbour: Option<Neighbour>) -> Watchman {
     let judged = judged(&app.program);
     let mut memory = Memory::default();
     Box::new(move |jump| {
-        lost_wake(&app, jump)
+        lost_wake(&app, jump, &mut memory)
             .or_else(|| silent_bell(&app, jump, &mut memory))
             .or_else(|| late(&app, jump, &judged, &mut memory))
             .or_else(|| neighbour.as_ref().and_then(|n| n.overlooked(jump.next)))
     })
 }
 
-fn lost_wake(app: &App, jump: &Jump) -> Option<String> {
+fn lost_wake(app: &App, jump: &Jump, memory: &mut Memory) -> Option<String> {
     let side = lock(&app.side);
     if side.closing {
         return None;
     }
     let ready = side.client.ready();
     let pages = &side.client.pages;
-    if pages.polled.load(Relaxed) && ready > 0 && !pages.readable.load(Relaxed) {
+    let shows = ready > 0 || pages.work.load(Relaxed);
+    if pages.polled.load(Relaxed) && shows && !pages.readable.load(Relaxed) {
         return Some(format!("the ring does not look readable with {ready} at {} ns", jump.now));
     }
-    let cq = side.client.pages.geometry.cq_entries;
+    let g = &side.client.pages.geometry;
+    let roomers = lock(&app.roomers);
+    if side.client.queued() < g.sq_entries
+        && let Some(task) = roomers.iter().find(|t| jump.waiting.contains(t))
+    {
+        return Some(format!("a lost wake-up at {} ns: task {task} waits for room", jump.now));
+    }
     let waiters = lock(&app.waiters);
-    let lost = waiters
-        .iter()
-        .find(|(task, want)| jump.waiting.contains(task) && ready >= (**want).min(cq));
-    lost.map(|(task, want)| {
+    // Who is slow computes the end of its wait late.
+    let slow = app.program.has(Fault::Slow);
+    let enough = |w: &Waiter| w.enough_at.is_some_and(|at| !slow && jump.now > at) && ready > 0;
+    // io_uring.c `io_cqring_wait`: a timeout that fires ends it. Others may take its completion.
+    let fired = app.fired(&side);
+    let mut ended = |w: &Waiter| {
+        let first = *memory.fired.entry(w.nr).or_insert(fired);
+        !app.program.has_threads() && fired > first
+    };
+    let lost = waiters.iter().find(|(task, w)| {
+        let there = ready >= w.min.min(g.cq_entries);
+        jump.waiting.contains(task) && (there || enough(w) || ended(w))
+    });
+    lost.map(|(task, w)| {
         format!(
-            "a lost wake-up at {} ns: task {task} waits for {want}, {ready} are there",
-            jump.now
+            "a lost wake-up at {} ns: task {task} waits for {}, {ready} are there, {fired} timeouts",
+            jump.now, w.min
         )
     })
 }
@@ -130,13 +152,15 @@ fn lost_wake(app: &App, jump: &Jump) -> Option<String> {
 /// Every publication of completions signals the registered eventfd.
 fn silent_bell(app: &App, jump: &Jump, memory: &mut Memory) -> Option<String> {
     let side = lock(&app.side);
-    if side.finishing || side.closing || app.program.eventfd != Some(false) {
+    let t = &side.tables;
+    if side.finishing || side.closing || t.bell != Some(false) || t.muted {
         return None;
     }
     let bell = app.bell.upgrade()?;
     let (tail, signals) = (side.client.cq_tail(), bell.edge());
+    let changes = std::mem::replace(&mut memory.bell_changes, t.bell_changes);
     let before = std::mem::replace(&mut memory.published, (tail, signals));
-    let silent = before.0 != tail && before.1 == signals;
+    let silent = changes == t.bell_changes && before.0 != tail && before.1 == signals;
     silent.then(|| format!("completion {tail} at {} ns was not told to the eventfd", jump.now))
 }
 
@@ -152,7 +176,13 @@ fn late(
         memory.since.clear();
         return None;
     }
-    let ended = &lock(&app.world).ledger.ended.clone();
+    // Who waits leads, or has somebody lead: what can go on goes on at once. A timeout ticks from when it
+    // was taken, which is not known; the end of a stream waits for what is on its way.
+    let led = somebody_waits(app, jump) && !app.program.has(Fault::Late);
+    let mut ended = lock(&app.world).ledger.ended.clone();
+    // What was cancelled and not taken yet has ended, too.
+    ended.extend(side.client.peek_ended());
+    let ended = &ended;
     let shown: Vec<u64> = side.client.peek().collect();
     for (ud, what) in judged {
         let Some(pushed) = side.pushed.get(ud) else { continue };
@@ -169,7 +199,8 @@ fn late(
             continue;
         }
         let first = *memory.since.entry(*ud).or_insert(jump.now);
-        if jump.next - first > LATE_NS {
+        let patience = if led && matches!(what, For::Events(..)) { 0 } else { LATE_NS };
+        if jump.next - first > patience {
             return Some(format!(
                 "request {ud} can go on since {first} ns, at {} ns nobody has looked at it: {what:?}",
                 jump.now
@@ -181,8 +212,11 @@ fn late(
 
 /// On a ring that defers, nothing happens until somebody asks.
 fn nobody_asks(app: &App, jump: &Jump) -> bool {
-    let waits = lock(&app.waiters).keys().any(|t| jump.waiting.contains(t));
-    app.program.setup & DEFER_TASKRUN != 0 && !waits
+    app.program.setup & DEFER_TASKRUN != 0 && !somebody_waits(app, jump)
+}
+
+fn somebody_waits(app: &App, jump: &Jump) -> bool {
+    lock(&app.waiters).keys().any(|t| jump.waiting.contains(t))
 }
 
 /// Whether a pipe was written to, and is readable, since a multishot told of it the last time.

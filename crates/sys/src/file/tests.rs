@@ -182,7 +182,7 @@ fn a_lock_from_before_exec_is_found() {
 }
 
 fn fill_table(limit: u64) -> Vec<i32> {
-    crate::ringobj::tests::set_nofile(limit).unwrap();
+    ringobj::tests::set_nofile(limit).unwrap();
     let mut fds = Vec::new();
     for n in 0u8.. {
         // Leave one for `file_with` itself to fail at.
@@ -251,7 +251,7 @@ fn files_can_be_registered_although_no_number_was_ever_free() {
 #[test]
 fn more_files_than_one_shelf_holds_are_reached_on_the_others() {
     alone(|| {
-        crate::ringobj::tests::set_nofile(64).unwrap();
+        ringobj::tests::set_nofile(64).unwrap();
         let mut files = Vec::new();
         // One at a time, closed at once: the application needs few numbers, the keeper many.
         for n in 0..150u8 {
@@ -363,8 +363,10 @@ fn take_frees_the_number_also_when_it_fails() {
         assert_eq!(file.kind(), FileKind::Regular);
         assert_eq!(borrowed_byte(&file), Ok(b'y'));
         let path = raw::openat(g::AT_FDCWD, c"/", g::O_PATH, 0).unwrap();
-        assert_eq!(take(path).map(drop), Err(Errno::EBADF));
+        let place = take(path).unwrap();
         assert!(raw::fstat(path).is_err());
+        assert_eq!(place.kind(), FileKind::Other);
+        assert_eq!(raw::read(place.number().unwrap(), &mut [0]), Err(Errno::EBADF));
         let socket = raw::socketpair(1, 1).unwrap().0;
         assert!(take(socket).unwrap().number().is_some());
         assert!(raw::fstat(socket).is_err());

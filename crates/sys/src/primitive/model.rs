@@ -36,6 +36,7 @@ pub fn heavy_fence() {
 
 pub use loom::hint::spin_loop;
 pub use loom::sync::atomic::fence;
+pub use loom::thread::yield_now as step_aside;
 
 /// How many of a kind one execution of a model can use.
 const STOCK: usize = 24;
@@ -194,7 +195,7 @@ std::thread_local! {
 pub fn reset() {
     FUTEXES.take();
     AtomicU32::stock(STOCK);
-    AtomicU64::stock(1);
+    AtomicU64::stock(4);
     AtomicBool::stock(STOCK);
 }
 

@@ -5,13 +5,15 @@
 use core::ffi::CStr;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicUsize;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{AtomicU32, AtomicUsize, fence};
 
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::{Errno, OFF_SQES};
 
+use crate::generation;
 use crate::keeper::Shelf;
+use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::standin;
 
@@ -37,12 +39,14 @@ enum From {
 pub(super) enum Region {
     Rings,
     Sqes,
+    /// Registered (`region`).
+    Param,
 }
 
 /// Since 5.14.
 const MADV_POPULATE_WRITE: u32 = 23;
 
-const fn pages(len: usize) -> usize {
+pub(super) const fn pages(len: usize) -> usize {
     len.next_multiple_of(PAGE)
 }
 
@@ -102,7 +106,7 @@ impl Memory {
         match (self.from, region) {
             (From::Memfd { fd, .. }, Region::Rings) => Some((fd, 0)),
             (From::Memfd { fd, sqes_off }, Region::Sqes) => Some((fd, sqes_off)),
-            (From::User { .. }, _) => None,
+            (From::User { .. }, _) | (_, Region::Param) => None,
         }
     }
 
@@ -112,23 +116,9 @@ impl Memory {
         let view = match (self.from, region) {
             (From::Memfd { .. }, Region::Rings) => &self.rings,
             (From::Memfd { .. }, Region::Sqes) => &self.sqes,
-            (From::User { .. }, _) => return None,
+            (From::User { .. }, _) | (_, Region::Param) => return None,
         };
-        let len = len.checked_next_multiple_of(PAGE)?;
-        // SAFETY: with an old size of 0 nothing is moved or unmapped.
-        let at = unsafe { raw::mremap(view.addr(), 0, len, g::MREMAP_MAYMOVE, 0) }.ok()?;
-        // SAFETY: takes nothing away from this process.
-        if unsafe { raw::madvise(at, len, g::MADV_DOFORK) }.is_err() {
-            // SAFETY: our new mapping, seen by nobody.
-            let _ = unsafe { raw::munmap(at, len) };
-            return None;
-        }
-        if populate {
-            // As mmap(2): what cannot be had now comes with the first access.
-            // SAFETY: faults pages in; changes no contents.
-            let _ = unsafe { raw::madvise(at, len, MADV_POPULATE_WRITE) };
-        }
-        Some(at)
+        view_again(view, len, populate)
     }
 
     /// Whether somebody else still maps the memfd. Our own views are hidden behind reserved
@@ -166,7 +156,26 @@ impl Memory {
     }
 }
 
-fn create_memfd() -> SysResult<i32> {
+/// Maps what a view of ours shows once more, for the application.
+fn view_again(view: &Map, len: usize, populate: bool) -> Option<usize> {
+    let len = len.checked_next_multiple_of(PAGE)?;
+    // SAFETY: with an old size of 0 nothing is moved or unmapped.
+    let at = unsafe { raw::mremap(view.addr(), 0, len, g::MREMAP_MAYMOVE, 0) }.ok()?;
+    // SAFETY: takes nothing away from this process.
+    if unsafe { raw::madvise(at, len, g::MADV_DOFORK) }.is_err() {
+        // SAFETY: our new mapping, seen by nobody.
+        let _ = unsafe { raw::munmap(at, len) };
+        return None;
+    }
+    if populate {
+        // As mmap(2): what cannot be had now comes with the first access.
+        // SAFETY: faults pages in; changes no contents.
+        let _ = unsafe { raw::madvise(at, len, MADV_POPULATE_WRITE) };
+    }
+    Some(at)
+}
+
+pub(super) fn create_memfd() -> SysResult<i32> {
     let flags = g::MFD_CLOEXEC | g::MFD_ALLOW_SEALING;
     // Since 6.3; a system may insist on it.
     match raw::memfd_create(c"io_uring", flags | g::MFD_NOEXEC_SEAL) {
@@ -185,7 +194,7 @@ fn map_at(addr: usize, len: usize, flags: u32, fd: i32, off: u64) -> SysResult<u
     Ok(at)
 }
 
-fn view(fd: i32, off: u64, len: usize) -> SysResult<Map> {
+pub(super) fn view(fd: i32, off: u64, len: usize) -> SysResult<Map> {
     let at = map_at(0, len, g::MAP_SHARED | g::MAP_POPULATE, fd, off)?;
     as_map(at, len)
 }
@@ -199,7 +208,7 @@ fn as_map(at: usize, len: usize) -> SysResult<Map> {
     Ok(unsafe { Map::new(base, len) })
 }
 
-fn unmap(map: &Map) {
+pub(super) fn unmap(map: &Map) {
     // SAFETY: a view of ours; the caller was the last to use it.
     let _ = unsafe { raw::munmap(map.addr(), pages(map.len())) };
 }
@@ -224,6 +233,10 @@ fn show(at: usize, len: usize, fd: i32, off: u64) {
 static IN_PLACE: [(AtomicUsize, AtomicUsize); 128] =
     [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 128];
 
+/// The process whose rings these are: a forked child has none of them.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+static ENTERING: ForkMutex<()> = ForkMutex::new(());
+
 /// Whether `addr` lies in a ring's memory that belongs to the application and is used where it is.
 /// Such a page may vanish under the engine; the fault handler then puts an empty one there.
 /// Async-signal-safe.
@@ -236,6 +249,10 @@ pub fn owns_user_ring(addr: usize) -> bool {
 }
 
 fn enter_in_place(at: usize, len: usize) -> SysResult<()> {
+    let _one = ENTERING.lock();
+    if OWNER.swap(generation::current(), AcqRel) != generation::current() {
+        IN_PLACE.iter().for_each(|(start, _)| start.store(0, Relaxed));
+    }
     let claimed = |(start, _): &&(AtomicUsize, AtomicUsize)| {
         start.compare_exchange(0, 1, AcqRel, Relaxed).is_ok()
     };
@@ -245,17 +262,57 @@ fn enter_in_place(at: usize, len: usize) -> SysResult<()> {
     Ok(())
 }
 
+/// munmap(2) of the application's where a ring uses some of the range: those pages stay until the
+/// ring is gone, as if they were pinned, and nobody else gets their addresses. `None`: none does.
+pub fn unmap_around(at: usize, len: usize) -> Option<SysResult<()>> {
+    let end = at.checked_add(len.checked_next_multiple_of(PAGE)?)?;
+    let overlaps = |(start, stop): &(AtomicUsize, AtomicUsize)| {
+        let start = start.load(Acquire);
+        start > 1 && start < end && at < stop.load(Relaxed)
+    };
+    let is_mine = OWNER.load(Acquire) == generation::current();
+    if !is_mine || !at.is_multiple_of(PAGE) || !IN_PLACE.iter().any(overlaps) {
+        return None;
+    }
+    let mut from = at;
+    for page in (at..end).step_by(PAGE) {
+        if owns_user_ring(page) && standin::replace(page) {
+            // Before the look: pairs with the fence of `leave_in_place`. Either that sees our page,
+            // or we see that the ring has left, and would be alone with it.
+            fence(SeqCst);
+            if !owns_user_ring(page) {
+                standin::take_back(page, page + PAGE);
+            }
+            if let Err(e) = unmap_range(from, page) {
+                return Some(Err(e));
+            }
+            from = page + PAGE;
+        }
+    }
+    Some(unmap_range(from, end))
+}
+
+fn unmap_range(from: usize, to: usize) -> SysResult<()> {
+    if from == to {
+        return Ok(());
+    }
+    // SAFETY: the application unmaps this range, and no ring uses it.
+    unsafe { raw::munmap(from, to - from) }
+}
+
 fn leave_in_place(at: usize) {
     if let Some((start, end)) = IN_PLACE.iter().find(|(start, _)| start.load(Relaxed) == at) {
         let end = end.load(Relaxed);
         start.store(0, Release);
+        // Pairs with the fence of `unmap_around`.
+        fence(SeqCst);
         standin::take_back(at, end);
     }
 }
 
 /// The caller's memory as a region: an alias where it is shared memory, so that the caller's munmap
 /// does not matter, or in place.
-fn user_region((at, len): (u64, usize)) -> SysResult<(Map, bool)> {
+pub(super) fn user_region((at, len): (u64, usize)) -> SysResult<(Map, bool)> {
     let at = usize::try_from(at).map_err(|_| Errno::EFAULT)?;
     if at == 0 || !at.is_multiple_of(PAGE) || at.checked_add(pages(len)).is_none() {
         return Err(Errno::EFAULT);
@@ -308,7 +365,7 @@ fn same_memory(a: usize, b: usize, len: usize) -> bool {
     })
 }
 
-fn drop_user_region(map: &Map, alias: bool) {
+pub(super) fn drop_user_region(map: &Map, alias: bool) {
     if alias {
         unmap(map);
     } else {

@@ -92,9 +92,10 @@ const IN: i16 = 0x41;
 const OUT: i16 = 4;
 
 fn post(ring: &LinuxRing) {
+    let announced = ring.announce();
     let tail = ring.rings().w32(geometry().cq_offsets().tail as usize);
     tail.fetch_add(1, Release);
-    ring.signal();
+    ring.signal(announced);
 }
 
 fn reap_all(ring: &LinuxRing) {
@@ -341,6 +342,18 @@ fn a_ring_is_readable_exactly_while_it_has_cqes_once_somebody_polls() {
 }
 
 #[test]
+fn a_wait_does_not_look_into_a_ring_whose_pages_are_gone() {
+    let ring = plain(0xeadb);
+    let fd = install(&ring).unwrap();
+    polled(fd);
+    post(&ring);
+    assert_eq!(readable(fd), OUT | IN);
+    close(fd);
+    assert!(!ring.still_mapped());
+    before_wait();
+}
+
+#[test]
 fn the_last_close_of_a_ring_that_is_being_drained_is_seen_too() {
     let (ring, id, fd) = installed();
     polled(fd);
@@ -442,6 +455,13 @@ fn private_memory_of_the_caller_is_used_in_place_and_known_to_the_fault_handler(
     assert!(!owns_user_ring(at as usize));
 }
 
+/// Private memory where the kernel puts nothing by itself: once unmapped, the place stays free.
+fn remote_pages() -> u64 {
+    let flags = g::MAP_PRIVATE | g::MAP_ANONYMOUS | g::MAP_FIXED_NOREPLACE;
+    // SAFETY: replaces nothing.
+    unsafe { raw::mmap(1 << 36, 8192, RW, flags, -1, 0) }.unwrap() as u64
+}
+
 /// Whether something is mapped at an address.
 fn is_mapped(at: u64) -> bool {
     // SAFETY: changes nothing; ENOMEM where nothing is.
@@ -453,7 +473,7 @@ fn memory_that_the_caller_unmapped_is_free_again_when_the_ring_is_gone() {
     let code = in_child(|| {
         crate::signals::set_user_rings(owns_user_ring);
         crate::signals::install();
-        let at = user_pages(g::MAP_PRIVATE, RW);
+        let at = remote_pages();
         let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
         let spec = RingSpec { user_memory: Some((at, at + 4096)), ..spec };
         let ring = create(&spec).unwrap();
@@ -470,6 +490,60 @@ fn memory_that_the_caller_unmapped_is_free_again_when_the_ring_is_gone() {
         assert!(!is_mapped(at), "the stand-in went with the ring");
         assert!(is_mapped(at + 4096), "the program's own page stays");
         assert_eq!(crate::usermem::load64(at + 4096), Ok(0), "untouched");
+        0
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn memory_that_the_caller_unmaps_stays_the_rings_until_it_is_gone() {
+    let code = in_child(|| {
+        let at = remote_pages();
+        let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
+        // The second region of the ring, the first with something behind it.
+        let ring = create(&RingSpec { user_memory: Some((at + 4096, at)), ..spec }).unwrap();
+        assert_eq!(unmap_around(at as usize + 8192, 4096), None, "no ring's");
+        ring.rings().w32(8).store(7, Relaxed);
+        ring.sqes().w32(8).store(9, Relaxed);
+        assert_eq!(unmap_around(at as usize, 4096), Some(Ok(())));
+        assert_eq!(unmap_around(at as usize, 8192), Some(Ok(())));
+        let seen = (ring.rings().w32(8).load(Relaxed), ring.sqes().w32(8).load(Relaxed));
+        assert_eq!(seen, (7, 9), "the ring has its memory");
+        let flags = g::MAP_PRIVATE | g::MAP_ANONYMOUS | g::MAP_FIXED_NOREPLACE;
+        for page in [at, at + 4096] {
+            // SAFETY: replaces nothing.
+            let other = unsafe { raw::mmap(page as usize, 4096, RW, flags, -1, 0) };
+            assert_eq!(other, Err(Errno::EEXIST), "and nobody else has the address");
+        }
+        drop(ring);
+        assert!(!is_mapped(at) && !is_mapped(at + 4096), "it went with the ring");
+        0
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn memory_that_is_unmapped_while_its_ring_goes_is_free_again() {
+    let code = in_child(|| {
+        for round in 0..2_000 {
+            let at = remote_pages();
+            let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
+            let ring = create(&RingSpec { user_memory: Some((at, at + 4096)), ..spec }).unwrap();
+            let together = std::sync::Barrier::new(2);
+            std::thread::scope(|s| {
+                s.spawn(|| {
+                    together.wait();
+                    drop(ring);
+                });
+                together.wait();
+                match unmap_around(at as usize, 8192) {
+                    Some(done) => done.unwrap(),
+                    // SAFETY: our test memory, and no ring's any more.
+                    None => unsafe { raw::munmap(at as usize, 8192) }.unwrap(),
+                }
+            });
+            assert!(!is_mapped(at) && !is_mapped(at + 4096), "round {round}");
+        }
         0
     });
     assert_eq!(code, 0);

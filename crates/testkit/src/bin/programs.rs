@@ -313,10 +313,9 @@ fn main() -> ExitCode {
     let clients = value("--clients").unwrap_or_default();
     let only = value("--only").unwrap_or_default();
     let mut places = Under::BLOCKED.to_vec();
-    if harness::kernel_has_io_uring() {
-        places.insert(0, Under::Kernel);
-    } else {
-        println!("this host refuses io_uring: no native runs to compare with");
+    match harness::kernel_lacks() {
+        None => places.insert(0, Under::Kernel),
+        Some(why) => println!("no native runs to compare with: {why}"),
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for p in PROGRAMS.iter().filter(|p| p.name.contains(&only)) {

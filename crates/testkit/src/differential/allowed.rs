@@ -10,7 +10,13 @@ use serde::Deserialize;
 type Predicate = fn(&str, &str) -> bool;
 
 /// Predicates by name.
-const PREDICATES: &[(&str, Predicate)] = &[];
+const PREDICATES: &[(&str, Predicate)] = &[("ready_receive", ready_receive)];
+
+/// `IORING_CQE_F_SOCK_NONEMPTY` of a RECV is missing, and nothing else differs. A receive that waited
+/// is excused as well: which one it was the line does not say; the claims of `semantics/sockets.rs` do.
+fn ready_receive(kernel: &str, ringer: &str) -> bool {
+    kernel.contains(" RECV = ") && kernel.strip_suffix(" flags=0x4") == Some(ringer)
+}
 
 /// One entry.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,6 +104,17 @@ mod tests {
         let text = "[[allowed]]\nname='x'\ncites='row'\npredicate='anything'\ntest='none'";
         assert!(Allowed::parse(text).is_err());
         assert!(Allowed::parse("[[allowed]]\nname='x'").is_err());
+    }
+
+    #[test]
+    fn only_the_flag_of_a_receive_may_be_missing() {
+        let ours = Allowed::ours().expect("differential/allowed.toml");
+        assert!(ours.excuses("#19 RECV = 1 flags=0x4", "#19 RECV = 1"));
+        assert!(!ours.excuses("#19 RECV = 1", "#19 RECV = 1 flags=0x4"));
+        assert!(!ours.excuses("#19 RECV = 1 flags=0x4", "#19 RECV = 2"));
+        assert!(!ours.excuses("#19 RECV = 1 flags=0x2", "#19 RECV = 1"));
+        assert!(!ours.excuses("#19 RECV = 1 flags=0x4", "#20 RECV = 1"));
+        assert!(!ours.excuses("#19 ACCEPT = 0 flags=0x4", "#19 ACCEPT = 0"));
     }
 
     #[test]

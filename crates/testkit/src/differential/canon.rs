@@ -8,7 +8,7 @@
 //! request only: what comes after that request does not wait for it.
 
 use super::draws::{op, op_name};
-use super::program::Entry;
+use super::program::{Entry, MESSAGES};
 use crate::os::name;
 use ringer_uapi::Cqe;
 use std::collections::BTreeMap;
@@ -76,8 +76,15 @@ impl Canon {
         }
     }
 
+    /// The lines of what the second ring got.
+    pub(super) fn mail(&self, mut cqes: Vec<Cqe>) -> Vec<String> {
+        cqes.sort_by_key(|c| c.user_data);
+        cqes.iter().map(|c| format!("the other ring: {}", self.line(c))).collect()
+    }
+
     fn line(&self, c: &Cqe) -> String {
-        let what = self.entries.get(&c.user_data).map_or("tag", |e| op_name(e.op));
+        let besides = if c.user_data < MESSAGES { "tag" } else { "message" };
+        let what = self.entries.get(&c.user_data).map_or(besides, |e| op_name(e.op));
         let res = if c.res < 0 {
             name(-c.res)
         } else if self.makes_descriptor(c.user_data) {
@@ -89,7 +96,8 @@ impl Canon {
         if c.flags != 0 {
             line += &format!(" flags={:#x}", c.flags);
         }
-        if c.big != [0; 2] {
+        // Of others it is what a NOP that was not told of left in the kernel's request.
+        if c.big != [0; 2] && self.entries.get(&c.user_data).is_some_and(|e| e.op == op::NOP) {
             line += &format!(" big={:?}", c.big);
         }
         line

@@ -13,6 +13,7 @@ pub mod op {
     pub use crate::sqe::op::*;
     pub const OPENAT2: u8 = 28;
     pub const SHUTDOWN: u8 = 34;
+    pub const MSG_RING: u8 = 40;
 }
 
 /// Every opcode that has a shape here.
@@ -47,6 +48,7 @@ pub const OPS: &[(&str, u8)] = &[
     ("MKDIRAT", op::MKDIRAT),
     ("SYMLINKAT", op::SYMLINKAT),
     ("LINKAT", op::LINKAT),
+    ("MSG_RING", op::MSG_RING),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -90,6 +92,7 @@ impl Rows {
 const FLAGS: &[(&str, u32, &str)] = &[
     ("SETUP", 1 << 1, "SETUP_SQPOLL"),
     ("SETUP", 1 << 3, "SETUP_CQSIZE"),
+    ("SETUP", 1 << 6, "SETUP_R_DISABLED"),
     ("SETUP", 1 << 7, "SETUP_SUBMIT_ALL"),
     ("SETUP", 1 << 8, "SETUP_COOP_TASKRUN"),
     ("SETUP", 1 << 9, "SETUP_TASKRUN_FLAG"),
@@ -98,6 +101,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("SETUP", 1 << 12, "SETUP_SINGLE_ISSUER"),
     ("SETUP", 1 << 13, "SETUP_DEFER_TASKRUN"),
     ("SETUP", 1 << 16, "SETUP_NO_SQARRAY"),
+    ("SETUP", 1 << 18, "SETUP_CQE_MIXED"),
     ("IOSQE", 1, "IOSQE_FIXED_FILE"),
     ("IOSQE", 2, "IOSQE_IO_DRAIN"),
     ("IOSQE", 4, "IOSQE_IO_LINK"),
@@ -105,6 +109,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("IOSQE", 16, "IOSQE_ASYNC"),
     ("IOSQE", 64, "IOSQE_CQE_SKIP_SUCCESS"),
     ("NOP", 1, "NOP_INJECT_RESULT"),
+    ("NOP", 32, "NOP_CQE32"),
     ("FSYNC", 1, "FSYNC_DATASYNC"),
     ("RW", 1, "RWF_HIPRI"),
     ("RW", 8, "RWF_NOWAIT"),
@@ -125,6 +130,8 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("ASYNC_CANCEL", 8, "ASYNC_CANCEL_FD_FIXED"),
     ("ASYNC_CANCEL", 16, "ASYNC_CANCEL_USERDATA"),
     ("ASYNC_CANCEL", 32, "ASYNC_CANCEL_OP"),
+    ("MSG_RING", 1, "MSG_RING_CQE_SKIP"),
+    ("MSG_RING", 2, "MSG_RING_FLAGS_PASS"),
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
     ("ACCEPT ioprio", 1, "ACCEPT_MULTISHOT"),
     ("ACCEPT ioprio", 2, "ACCEPT_DONTWAIT"),
@@ -151,7 +158,12 @@ pub fn flag_names(word: &str, bits: u32) -> String {
 fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
     let flags = match e.op {
         op::READ | op::READV | op::READ_FIXED | op::WRITE | op::WRITEV | op::WRITE_FIXED => "RW",
-        op::NOP | op::FSYNC | op::TIMEOUT | op::TIMEOUT_REMOVE | op::ASYNC_CANCEL => op_name(e.op),
+        op::NOP
+        | op::FSYNC
+        | op::TIMEOUT
+        | op::TIMEOUT_REMOVE
+        | op::ASYNC_CANCEL
+        | op::MSG_RING => op_name(e.op),
         _ => "",
     };
     let len = match e.op {
@@ -189,6 +201,13 @@ fn register_name(r: &Register) -> &'static str {
         Register::NoEventfd => "UNREGISTER_EVENTFD",
         Register::Probe(_) => "REGISTER_PROBE",
         Register::Enable => "REGISTER_ENABLE_RINGS",
+        Register::Restrict(_) => "REGISTER_RESTRICTIONS",
+        Register::Personality => "REGISTER_PERSONALITY",
+        Register::NoPersonality(_) => "UNREGISTER_PERSONALITY",
+        Register::Index => "REGISTER_RING_FDS",
+        Register::NoIndex => "UNREGISTER_RING_FDS",
+        Register::Clone(..) => "REGISTER_CLONE_BUFFERS",
+        Register::Post(..) => "REGISTER_SEND_MSG_RING",
         Register::Raw(..) => "",
     }
 }
@@ -204,8 +223,12 @@ pub fn names_in(p: &Program) -> BTreeSet<&'static str> {
         match step {
             Step::Register(r) => {
                 names.insert(register_name(r));
-                if matches!(r, Register::Sparse(_)) {
-                    names.insert("RSRC_REGISTER_SPARSE");
+                match r {
+                    // By index from then on.
+                    Register::Index => names.extend(["ENTER_REGISTERED_RING", "FEAT_REG_REG_RING"]),
+                    Register::Sparse(_) => _ = names.insert("RSRC_REGISTER_SPARSE"),
+                    Register::Clone(2, ..) => _ = names.insert("REGISTER_DST_REPLACE"),
+                    _ => {}
                 }
             }
             Step::Submit { sqes, .. } => sqes.iter().for_each(|e| entry_names(e, &mut names)),
@@ -244,8 +267,10 @@ pub const DRAWS: &[&str] = &[
     "CONNECT",
     "ENTER_EXT_ARG",
     "ENTER_GETEVENTS",
+    "ENTER_REGISTERED_RING",
     "ENTER_SQ_WAKEUP",
     "EPOLL_CTL",
+    "FEAT_REG_REG_RING",
     "FILES_UPDATE",
     "FILE_INDEX_ALLOC",
     "FSYNC",
@@ -260,7 +285,11 @@ pub const DRAWS: &[&str] = &[
     "LINK_TIMEOUT",
     "LINK_TIMEOUT_UPDATE",
     "MKDIRAT",
+    "MSG_RING",
+    "MSG_RING_CQE_SKIP",
+    "MSG_RING_FLAGS_PASS",
     "NOP",
+    "NOP_CQE32",
     "NOP_INJECT_RESULT",
     "OPENAT",
     "OPENAT2",
@@ -277,6 +306,8 @@ pub const DRAWS: &[&str] = &[
     "REGISTER_BUFFERS",
     "REGISTER_BUFFERS2",
     "REGISTER_BUFFERS_UPDATE",
+    "REGISTER_CLONE_BUFFERS",
+    "REGISTER_DST_REPLACE",
     "REGISTER_ENABLE_RINGS",
     "REGISTER_EVENTFD",
     "REGISTER_EVENTFD_ASYNC",
@@ -285,7 +316,11 @@ pub const DRAWS: &[&str] = &[
     "REGISTER_FILES_UPDATE",
     "REGISTER_FILES_UPDATE2",
     "REGISTER_FILE_ALLOC_RANGE",
+    "REGISTER_PERSONALITY",
     "REGISTER_PROBE",
+    "REGISTER_RESTRICTIONS",
+    "REGISTER_RING_FDS",
+    "REGISTER_SEND_MSG_RING",
     "RENAMEAT",
     "RSRC_REGISTER_SPARSE",
     "RWF_APPEND",
@@ -294,9 +329,11 @@ pub const DRAWS: &[&str] = &[
     "SEND",
     "SETUP_COOP_TASKRUN",
     "SETUP_CQE32",
+    "SETUP_CQE_MIXED",
     "SETUP_CQSIZE",
     "SETUP_DEFER_TASKRUN",
     "SETUP_NO_SQARRAY",
+    "SETUP_R_DISABLED",
     "SETUP_SINGLE_ISSUER",
     "SETUP_SQE128",
     "SETUP_SQPOLL",
@@ -317,6 +354,8 @@ pub const DRAWS: &[&str] = &[
     "UNREGISTER_BUFFERS",
     "UNREGISTER_EVENTFD",
     "UNREGISTER_FILES",
+    "UNREGISTER_PERSONALITY",
+    "UNREGISTER_RING_FDS",
     "WRITE",
     "WRITEV",
     "WRITE_FIXED",

@@ -12,10 +12,12 @@
 use super::canon::Canon;
 use super::draws::op;
 use super::judge::Request;
-use super::program::{ARENA, Entry, Fd, IDS, Obj, ROOM, Register, Step, Val, bit, writes_from};
+use super::program::{
+    ARENA, Entry, Fd, IDS, OTHER_SLOTS, Obj, ROOM, Register, Step, Val, bit, writes_from,
+};
 use super::scene::{Scene, changes};
 use crate::os::{self, Buf, Sys};
-use crate::ring::{EXT_ARG, GETEVENTS, Ring, SQ_WAKEUP, reg};
+use crate::ring::{EXT_ARG, GETEVENTS, Ring, SQ_WAKEUP, reg, u64s};
 use ringer_uapi::flags::Setup;
 use ringer_uapi::{Cqe, Params, Sqe};
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,7 @@ struct Run<'a> {
     recorded_ms: u64,
     hints: Option<&'a [usize]>,
     ring: Ring,
+    other: Option<Ring>,
     scene: Scene,
     arena: Buf,
     /// Structures that entries point to, handed out from the front.
@@ -57,6 +60,8 @@ struct Run<'a> {
     /// Requests without a last completion: whether each is bound to end.
     pending: BTreeMap<u64, bool>,
     drained: bool,
+    /// Requests were submitted that speak only if they fail.
+    silent: bool,
     settles: usize,
     slots: u32,
     out: Outcome,
@@ -79,11 +84,18 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
             return Ok(Outcome { lines: vec![format!("setup: {e:?}")], ..Outcome::default() });
         }
     };
-    let scene = Scene::new(program).map_err(|e| format!("scene: {e:?}"))?;
+    // Those of programs that ran here before.
+    let all: Vec<u64> = (0..16).flat_map(|index| [index, 0]).collect();
+    let _ = ring.register(NO_RING_FDS, u64s(&all).addr(), 16);
+    let other = s.other.map(|flags| Ring::new(8, flags)).transpose();
+    let other = other.map_err(|e| format!("the other ring: {e:?}"))?;
+    let mut scene = Scene::new(program).map_err(|e| format!("scene: {e:?}"))?;
+    scene.rings = [ring.fd, other.as_ref().map_or(-1, |r| r.fd)];
     let mut run = Run {
         hints: request.hints.as_deref(),
         recorded_ms: request.patience_ms,
         ring,
+        other,
         scene,
         arena: Buf::new(ARENA as usize),
         consts: Buf::new(64 << 10),
@@ -92,11 +104,13 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
         canon: Canon::default(),
         pending: BTreeMap::new(),
         drained: false,
+        silent: false,
         settles: 0,
         slots: 0,
         out: Outcome::default(),
     };
     run.arena.put(0, &arena_pattern());
+    run.furnish_other()?;
     for step in &program.steps {
         run.step(step)?;
     }
@@ -132,6 +146,16 @@ impl Run<'_> {
             Step::Submit { sqes, wait } => self.submit(sqes, *wait)?,
         }
         Ok(())
+    }
+
+    /// The second ring has a table of files without any, and buffers of which one is missing.
+    fn furnish_other(&mut self) -> Result<(), String> {
+        let words = self.iovs(&[(0, ARENA), (u32::MAX, 0), (4096, 8192)]);
+        let (bufs, table) = (self.place(&words), self.place(&[SPARSE, 0, 0, 0]));
+        let Some(other) = &self.other else { return Ok(()) };
+        let files = other.register(reg::FILES2, table, 32);
+        let done = files.and_then(|_| other.register(reg::BUFFERS, bufs, 3));
+        done.map(drop).map_err(|e| format!("the other ring: {e:?}"))
     }
 
     // --- submission ------------------------------------------------------------------------------
@@ -177,6 +201,7 @@ impl Run<'_> {
             if e.flags & bit::SKIP == 0 {
                 self.pending.insert(e.id, bound);
             }
+            self.silent |= e.flags & bit::SKIP != 0;
             let links = e.flags & (bit::LINK | bit::HARDLINK) != 0;
             behind = links && (behind || !bound);
         }
@@ -276,6 +301,7 @@ impl Run<'_> {
             buf_index: e.buf_index,
             personality: e.personality,
             file_index: e.file_index,
+            addr3: e.addr3,
             ..Sqe::default()
         }
     }
@@ -333,10 +359,16 @@ impl Run<'_> {
                 (reg::PROBE, self.place(&vec![0; 2 + *n as usize]), *n)
             }
             Register::Enable => (reg::ENABLE_RINGS, 0, 0),
+            Register::Clone(flags, range, nr) => {
+                (CLONE_BUFFERS, self.clone_words(*flags, *range, *nr), 1)
+            }
+            Register::Post(to, user_data, res) => return self.post(*to, *user_data, *res),
             Register::Raw(code, arg, nr) => (*code, *arg, *nr),
+            of_the_ring => self.of_the_ring(of_the_ring),
         };
         let answer = self.ring.register(code, arg, nr);
         if answer.is_ok() {
+            self.follow_index(r);
             self.slots = match r {
                 Register::Files(fds) | Register::Files2(fds, _) => fds.len() as u32,
                 Register::Sparse(n) => *n,
@@ -345,6 +377,53 @@ impl Run<'_> {
             };
         }
         answer
+    }
+
+    /// What a call on the ring itself takes: rights and names.
+    fn of_the_ring(&mut self, r: &Register) -> (u32, u64, u32) {
+        match r {
+            Register::Restrict(list) => {
+                let entry = |&(kind, what): &(u8, u8)| [u64::from(kind) | u64::from(what) << 16, 0];
+                let words: Vec<u64> = list.iter().flat_map(entry).collect();
+                (RESTRICTIONS, self.place(&words), list.len() as u32)
+            }
+            Register::Personality => (PERSONALITY, 0, 0),
+            Register::NoPersonality(id) => (NO_PERSONALITY, 0, *id),
+            Register::Index => {
+                let fd = u64::from(self.ring.fd.cast_unsigned());
+                (RING_FDS, self.place(&[u64::from(u32::MAX), fd]), 1)
+            }
+            Register::NoIndex => {
+                let index = self.ring.index.unwrap_or(15).cast_unsigned();
+                (NO_RING_FDS, self.place(&[index.into(), 0]), 1)
+            }
+            _ => (u32::MAX, 0, 0),
+        }
+    }
+
+    /// Names the ring as it is registered now.
+    fn follow_index(&mut self, r: &Register) {
+        match r {
+            Register::Index => {
+                self.ring.index = Some(self.consts.load(self.used - 16).cast_signed());
+            }
+            Register::NoIndex => self.ring.index = None,
+            _ => {}
+        }
+    }
+
+    fn clone_words(&mut self, flags: u32, (src, dst): (u32, u32), nr: u32) -> u64 {
+        let from = u64::from(self.scene.rings[1].cast_unsigned());
+        let ranges = u64::from(src) | u64::from(dst) << 32;
+        self.place(&[from | u64::from(flags) << 32, ranges, u64::from(nr), 0])
+    }
+
+    /// SEND_MSG_RING, which needs no ring.
+    fn post(&mut self, to: Obj, off: u64, len: u32) -> Sys<u64> {
+        let fd = self.scene.number(Fd::Obj(to));
+        let sqe = Sqe { opcode: op::MSG_RING, fd, off, len, ..Sqe::default() };
+        let arg = self.place(&sqe.to_words());
+        crate::call::sys(crate::call::REGISTER, [u64::MAX, SEND_MSG_RING, arg, 1, 0, 0])
     }
 
     // --- completion ------------------------------------------------------------------------------
@@ -406,16 +485,33 @@ impl Run<'_> {
             }
             let _ = self.enter_within(0, 1, left.as_nanos() as u64);
         }
+        self.silent = false;
         self.out.counts.push(cqes.len());
         self.say(format!("settled with {}", cqes.len()));
         let lines = self.canon.lines(cqes);
         self.out.lines.extend(lines);
+        let lines = self.canon.mail(self.mail());
+        self.out.lines.extend(lines);
+    }
+
+    /// What the second ring got: all that was sent, once its senders are done.
+    fn mail(&self) -> Vec<Cqe> {
+        let Some(other) = &self.other else { return Vec::new() };
+        let mut all = Vec::new();
+        loop {
+            let _ = other.enter(0, 0, GETEVENTS, 0, 0);
+            let before = all.len();
+            all.extend(std::iter::from_fn(|| other.reap()));
+            if all.len() == before {
+                return all;
+            }
+        }
     }
 
     fn patience_ms(&self, wanted: Option<usize>, got: usize) -> u64 {
         match wanted {
             Some(w) if got < w => self.recorded_ms,
-            _ if self.pending.is_empty() => 0,
+            _ if self.pending.is_empty() && !self.silent => 0,
             Some(_) => EXTRA_MS,
             None if self.pending.values().any(|bound| *bound) => BOUND_MS,
             None => QUIET_MS,
@@ -438,6 +534,7 @@ impl Run<'_> {
         let chains = self.canon.chains();
         self.out.lines.extend(chains);
         self.slots();
+        self.other_slots();
         let now = self.arena.get(0, ARENA as usize);
         self.say(format!("memory: {}", changes(&arena_pattern(), &now)));
         for at in std::mem::take(&mut self.statx) {
@@ -459,6 +556,20 @@ impl Run<'_> {
         }
         let answers: Vec<String> = (0..self.slots.min(8)).map(|slot| self.slot(slot)).collect();
         self.say(format!("slots: {}", answers.join(", ")));
+    }
+
+    /// The same of the second ring.
+    fn other_slots(&mut self) {
+        let Some(mut other) = self.other.take() else { return };
+        let probe = self.place(&[0; 1]);
+        let mut answers = Vec::new();
+        for slot in 0..OTHER_SLOTS {
+            let of = |opcode| Sqe { opcode, flags: bit::FIXED, fd: slot as i32, ..Sqe::default() };
+            let read = Sqe { addr: probe, len: 1, op_flags: 8, ..of(op::READ) };
+            let said = [of(op::FSYNC), read].map(|sqe| other.result(sqe));
+            answers.push(format!("{said:?}"));
+        }
+        self.say(format!("slots of the other ring: {}", answers.join(", ")));
     }
 
     fn slot(&mut self, slot: u32) -> String {
@@ -495,6 +606,15 @@ impl Run<'_> {
 const MORE: u32 = 2;
 const EVENTFD_ASYNC: u32 = 7;
 const BUFFERS_UPDATE: u32 = 16;
+const PERSONALITY: u32 = 9;
+const NO_PERSONALITY: u32 = 10;
+const RESTRICTIONS: u32 = 11;
+const RING_FDS: u32 = 20;
+const NO_RING_FDS: u32 = 21;
+const CLONE_BUFFERS: u32 = 30;
+const SEND_MSG_RING: u64 = 31;
+/// A table of files without any (`RSRC_REGISTER_SPARSE`).
+const SPARSE: u64 = OTHER_SLOTS as u64 | 1 << 32;
 
 /// Whether a request ends without anybody's help.
 fn bound_to_end(e: &Entry) -> bool {

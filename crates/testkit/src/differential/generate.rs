@@ -11,7 +11,9 @@
 
 use super::dice::Dice;
 use super::draws::{OPS, Rows, op};
-use super::program::{Action, Entry, Fd, IDS, Obj, Pair, Program, Register, Setup, Step, Val, bit};
+use super::program::{
+    Action, Entry, Fd, IDS, MESSAGES, Obj, Pair, Port, Program, Register, Setup, Step, Val, bit,
+};
 use super::shapes::Drawn;
 use ringer_uapi::flags::Setup as S;
 
@@ -68,15 +70,28 @@ pub(super) struct Gen<'a> {
     /// The entry before, in the same chain; 0 for none.
     pub(super) previous: u64,
     ways_waiting: Vec<Obj>,
+    /// Sockets whose connection is refused.
+    refused: Vec<Obj>,
     next: u64,
     held: Vec<Held>,
     chain: usize,
     drains: bool,
     skips: bool,
     polled: bool,
-    defers: bool,
+    /// A drain was drawn: from then on anything may run on a worker.
+    drained: bool,
+    /// An eventfd counts completions.
+    counts: bool,
+    /// The ring takes completions of 32 bytes.
+    pub(super) wide: bool,
+    /// Personalities that were registered.
+    personalities: u16,
     /// Entries the ring takes at once: a chain that is cut is another chain.
     room: usize,
+    /// The CQ is as small as the SQ.
+    pub(super) small_cq: bool,
+    /// There is a second ring.
+    pub(super) other: bool,
     ops: Vec<u8>,
     steps: Vec<Step>,
 }
@@ -92,14 +107,20 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         first_of_batch: 1,
         previous: 0,
         ways_waiting: Vec::new(),
+        refused: Vec::new(),
         next: 1,
         held: Vec::new(),
         chain: 0,
         drains: d.one_in(3),
         skips: d.one_in(3),
         polled: setup.flags & S::SQPOLL.bits() != 0,
-        defers: setup.flags & S::DEFER_TASKRUN.bits() != 0,
+        drained: false,
+        counts: false,
+        wide: setup.flags & (S::CQE32 | S::CQE_MIXED).bits() != 0,
+        personalities: 0,
         room: setup.entries as usize,
+        small_cq: setup.cq_entries == setup.entries,
+        other: setup.other.is_some(),
         ops: OPS.iter().filter(|(name, _)| rows.has(name)).map(|(_, op)| *op).collect(),
         steps: Vec::new(),
         d,
@@ -107,6 +128,7 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
     g.ops.retain(|o| *o != op::LINK_TIMEOUT);
     g.favour();
     g.registrations();
+    g.enable(setup.flags & S::R_DISABLED.bits() != 0);
     for _ in 0..3 + g.d.below(6) {
         g.part();
     }
@@ -121,10 +143,15 @@ fn setup(d: &mut Dice) -> Setup {
         (S::COOP_TASKRUN, 4),
         (S::NO_SQARRAY, 5),
         (S::CQE32, 6),
+        (S::CQE_MIXED, 8),
         (S::SQE128, 8),
         (S::CQSIZE, 5),
+        (S::R_DISABLED, 10),
     ] {
         flags.set(flag, d.one_in(n));
+    }
+    if flags.contains(S::CQE32) {
+        flags.remove(S::CQE_MIXED);
     }
     if d.one_in(4) {
         flags |= S::SINGLE_ISSUER | S::DEFER_TASKRUN;
@@ -134,8 +161,15 @@ fn setup(d: &mut Dice) -> Setup {
         flags |= S::SQPOLL;
     }
     let entries = d.pick(&[4, 8, 16]);
-    let cq_entries = if flags.contains(S::CQSIZE) { entries } else { 0 };
-    Setup { flags: flags.bits(), entries, cq_entries }
+    // Never full where there are two sizes: 6.18 then shows old entries again (engine, ring/cq.rs).
+    let cq_entries = match flags {
+        f if f.contains(S::CQE_MIXED) => 16 * entries,
+        f if f.contains(S::CQSIZE) => entries,
+        _ => 0,
+    };
+    flags.set(S::CQSIZE, cq_entries != 0);
+    let other = d.one_in(3).then(|| d.pick(&[0, (S::SINGLE_ISSUER | S::DEFER_TASKRUN).bits()]));
+    Setup { flags: flags.bits(), entries, cq_entries, other }
 }
 
 impl Gen<'_> {
@@ -234,8 +268,39 @@ impl Gen<'_> {
         }
         if self.d.one_in(5) {
             let quiet = self.d.one_in(3);
+            self.counts = true;
             self.steps.push(Step::Register(Register::Eventfd(quiet)));
         }
+    }
+
+    /// What is registered besides, and the start of a ring that is disabled.
+    fn enable(&mut self, disabled: bool) {
+        for _ in 0..if self.d.one_in(4) { 1 + self.d.below(3) } else { 0 } {
+            self.steps.push(Step::Register(Register::Personality));
+            self.personalities += 1;
+        }
+        if self.d.one_in(6) {
+            self.steps.push(Step::Register(Register::Index));
+        }
+        if disabled {
+            if self.d.one_in(2) {
+                let list = self.restrictions();
+                self.steps.push(Step::Register(Register::Restrict(list)));
+            }
+            self.steps.push(Step::Register(Register::Enable));
+        }
+    }
+
+    /// Most things are allowed, and always what ends a program and asks for what it left.
+    fn restrictions(&mut self) -> Vec<(u8, u8)> {
+        let mut list: Vec<(u8, u8)> =
+            (0..36).filter(|_| !self.d.one_in(6)).map(|op| (0, op)).collect();
+        let needed = |op: u8| [op::ASYNC_CANCEL, op::FSYNC, op::READ].contains(&op);
+        let ops: Vec<u8> = (0..63).filter(|op| needed(*op) || !self.d.one_in(6)).collect();
+        list.extend(ops.into_iter().map(|op| (1, op)));
+        let flags = if self.d.one_in(3) { bit::LINK | bit::FIXED | bit::SKIP } else { 0x7f };
+        list.push((2, flags));
+        list
     }
 
     fn tags(&mut self, n: u64) -> Vec<u64> {
@@ -244,7 +309,13 @@ impl Gen<'_> {
 
     fn register(&mut self) -> Register {
         let from = self.d.below(5) as u32;
-        match self.d.below(13) {
+        match self.d.below(if self.other { 19 } else { 15 }) {
+            13 if self.d.one_in(2) => {
+                self.personalities += 1;
+                Register::Personality
+            }
+            13 => Register::NoPersonality(self.d.below(u64::from(self.personalities) + 2) as u32),
+            14 => self.d.pick_one(&[Register::Index, Register::NoIndex]),
             0..4 => {
                 let fds = self.some_fds();
                 self.note_slots(from as usize, &fds);
@@ -272,6 +343,14 @@ impl Gen<'_> {
                 Register::Sparse(3)
             }
             11 => Register::Probe(self.d.pick(&[0, 4, 63, 100])),
+            15 | 16 => {
+                let at = (self.d.pick(&[0, 0, 1, 3]), self.d.pick(&[0, 0, 1, 2, 16_383]));
+                Register::Clone(self.d.pick(&[0, 2, 2, 4]), at, self.d.pick(&[0, 1, 2, 3, 9]))
+            }
+            17 | 18 => {
+                let to = self.d.pick(&[Obj::Ring(0), Obj::Ring(1), Obj::Ring(1), Obj::File]);
+                Register::Post(to, MESSAGES + self.fresh_id(), self.d.pick(&[0, 7, u32::MAX]))
+            }
             _ => {
                 let op = self.d.pick(&[0, 2, 3, 6, 8, 13, 14, 25, 99]);
                 Register::Raw(op, self.d.pick(&[0, 16]), self.d.pick(&[0, 1, 32]))
@@ -317,6 +396,10 @@ impl Gen<'_> {
             _ => {
                 self.batch();
                 while self.d.one_in(6) {
+                    if self.drained {
+                        // Whether the drain is over by then is a matter of time.
+                        self.settle();
+                    }
                     self.batch();
                 }
             }
@@ -395,12 +478,20 @@ impl Gen<'_> {
             let last = m + 1 == members;
             self.decorate(&mut e, last);
             at_once = at_once && m == 0 && e.flags & (bit::ASYNC | bit::DRAIN) == 0;
-            at_once = at_once && runs_at_once(&e);
+            // A connect of a socket that one is under way on already: see LIMITATIONS.md.
+            at_once = at_once && runs_at_once(&e) && e.op != op::CONNECT;
+            self.drained |= e.flags & bit::DRAIN != 0;
             // The kernel runs what follows a worker's request on that worker, and lets it block there
             // (LIMITATIONS.md, "Requests").
-            let blocks = on_worker && !self.defers && self.may_wait(&e);
-            if blocks || !self.admit(&claims, at_once) {
-                e = Entry { flags: e.flags & !bit::FIXED, id: e.id, ..Entry::default() };
+            let behind = on_worker || self.drained && m > 0;
+            let blocks = behind && (self.may_wait(&e) || polls_first(&e));
+            if blocks
+                || self.reads_signals(&e)
+                || self.connects_again(&e)
+                || !self.admit(&claims, at_once)
+            {
+                let flags = e.flags & !(bit::FIXED | bit::ASYNC);
+                e = Entry { flags, id: e.id, ..Entry::default() };
             }
             on_worker |= !runs_at_once(&e) || e.flags & bit::ASYNC != 0;
             self.remember(&e, &claims);
@@ -421,9 +512,33 @@ impl Gen<'_> {
         }
     }
 
+    /// A connect of a socket that was refused before: what connect(2) leaves of a blocking one is not
+    /// what the kernel's request leaves (LIMITATIONS.md).
+    fn connects_again(&mut self, e: &Entry) -> bool {
+        let (op::CONNECT, Fd::Obj(o), Val::Port(port)) = (e.op, e.fd, &e.addr) else {
+            return false;
+        };
+        let again = self.refused.contains(&o);
+        if *port == Port::Closed {
+            self.refused.push(o);
+        }
+        again
+    }
+
     fn may_wait(&self, e: &Entry) -> bool {
         matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT)
             && e.fd != Fd::Obj(Obj::File)
+    }
+
+    /// Whether it reads how often completions were signalled: the kernel may signal many at once.
+    fn reads_signals(&self, e: &Entry) -> bool {
+        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED);
+        let slot = |s: i32| self.slots.get(s as usize).copied().flatten();
+        let of = match e.fd {
+            Fd::Obj(o) => Some(o),
+            Fd::Number(s) => slot(s).filter(|_| e.flags & bit::FIXED != 0),
+        };
+        self.counts && reads && of == Some(Obj::Event)
     }
 
     fn link_timeout(&mut self, sqes: &mut Vec<Entry>, bound: bool, last: bool) {
@@ -467,10 +582,11 @@ impl Gen<'_> {
         if !last {
             e.flags |= self.d.pick(&[bit::LINK, bit::LINK, bit::HARDLINK]);
         }
-        // A cancel on a worker finds itself there, unless it goes by user_data.
-        let finds_itself = e.op == op::ASYNC_CANCEL && e.op_flags != 0;
-        if self.d.one_in(8) && !finds_itself {
+        if self.d.one_in(8) {
             e.flags |= bit::ASYNC;
+        }
+        if self.personalities > 0 && self.d.one_in(6) {
+            e.personality = 1 + self.d.below(u64::from(self.personalities) + 1) as u16;
         }
         let calm = self.ways_waiting.is_empty() && self.waiting.is_empty();
         if self.drains && self.d.one_in(if calm { 6 } else { 40 }) {
@@ -479,6 +595,8 @@ impl Gen<'_> {
         // Only where the last of the chain says that it is over, or nobody goes elsewhere.
         let says_nothing = runs_at_once(e) && !self.may_wait(e) && e.flags & bit::ASYNC == 0;
         let makes = [op::OPENAT, op::OPENAT2, op::ACCEPT, op::CLOSE].contains(&e.op);
+        // A connect runs on a worker of ringer's (LIMITATIONS.md): its silence has no end in sight.
+        let makes = makes || e.op == op::CONNECT;
         if self.skips && self.d.one_in(4) && !makes && (says_nothing || !last) {
             e.flags |= bit::SKIP;
         }
@@ -538,12 +656,23 @@ impl Gen<'_> {
     }
 }
 
+/// Whether it asks to wait for readiness before its first attempt.
+fn polls_first(e: &Entry) -> bool {
+    matches!(e.op, op::SEND | op::RECV) && e.ioprio & 1 != 0
+        || e.op == op::ACCEPT && e.ioprio & 4 != 0
+}
+
 /// Whether the kernel carries it out, or lets it wait, while it is submitted.
 fn runs_at_once(e: &Entry) -> bool {
     let regular = matches!(e.fd, Fd::Obj(Obj::File | Obj::Append | Obj::ReadOnly | Obj::Spare(_)));
     match e.op {
-        op::READ | op::READV | op::READ_FIXED => true,
-        op::WRITE | op::WRITEV | op::WRITE_FIXED => !regular && e.flags & bit::FIXED == 0,
+        op::READ | op::READV | op::READ_FIXED => e.fd != Fd::Obj(Obj::Folder),
+        _ if polls_first(e) => false,
+        // A file for a ring that defers is its owner's task work.
+        op::MSG_RING => e.addr != Val::Num(1),
+        op::WRITE | op::WRITEV | op::WRITE_FIXED => {
+            !regular && e.fd != Fd::Obj(Obj::Event) && e.flags & bit::FIXED == 0
+        }
         op::FSYNC
         | op::STATX
         | op::SHUTDOWN

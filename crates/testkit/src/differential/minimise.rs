@@ -92,7 +92,10 @@ impl Cut<'_> {
     fn entries(&mut self) {
         for (s, e) in self.places() {
             let mut candidate = self.best.clone();
-            if let Step::Submit { sqes, wait } = &mut candidate.steps[s] {
+            // What was cut meanwhile may have taken settles with it.
+            if let Some(Step::Submit { sqes, wait }) = candidate.steps.get_mut(s)
+                && e < sqes.len()
+            {
                 sqes.remove(e);
                 *wait = (*wait).min(sqes.len() as u32);
             }
@@ -119,8 +122,11 @@ impl Cut<'_> {
     fn simplify(&mut self) {
         for s in 0..self.best.steps.len() {
             let mut candidate = self.best.clone();
-            if let Step::Submit { wait, .. } = &mut candidate.steps[s] {
-                *wait = 0;
+            // What was kept before may have cut the end off.
+            match candidate.steps.get_mut(s) {
+                Some(Step::Submit { wait, .. }) => *wait = 0,
+                Some(_) => continue,
+                None => break,
             }
             self.keep(candidate);
         }
@@ -166,7 +172,7 @@ mod tests {
             sqes: ids.map(|id| Entry { flags: 4, op_flags: 9, ..nop(id) }).collect(),
             wait: 1,
         };
-        let setup = Setup { flags: 1 << 7 | 1 << 8, entries: 8, cq_entries: 0 };
+        let setup = Setup { flags: 1 << 7 | 1 << 8, entries: 8, cq_entries: 0, other: None };
         let steps = vec![batch(1..4), Step::Settle, batch(4..9), Step::Settle, batch(9..12)];
         let p = Program { seed: 1, setup, steps };
         let culprit = |e: &Entry| e.id == 6 && e.flags & 4 != 0;

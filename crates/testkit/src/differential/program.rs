@@ -29,6 +29,9 @@ pub struct Setup {
     pub entries: u32,
     /// Entries of the CQ, with `IORING_SETUP_CQSIZE`.
     pub cq_entries: u32,
+    /// `IORING_SETUP_*` of a second ring, if there is one.
+    #[serde(default)]
+    pub other: Option<u32>,
 }
 
 /// One step.
@@ -78,6 +81,9 @@ pub struct Entry {
     pub personality: u16,
     /// As in the ABI.
     pub file_index: u32,
+    /// As in the ABI.
+    #[serde(default)]
+    pub addr3: u64,
 }
 
 /// What `fd` says.
@@ -124,6 +130,8 @@ pub enum Obj {
     Fresh(u8),
     /// An epoll instance.
     Epoll,
+    /// The ring, or the second one.
+    Ring(u8),
 }
 
 /// Kinds of connected pairs.
@@ -212,8 +220,22 @@ pub enum Register {
     NoEventfd,
     /// `REGISTER_PROBE` of so many.
     Probe(u32),
-    /// `REGISTER_ENABLE_RINGS` of a ring that is enabled.
+    /// `REGISTER_ENABLE_RINGS`.
     Enable,
+    /// `REGISTER_RESTRICTIONS`: kind and argument of each.
+    Restrict(Vec<(u8, u8)>),
+    /// `REGISTER_PERSONALITY`.
+    Personality,
+    /// `UNREGISTER_PERSONALITY` of a number.
+    NoPersonality(u32),
+    /// `REGISTER_RING_FDS` of the ring, which its index names from then on.
+    Index,
+    /// `UNREGISTER_RING_FDS` of that, and back to the descriptor.
+    NoIndex,
+    /// `REGISTER_CLONE_BUFFERS` of the second ring's: flags, first slots there and here, how many.
+    Clone(u32, (u32, u32), u32),
+    /// `REGISTER_SEND_MSG_RING`: to whom, user_data, result.
+    Post(Obj, u64, u32),
     /// Any operation with any argument.
     Raw(u32, u64, u32),
 }
@@ -237,6 +259,10 @@ pub enum Action {
     Arm,
 }
 
+/// user_data of the message of request 0; tags are below.
+pub const MESSAGES: u64 = 2000;
+/// Slots of the second ring's table of files.
+pub const OTHER_SLOTS: u32 = 3;
 /// Bytes of a region; each entry has one in the arena and one in the file.
 pub const REGION: u32 = 64;
 /// Length of the regular files \[bytes\].

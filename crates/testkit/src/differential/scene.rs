@@ -18,6 +18,8 @@ pub(super) struct Scene {
     fds: BTreeMap<Obj, i32>,
     closed: BTreeSet<Obj>,
     ports: (u16, u16),
+    /// The rings, which are not the scene's.
+    pub(super) rings: [i32; 2],
     folder: Option<tempfile::TempDir>,
     /// A description of the file that the program cannot reach, for looking at locks.
     witness: Option<i32>,
@@ -151,6 +153,7 @@ impl Scene {
             }
             Obj::Fresh(_) => os::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC)?,
             Obj::Epoll => os::epoll_create()?,
+            Obj::Ring(_) => return Ok(()),
         };
         self.fds.insert(o, fd);
         Ok(())
@@ -160,6 +163,7 @@ impl Scene {
     pub(super) fn number(&self, fd: Fd) -> i32 {
         match fd {
             Fd::Number(n) => n,
+            Fd::Obj(Obj::Ring(n)) => self.rings[usize::from(n)],
             Fd::Obj(o) => self.fds.get(&o).copied().unwrap_or(-1),
         }
     }
@@ -215,7 +219,7 @@ impl Scene {
                 self.others.push(fd);
                 state::connect(fd, self.ports.0).map(|()| 0)
             }
-            Action::Arm => state::arm(at(Obj::Timer), 1_000_000).map(|()| 0),
+            Action::Arm => state::expire(at(Obj::Timer)).map(|()| 0),
         }
     }
 
@@ -249,7 +253,8 @@ impl Scene {
             Obj::PipeW(_) | Obj::Listener | Obj::Timer => {
                 format!("ready {:#x}", os::poll(fd, libc::POLLIN | libc::POLLOUT, 0).unwrap_or(-1))
             }
-            Obj::Event => match os::poll(fd, libc::POLLIN, 0) {
+            // A signal follows its completion: a moment later, where a worker gives it.
+            Obj::Event => match os::poll(fd, libc::POLLIN, 3) {
                 // A hint only: how often it was signalled is nobody's business.
                 Ok(ready) => format!("signalled {}", ready & libc::POLLIN != 0),
                 Err(e) => format!("{e:?}"),
@@ -257,7 +262,7 @@ impl Scene {
             Obj::Epoll => format!("ready {:?}", state::ready(fd)),
             // What is left of a socket after a refused connection differs by who asked for it
             // (LIMITATIONS.md); the request's result says whether it is connected.
-            Obj::Folder | Obj::Fresh(_) => return None,
+            Obj::Folder | Obj::Fresh(_) | Obj::Ring(_) => return None,
         })
     }
 }

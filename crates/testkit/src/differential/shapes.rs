@@ -6,7 +6,8 @@
 use super::draws::op;
 use super::generate::{Claim, Gen, Key};
 use super::program::{
-    Entry, FILE_LEN, FILE_WRITES, Fd, Obj, Pair, Port, REGION, Val, bit, reads_into, writes_from,
+    Entry, FILE_LEN, FILE_WRITES, Fd, MESSAGES, OTHER_SLOTS, Obj, Pair, Port, REGION, Val, bit,
+    reads_into, writes_from,
 };
 
 /// An entry and what it lays claim to.
@@ -15,6 +16,8 @@ pub(super) type Drawn = (Entry, Vec<Claim>);
 const HOUR: Val = Val::Time(3600, 0);
 const SOON: Val = Val::Time(0, 1_500_000);
 const PAIRS: [Pair; 4] = [Pair::Stream, Pair::Dgram, Pair::Tcp, Pair::Udp];
+/// Slots of the second ring are these and the next, among what entries may quarrel about.
+const FAR_SLOTS: u32 = 100;
 /// Slot + 1 of "any free one".
 const ALLOC: u32 = u32::MAX;
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "d/e", "nowhere/f"];
@@ -48,8 +51,35 @@ impl Gen<'_> {
             op::RENAMEAT | op::UNLINKAT | op::MKDIRAT | op::SYMLINKAT | op::LINKAT => {
                 self.names(op, id)
             }
+            op::MSG_RING => self.message(id),
             _ => self.nop(id),
         }
+    }
+
+    fn message(&mut self, id: u64) -> Drawn {
+        const SEND_FD: u64 = 1;
+        let far = Obj::Ring(u8::from(self.other));
+        let wrong = self.d.pick(&[Obj::File, Obj::PipeR(0), Obj::Epoll]);
+        let to = self.d.pick(&[far, far, far, far, Obj::Ring(0), Obj::Ring(0), wrong]);
+        let mut e = entry(id, op::MSG_RING, Fd::Obj(to));
+        e.off = Val::Num(MESSAGES + id);
+        let mut claims = Vec::new();
+        if self.d.one_in(2) {
+            e.len = self.d.pick(&[0, 7, 1000, (-5i32).cast_unsigned()]);
+            e.op_flags = self.d.pick(&[0, 0, 0, 2, 2, 1, 4]);
+            e.file_index = if e.op_flags == 2 { 1 << 16 } else { 0 };
+            e.addr3 = u64::from(self.d.one_in(20));
+        } else {
+            e.addr = Val::Num(SEND_FD);
+            e.addr3 = self.d.below(6);
+            e.op_flags = self.d.pick(&[0, 0, 1, 2]);
+            e.len = u32::from(self.d.one_in(20));
+            claims.push(Claim::shared(Key::Slot(e.addr3 as u32)));
+            e.file_index = self.d.pick(&[1, 2, OTHER_SLOTS, OTHER_SLOTS + 1, ALLOC, 0]);
+            let all = 0..OTHER_SLOTS;
+            claims.extend(all.map(|slot| Claim::sole(Key::Slot(FAR_SLOTS + slot))));
+        }
+        (e, claims)
     }
 
     fn nop(&mut self, id: u64) -> Drawn {
@@ -57,6 +87,10 @@ impl Gen<'_> {
         if self.d.one_in(2) {
             e.op_flags = 1;
             e.len = self.d.pick(&[0, 7, (-5i32).cast_unsigned(), (-125i32).cast_unsigned()]);
+        }
+        if self.d.one_in(if self.wide { 2 } else { 40 }) {
+            e.op_flags |= 32;
+            (e.off, e.addr) = (Val::Num(0x11), Val::Num(id));
         }
         (e, vec![])
     }
@@ -215,7 +249,9 @@ impl Gen<'_> {
         claims.push(Claim::sole(Key::Way(o)));
         e.op_flags = self.d.pick(&[IN, IN, IN | 0x2000, 4, IN | 4, 2, 0]);
         // Not of an eventfd, which may be the ring's own: what each completion signals, completes.
-        if self.d.one_in(3) && o != Obj::Event {
+        // Nor where the CQ may be full when it fires: whether it goes on then depends on who is faster
+        // (LIMITATIONS.md).
+        if self.d.one_in(3) && o != Obj::Event && !self.small_cq {
             e.len = 1;
             if !self.rows.full("POLL_ADD") {
                 // What else holds is reported, too: interest in one thing only.

@@ -1,10 +1,14 @@
 //! What ringer does not do yet, by ABI name, and where that is settled.
 //!
-//! Opcodes stand without `IORING_OP_`, everything else without `IORING_` (`REGISTER_PROBE`,
-//! `SETUP_CQE_MIXED`, `FEAT_RW_ATTR`, `RECV_MULTISHOT`); a gap in something that exists gets a name
-//! that says it. Take a name from here with the change that carries it out: the claims that need it
-//! fail until then. What it does not do: say what is supported (the engine's op table does; a test
-//! compares the two).
+//! ```text
+//!   claim.needs: NAME --+-- a refused row of the support tables: its issue, or why it cannot be had
+//!                       '-- GAPS: what is there and has a gap that no row refuses
+//! ```
+//! Names are the rows' (opcodes without `IORING_OP_`, everything else without `IORING_`). With the
+//! change that carries a row out, its claims stop being open, and fail until they hold. What it does
+//! not do: say what is supported (the engine's rows do).
+
+use ringer_engine::support::{Row, Support, rows};
 
 /// Why something is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub enum Open {
     /// Carried out, not quite as the kernel does it; settled by this issue. A line of LIMITATIONS.md
     /// says so, too.
     Differs(u32, &'static str),
-    /// Can not be had, or not at a price worth paying: a line of LIMITATIONS.md.
+    /// Can not be had, or not at a price worth paying: a line of LIMITATIONS.md or SUPPORT.md.
     Limit(&'static str),
 }
 
@@ -28,102 +32,90 @@ impl std::fmt::Display for Open {
     }
 }
 
-/// The requests and their rings.
-const MACHINERY: Open = Open::Issue(4);
-/// Opcodes and registrations.
-const OPCODES: Open = Open::Issue(5);
-/// Threads, fork and exec.
-const GUESTS: Open = Open::Issue(6);
-
-/// Every name that is open.
-pub const OPEN: &[(&str, Open)] = &[
-    ("SYNC_FILE_RANGE", OPCODES),
-    ("SENDMSG", OPCODES),
-    ("RECVMSG", OPCODES),
-    ("FALLOCATE", OPCODES),
-    ("FADVISE", OPCODES),
-    ("MADVISE", OPCODES),
-    ("SPLICE", OPCODES),
-    ("PROVIDE_BUFFERS", OPCODES),
-    ("REMOVE_BUFFERS", OPCODES),
-    ("TEE", OPCODES),
-    ("MSG_RING", MACHINERY),
-    ("FSETXATTR", OPCODES),
-    ("SETXATTR", OPCODES),
-    ("FGETXATTR", OPCODES),
-    ("GETXATTR", OPCODES),
-    ("SOCKET", OPCODES),
-    ("URING_CMD", OPCODES),
-    ("SEND_ZC", OPCODES),
-    ("SENDMSG_ZC", OPCODES),
-    ("READ_MULTISHOT", OPCODES),
-    ("WAITID", OPCODES),
-    ("FUTEX_WAIT", OPCODES),
-    ("FUTEX_WAKE", OPCODES),
-    ("FUTEX_WAITV", OPCODES),
-    ("FIXED_FD_INSTALL", OPCODES),
-    ("FTRUNCATE", OPCODES),
-    ("BIND", OPCODES),
-    ("LISTEN", OPCODES),
-    ("RECV_ZC", OPCODES),
-    ("EPOLL_WAIT", OPCODES),
-    ("READV_FIXED", OPCODES),
-    ("WRITEV_FIXED", OPCODES),
-    ("PIPE", OPCODES),
-    // Parts of opcodes that exist.
-    ("NOP_FLAGS", OPCODES),
-    ("BUFFER_SELECT", OPCODES),
-    ("ACCEPT_MULTISHOT", OPCODES),
-    ("RECV_MULTISHOT", OPCODES),
-    ("RECVSEND_BUNDLE", OPCODES),
-    ("PROBE_ALL", OPCODES),
-    ("SEND_VECTORIZED", OPCODES),
-    ("FEAT_RW_ATTR", OPCODES),
-    ("CQE_F_SOCK_NONEMPTY", Open::Limit("knowing it would cost a system call a receive")),
-    // Register operations.
-    ("REGISTER_PERSONALITY", MACHINERY),
-    ("UNREGISTER_PERSONALITY", MACHINERY),
-    ("REGISTER_RESTRICTIONS", MACHINERY),
-    ("REGISTER_IOWQ_AFF", MACHINERY),
-    ("UNREGISTER_IOWQ_AFF", MACHINERY),
-    ("REGISTER_IOWQ_MAX_WORKERS", MACHINERY),
-    ("REGISTER_RING_FDS", MACHINERY),
-    ("UNREGISTER_RING_FDS", MACHINERY),
-    ("REGISTER_PBUF_RING", OPCODES),
-    ("UNREGISTER_PBUF_RING", OPCODES),
-    ("REGISTER_SYNC_CANCEL", MACHINERY),
-    ("REGISTER_PBUF_STATUS", OPCODES),
-    ("REGISTER_NAPI", MACHINERY),
-    ("UNREGISTER_NAPI", MACHINERY),
-    ("REGISTER_CLOCK", MACHINERY),
-    ("REGISTER_CLONE_BUFFERS", MACHINERY),
-    ("REGISTER_SEND_MSG_RING", MACHINERY),
-    ("REGISTER_ZCRX_IFQ", OPCODES),
-    ("REGISTER_RESIZE_RINGS", MACHINERY),
-    ("REGISTER_MEM_REGION", MACHINERY),
-    ("REGISTER_USE_REGISTERED_RING", MACHINERY),
-    // Flags of rings and of enter.
-    ("SETUP_REGISTERED_FD_ONLY", MACHINERY),
-    ("SETUP_CQE_MIXED", MACHINERY),
-    ("FEAT_REG_REG_RING", MACHINERY),
-    ("ENTER_REGISTERED_RING", MACHINERY),
-    ("ENTER_EXT_ARG_REG", MACHINERY),
+/// Gaps in what exists, under names of their own.
+pub const GAPS: &[(&str, Open)] = &[
+    ("PROBE_ALL", Open::Issue(5)),
+    // Threads, fork and exec.
+    ("RING_IN_A_CHILD", Open::Issue(6)),
+    ("RING_ACROSS_EXEC", Open::Issue(6)),
+    ("SUBMITTER_GONE", Open::Differs(6, "requests outlive the thread that submitted them")),
     // What is there and differs.
     ("RING_INODE", Open::Limit("a ring's descriptor is a pipe to whoever looks")),
     ("PINNED_BUFFERS", Open::Limit("memory of registered buffers is not pinned")),
     ("RING_MREMAP", Open::Limit("a mapping of a ring can grow")),
-    ("RECV_WAITALL_TRUNC", Open::Differs(5, "a datagram that was cut does not break a chain")),
+    (
+        "SOCK_NONEMPTY_AT_ONCE",
+        Open::Limit("a receive that is ready at once is one call and does not look"),
+    ),
     ("POLL_SQ_FULL", Open::Differs(4, "a ring always polls OUT")),
     ("POLL_WAKE_MASK", Open::Differs(4, "a multishot poll reports what holds")),
-    ("POLL_OWN_RING", Open::Differs(4, "a poll of its own ring never fires")),
-    ("POLL_DEFERRED", Open::Differs(4, "poll(2) does not see work that is not posted, epoll does")),
     ("ATTACH_WQ_SQPOLL", Open::Differs(4, "a ring that is attached gets a thread of its own")),
-    ("SUBMITTER_GONE", Open::Differs(6, "requests outlive the thread that submitted them")),
-    ("RING_IN_A_CHILD", GUESTS),
-    ("RING_ACROSS_EXEC", GUESTS),
 ];
+
+/// The row of that name.
+pub fn row(name: &str) -> Option<&'static Row> {
+    rows().map(|(_, row)| row).find(|row| row.name == name)
+}
+
+/// Why a row is open; `None` when it is carried out, or refused as 6.18 does.
+fn of_row(row: &Row) -> Option<Open> {
+    match row.support {
+        _ if row.is_newer() => None,
+        Support::Full | Support::Partial(_) => None,
+        Support::Refused(_, why) => Some(row.support.issue().map_or(Open::Limit(why), Open::Issue)),
+    }
+}
+
+/// Why one name is open.
+fn of_name(name: &str) -> Option<Open> {
+    let gap = GAPS.iter().find(|(gap, _)| *gap == name).map(|(_, why)| *why);
+    gap.or_else(|| row(name).and_then(of_row))
+}
 
 /// Why the first of `needs` that is open is so; `None` when all are carried out.
 pub fn of(needs: &[&str]) -> Option<Open> {
-    needs.iter().find_map(|n| OPEN.iter().find(|(name, _)| name == n)).map(|(_, why)| *why)
+    needs.iter().find_map(|need| of_name(need))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fidelity::all;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_gap_is_no_row_and_stands_once() {
+        let mut seen = HashSet::new();
+        for (name, _) in GAPS {
+            assert!(seen.insert(name), "{name} twice");
+            assert!(row(name).is_none(), "{name} is a row of the support tables");
+        }
+    }
+
+    #[test]
+    fn every_need_is_a_row_or_a_gap() {
+        for claim in all() {
+            for need in claim.needs {
+                let gap = GAPS.iter().any(|(name, _)| name == need);
+                assert!(gap || row(need).is_some(), "{}: what is {need}?", claim.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_gap_has_a_claim() {
+        for (name, _) in GAPS {
+            assert!(all().any(|c| c.needs.contains(name)), "{name}: take it from the list");
+        }
+    }
+
+    #[test]
+    fn every_refused_row_is_open_and_no_other() {
+        for (_, row) in rows() {
+            let open = !row.support.is_there() && !row.is_newer();
+            assert_eq!(of(&[row.name]).is_some(), open, "{}", row.name);
+        }
+        assert_eq!(of(&["NOP", "RECV_ZC"]), row("RECV_ZC").and_then(of_row));
+        assert_eq!(of(&["FUTEX_WAIT"]), Some(Open::Issue(5)));
+    }
 }

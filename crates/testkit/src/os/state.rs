@@ -80,6 +80,36 @@ pub fn arm(fd: i32, nanoseconds: i64) -> Sys<()> {
     check_fd(r).map(|_| ())
 }
 
+/// Arms a timerfd for a moment that is past, and waits until it has expired.
+///
+/// # Errors
+/// timerfd_settime(2)'s, timerfd_gettime(2)'s.
+pub fn expire(fd: i32) -> Sys<()> {
+    arm(fd, 1)?;
+    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut left = libc::itimerspec { it_interval: zero, it_value: zero };
+    loop {
+        // SAFETY: the structure lives until the call returns.
+        check_fd(unsafe { libc::timerfd_gettime(fd, &raw mut left) })?;
+        // The clock is past it now; the interrupt that notes it comes at once, on this CPU or another.
+        std::thread::sleep(std::time::Duration::from_micros(500));
+        if left.it_value.tv_sec == 0 && left.it_value.tv_nsec == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Sets `SO_RCVLOWAT`.
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub fn low_water(fd: i32, bytes: i32) -> Sys<()> {
+    let at = (&raw const bytes).cast();
+    // SAFETY: the option's value is an int that lives until the call returns.
+    let r = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, at, 4) };
+    check_fd(r).map(|_| ())
+}
+
 /// The port a socket is bound to.
 fn port_of(fd: i32) -> Sys<u16> {
     let mut got = [0u8; 16];

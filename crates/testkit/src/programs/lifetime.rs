@@ -3,7 +3,7 @@
 use super::{Outcome, expect, must};
 use crate::os::{self, Buf, Errno};
 use crate::ring::{Ring, i32s, reg, u64s};
-use crate::sqe::{self, ASYNC, FIXED, op};
+use crate::sqe::{self, ASYNC, DRAIN, FIXED, HARDLINK, LINK, op};
 use ringer_uapi::Sqe;
 
 /// `struct io_uring_rsrc_register`: 32 bytes, which is what `nr` says.
@@ -212,6 +212,8 @@ fn locks_while_used(fd: i32, path: &str) -> Outcome {
     }
     opened_under_locks(&mut ring, path)?;
     held("a direct open")?;
+    chained_under_locks(&mut ring, fd)?;
+    held("chains")?;
     let list = i32s(&[-1]);
     let arg = u64s(&[0, list.addr()]);
     expect("update", ring.register(reg::FILES_UPDATE, arg.addr(), 1), Ok(1))?;
@@ -240,6 +242,34 @@ fn opened_under_locks(ring: &mut Ring, path: &str) -> Outcome {
     expect("a direct open", ring.result(Sqe { file_index: 2, ..open }), Ok(0))?;
     let read = sqe::flagged(sqe::read(1, bytes.addr(), 4, 0, 1), FIXED);
     expect("a read of it", ring.result(read), Ok(4))
+}
+
+/// What a registered file's request lets start has the program's descriptors: the rest of its chain,
+/// and what a drain held back.
+fn chained_under_locks(ring: &mut Ring, fd: i32) -> Outcome {
+    let (r, w) = must("pipe", os::pipe())?;
+    let buf = Buf::of(b"abcdefgh");
+    let behind = [(LINK, 0), (HARDLINK, 0), (0, DRAIN)];
+    for (round, (link, drain)) in behind.into_iter().cycle().take(12).enumerate() {
+        let first = sqe::write(0, buf.addr(), 4, 0, 1);
+        let piped = sqe::rw(op::WRITE, w, buf.addr(), 1, u64::MAX, 2);
+        let read = sqe::read(fd, buf.addr(), 4, 0, 3);
+        ring.push_together([
+            sqe::flagged(first, FIXED | link),
+            sqe::flagged(piped, drain | link),
+            sqe::flagged(read, drain),
+        ]);
+        must("submit", ring.submit(3))?;
+        let mut got = Vec::new();
+        for _ in 0..3 {
+            let c = must("wait", ring.wait())?;
+            got.push((c.user_data, c.res));
+        }
+        expect(&format!("round {round}"), got, vec![(1, 4), (2, 1), (3, 4)])?;
+        expect("the byte", os::read(r, &mut [0]), Ok(1))?;
+    }
+    must("close", os::close(r).and(os::close(w)))?;
+    Ok(())
 }
 
 /// As many files as RLIMIT_NOFILE allows register, although descriptors are open already.

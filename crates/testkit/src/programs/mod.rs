@@ -69,8 +69,10 @@ const PROGRAMS: &[Entry] = &[
     ("sqpoll-reads", modes::sqpoll_reads),
     ("sqpoll-idle", modes::sqpoll_idle),
     ("iopoll", modes::iopoll),
+    ("rings-poll-rings", modes::rings_poll_rings),
     ("iopoll-waits", stuck::iopoll_waits),
     ("connect-given-up", stuck::connect_given_up),
+    ("workers-end", stuck::workers_end),
     ("bad-input", bad::transcript),
     ("bad-racing-writer", bad::racing_writer),
     ("bad-numbers", bad::numbers),
@@ -81,6 +83,7 @@ const PROGRAMS: &[Entry] = &[
     ("soak-rings", soak::rings),
     ("soak-forks", soak::forks),
     ("soak-mixed", soak::mixed),
+    ("soak-races", soak::races),
     ("soak-victim", soak::victim),
 ];
 

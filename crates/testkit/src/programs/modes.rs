@@ -3,9 +3,9 @@
 use super::{Outcome, expect, must};
 use crate::os::{self, Buf};
 use crate::ring::{GETEVENTS, Ring, SQ_WAKEUP};
-use crate::sqe::{self, FIXED};
-use ringer_uapi::Params;
+use crate::sqe::{self, FIXED, op};
 use ringer_uapi::flags::{Setup, SqRing};
+use ringer_uapi::{Params, Sqe};
 
 /// 100,000 fixed reads by the submission thread, with no enter call while it is awake.
 pub fn sqpoll_reads(_: &str) -> Outcome {
@@ -73,8 +73,59 @@ pub fn iopoll(_: &str) -> Outcome {
     let page = Buf::new(4096);
     let c = must("one", ring.one(sqe::read(file, page.addr(), 4096, 0, 1)))?;
     println!("buffered {}", os::name(-c.res));
-    let c = must("one", ring.one(sqe::of(sqe::op::RECV, 2)))?;
+    let c = must("one", ring.one(sqe::of(op::RECV, 2)))?;
     println!("recv {}", os::name(-c.res));
     expect("NOP is allowed", ring.result(sqe::nop(3)), Ok(0))?;
     expect("idle, GETEVENTS returns", ring.enter(0, 1, GETEVENTS, 0, 0), Ok(0))
+}
+
+/// Rings that poll rings: what is posted in the first completes the polls of the others, without a
+/// call. The kernel does it before the post returns, ringer unless its reactor leads just then.
+pub fn rings_poll_rings(_: &str) -> Outcome {
+    for flags in [Setup::empty(), Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN] {
+        let params = Params { flags: flags.bits(), ..Params::default() };
+        let mut first = must("setup", Ring::with(8, params))?;
+        let mut rest = Vec::new();
+        let mut polled = first.fd;
+        for _ in 0..3 {
+            let mut ring = must("setup", Ring::new(8, 0))?;
+            ring.push(poll_add(polled, 0, 1));
+            expect("a poll of a ring is taken", ring.enter(1, 0, 0, 0, 0), Ok(1))?;
+            expect("nothing is there yet", ring.reap().is_none(), true)?;
+            polled = ring.fd;
+            rest.push(ring);
+        }
+        first.push(sqe::nop(2));
+        expect("a NOP is taken", first.enter(1, 0, 0, 0, 0), Ok(1))?;
+        for ring in &mut rest {
+            // A poll that never completes hangs here until the harness ends it.
+            let seen = loop {
+                match ring.reap() {
+                    Some(c) => break (c.user_data, c.res),
+                    None => std::thread::yield_now(),
+                }
+            };
+            expect("the poll's completion, without a call", seen, (1, libc::POLLIN.into()))?;
+        }
+        two_poll_each_other(&mut first, &mut rest)?;
+    }
+    Ok(())
+}
+
+/// Two multishot polls that feed each other come to rest.
+fn two_poll_each_other(first: &mut Ring, rest: &mut [Ring]) -> Outcome {
+    const MULTI: u32 = 1;
+    let [a, b, ..] = rest else { return Err("two rings are needed".into()) };
+    for (ring, other) in [(&mut *a, b.fd), (&mut *b, first.fd)] {
+        ring.push(poll_add(other, MULTI, 3));
+        expect("a multishot poll is taken", ring.enter(1, 0, 0, 0, 0), Ok(1))?;
+    }
+    b.push(poll_add(a.fd, MULTI, 4));
+    expect("the way back is taken", b.enter(1, 0, 0, 0, 0), Ok(1))?;
+    b.push(sqe::nop(5));
+    expect("a NOP between them is taken", b.enter(1, 1, GETEVENTS, 0, 0), Ok(1))
+}
+
+fn poll_add(fd: i32, len: u32, ud: u64) -> Sqe {
+    Sqe { op_flags: libc::POLLIN as u32, len, ..sqe::of_fd(op::POLL_ADD, fd, ud) }
 }

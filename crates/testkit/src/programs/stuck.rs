@@ -64,3 +64,46 @@ pub fn connect_given_up(_: &str) -> Outcome {
 fn tcp() -> os::Sys<i32> {
     os::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC)
 }
+
+/// Workers that may be held at once wherever there is a CPU.
+const HELD: usize = 4;
+
+/// Some requests hold a worker each until all are let go; from then on one at a time is enough, and
+/// the other workers end though there always is work.
+pub fn workers_end(_: &str) -> Outcome {
+    let path = format!("{}/workers-end.{}", std::env::temp_dir().display(), os::pid());
+    let name = Buf::of(format!("{path}\0").as_bytes());
+    must("mkfifo", os::raw(libc::SYS_mknod, [name.addr(), u64::from(libc::S_IFIFO | 0o600), 0]))?;
+    let done = hold_and_let_go(&path, &name);
+    let _ = std::fs::remove_file(&path);
+    done
+}
+
+fn hold_and_let_go(path: &str, name: &Buf) -> Outcome {
+    let mut ring = must("setup", Ring::new(8, 0))?;
+    let workers = || os::count_in_proc("task");
+    expect("a first worker", ring.result(sqe::flagged(sqe::nop(0), ASYNC)), Ok(0))?;
+    let with_one = workers();
+    // An open of a FIFO waits for somebody at its other end.
+    for ud in 0..HELD as u64 {
+        let open = sqe::rw(op::OPENAT, libc::AT_FDCWD, name.addr(), 0, 0, ud);
+        ring.push(sqe::flagged(open, ASYNC));
+    }
+    must("submit", ring.submit(0))?;
+    while workers() < with_one + HELD - 1 {
+        let _ = os::yield_now();
+    }
+    let other_end = must("open", os::open(path, libc::O_RDWR))?;
+    for _ in 0..HELD {
+        let cqe = must("wait", ring.wait())?;
+        expect("it was opened", cqe.res >= 0, true)?;
+        must("close", os::close(cqe.res))?;
+    }
+    must("close", os::close(other_end))?;
+    // The program's deadline ends a wait for what never comes.
+    while workers() > with_one {
+        expect("work", ring.result(sqe::flagged(sqe::nop(1), ASYNC)), Ok(0))?;
+        let _ = os::poll(-1, 0, 20);
+    }
+    Ok(())
+}

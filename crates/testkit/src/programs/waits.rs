@@ -88,6 +88,8 @@ fn pipes(t: &mut Transcript) -> Outcome {
     must("write", os::write(e, &7u64.to_ne_bytes()))?;
     sorted(t, &ring, 1)?;
     t.seen("its value", buf.get64(0));
+    t.part("a write with RWF_NOWAIT that has no such way answers EAGAIN");
+    one(t, &mut ring, Sqe { op_flags: 8, ..sqe::write(e, buf.addr(), 8, 0, 33) })?;
     Ok(())
 }
 

@@ -10,9 +10,9 @@ const NO_OPCODE: u8 = 200;
 const SPLICE: u8 = 30;
 const BUFFER_SELECT: u8 = 1 << 5;
 const RECV_MULTISHOT: u16 = 2;
-const CQE_MIXED: u32 = 1 << 18;
+const SQE_MIXED: u32 = 1 << 19;
 const NO_SETUP_FLAG: u32 = 1 << 30;
-const REGISTER_CLOCK: u32 = 29;
+const REGISTER_ZCRX_CTRL: u32 = 36;
 const NO_REGISTER: u32 = 99;
 
 /// Asks twelve times for SPLICE, three for a multishot receive, twice for a buffer select, once for
@@ -21,7 +21,7 @@ const NO_REGISTER: u32 = 99;
 /// # Errors
 /// A call that has no errno to give failed.
 pub fn wishes(_: &str) -> Outcome {
-    for flags in [CQE_MIXED, NO_SETUP_FLAG] {
+    for flags in [SQE_MIXED, NO_SETUP_FLAG] {
         let _ = setup_call(4, &mut Params { flags, ..Params::default() });
     }
     let mut ring = must("setup", Ring::new(32, 0))?;
@@ -35,7 +35,7 @@ pub fn wishes(_: &str) -> Outcome {
         }
     }
     must("a NOP", ring.one(sqe::nop(5)))?;
-    let _ = ring.register(REGISTER_CLOCK, 0, 0);
+    let _ = ring.register(REGISTER_ZCRX_CTRL, 0, 0);
     let _ = ring.register(NO_REGISTER, 0, 0);
     Ok(())
 }

@@ -32,6 +32,11 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "recv-fixed" => pings(budget, Files::Fixed),
         "worker-plain" => workers(budget, Files::Plain),
         "worker-fixed" => workers(budget, Files::Fixed),
+        "nop-among-1m" => nops_among(1_000_000, budget),
+        "timeout-among-1" => timeouts(1, budget),
+        "timeout-among-1m" => timeouts(1_000_000, budget),
+        "cancel-among-1" => cancels(1, budget),
+        "cancel-among-100k" => cancels(100_000, budget),
         "setup" => setups(budget),
         "call-pread" => preads(budget),
         "call-recv" => plain_pings(budget),
@@ -184,6 +189,61 @@ fn workers(budget: Duration, files: Files) -> Result<f64> {
             _ => opcode::Fsync::new(types::Fd(file.as_raw_fd())).build(),
         };
         round(&mut ring, &[e], 0)
+    })
+}
+
+static HOUR: types::Timespec = types::Timespec::new().sec(3600);
+
+fn timeout(name: u64) -> squeue::Entry {
+    opcode::Timeout::new(&raw const HOUR).build().user_data(name)
+}
+
+/// A ring in which so many timeouts wait; their names count from 0.
+fn waiting(count: u64) -> Result<IoUring> {
+    let mut ring = ring(256)?;
+    let names: Vec<u64> = (0..count).collect();
+    for names in names.chunks(256) {
+        let entries: Vec<_> = names.iter().map(|&name| timeout(name)).collect();
+        // SAFETY: what they point to is a constant.
+        unsafe { ring.submission().push_multiple(&entries) }.context("full submission queue")?;
+        ring.submit()?;
+    }
+    Ok(ring)
+}
+
+fn nops_among(count: u64, budget: Duration) -> Result<f64> {
+    let mut ring = waiting(count)?;
+    repeat(budget, 1, || round(&mut ring, &[opcode::Nop::new().build()], 0))
+}
+
+/// Two requests, and two results in whatever order.
+fn pair(ring: &mut IoUring, entries: [squeue::Entry; 2], want: [i32; 2]) -> Result<()> {
+    // SAFETY: what they point to is a constant.
+    unsafe { ring.submission().push_multiple(&entries) }.context("full submission queue")?;
+    ring.submit_and_wait(2)?;
+    let mut got: Vec<i32> = ring.completion().map(|c| c.result()).collect();
+    got.sort_unstable();
+    ensure!(got == want, "results {got:?} instead of {want:?}");
+    Ok(())
+}
+
+/// A timeout is armed and removed while others wait; nanoseconds for both.
+fn timeouts(count: u64, budget: Duration) -> Result<f64> {
+    let mut ring = waiting(count)?;
+    repeat(budget, 1, || {
+        let entries = [timeout(count), opcode::TimeoutRemove::new(count).build()];
+        pair(&mut ring, entries, [-libc::ECANCELED, 0])
+    })
+}
+
+/// One of those that wait is cancelled and comes back; nanoseconds for both.
+fn cancels(count: u64, budget: Duration) -> Result<f64> {
+    let mut ring = waiting(count)?;
+    let mut name = 0;
+    repeat(budget, 1, || {
+        name = (name + 7919) % count;
+        let entries = [opcode::AsyncCancel::new(name).build(), timeout(name)];
+        pair(&mut ring, entries, [-libc::ECANCELED, 0])
     })
 }
 

@@ -143,6 +143,8 @@ pub const COMMON: &[Spoil] = &[
     flag(0x40),
     flag(0x42),
     flag(0x10),
+    flag(0x4),
+    flag(0x8),
     to(Ioprio, 1),
     to(Ioprio, 0xe000),
     to(Fd, ALL32),

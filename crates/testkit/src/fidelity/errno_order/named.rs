@@ -213,7 +213,7 @@ const BEFORE: &[Claim] = &[
     Claim {
         name: "a_failed_call_of_these_ops_does_not_break_their_chain",
         section: "1.1",
-        says: "STATX, RENAMEAT, UNLINKAT, MKDIRAT, SYMLINKAT, LINKAT and SHUTDOWN that fail in their call do not cancel what is linked to them.",
+        says: "FSYNC, STATX, RENAMEAT, UNLINKAT, MKDIRAT, SYMLINKAT, LINKAT and SHUTDOWN that fail in their call do not cancel what is linked to them.",
         needs: &[],
         run: failed_calls,
     },
@@ -266,6 +266,7 @@ fn failed_calls() -> Outcome {
     let mut bench = Bench::new()?;
     let missing = bench.addr(super::bench::at::NEW_PATH);
     let cases = [
+        (3, to(Fd, bench.full.0 as u64), libc::EINVAL),
         (21, to(Addr, missing), libc::ENOENT),
         (34, to(Len, 3), libc::EINVAL),
         (35, to(Addr, missing), libc::ENOENT),

@@ -28,7 +28,7 @@ pub struct Row {
 
 const BASE: Row = Row { name: "", more: &[], without: &[], number: false, parts: &[] };
 const NUMBER: Row = Row { number: true, ..BASE };
-const SELECT: (Spoil, &str) = (flag(0x20), "BUFFER_SELECT");
+const SELECT: (Spoil, &str) = (flag(0x20), "IOSQE_BUFFER_SELECT");
 /// Numbers that are what the runner was started with, where the field is a descriptor.
 const INHERITED: &[Spoil] = &[to(FileIndex, 1), to(FileIndex, 3), to(Off, 1)];
 /// Of a receive or a send: POLL_FIRST is common; MULTISHOT, FIXED_BUF, REPORT_USAGE, BUNDLE,
@@ -44,17 +44,26 @@ const NET: &[Spoil] = &[
     to(OpFlags, 0x100),
     to(FileIndex, 0x1_0000),
 ];
-const RWF: &[Spoil] = &[to(OpFlags, 8), to(OpFlags, 2), to(Off, 1 << 63), to(Len, 1025)];
+/// NOWAIT, DSYNC, SYNC, APPEND, NOAPPEND; a negative offset, too many vectors.
+const RWF: &[Spoil] = &[
+    to(OpFlags, 8),
+    to(OpFlags, 2),
+    to(OpFlags, 4),
+    to(OpFlags, 16),
+    to(OpFlags, 32),
+    to(Off, 1 << 63),
+    to(Len, 1025),
+];
 
 const ROWS: &[Row] = &[
     Row {
         name: "NOP",
         more: &[to(OpFlags, 2), to(OpFlags, 4), to(OpFlags, 8), to(OpFlags, 16), to(OpFlags, 32)],
         parts: &[
-            (to(OpFlags, 2), "NOP_FLAGS"),
-            (to(OpFlags, 4), "NOP_FLAGS"),
-            (to(OpFlags, 8), "NOP_FLAGS"),
-            (to(OpFlags, 32), "NOP_FLAGS"),
+            (to(OpFlags, 2), "NOP_FILE"),
+            (to(OpFlags, 4), "NOP_FILE"),
+            (to(OpFlags, 8), "NOP_FILE"),
+            (to(OpFlags, 32), "NOP_FILE"),
         ],
         ..BASE
     },
@@ -166,7 +175,9 @@ const ROWS: &[Row] = &[
     Row { name: "SOCKET", more: &[to(Off, 0x8_0001), to(Off, 0x11)], ..NUMBER },
     Row {
         name: "URING_CMD",
-        more: &[to(Off, 4), to(Off, 5), to(Off, 1 << 32), to(OpFlags, 2)],
+        // Not MULTISHOT: with BUFFER_SELECT 6.18 never ends it, nor its ring, and after 64 of these
+        // no ring of the machine. The errors by name have it alone.
+        more: &[to(Off, 4), to(Off, 5), to(Off, 1 << 32)],
         ..BASE
     },
     Row { name: "SEND_ZC", more: NET, ..BASE },
@@ -292,7 +303,7 @@ pub(super) fn recorders() -> Vec<Recorder> {
     ROWS.iter().map(one).collect()
 }
 
-/// `"nop" "NOP";` for an opcode, `"nop" "NOP" "with_flags" "NOP_FLAGS";` for a part of one.
+/// `"nop" "NOP";` for an opcode, `"nop" "NOP" "with_flags" "NOP_FILE";` for a part of one.
 macro_rules! claims {
     ($($snake:literal $name:literal $($always:ident)? $($how:literal $part:literal)?;)*) => {
         /// One for every opcode and every part.
@@ -327,9 +338,9 @@ macro_rules! claims {
 
 claims! {
     "nop" "NOP";
-    "nop" "NOP" "with_flags" "NOP_FLAGS";
+    "nop" "NOP" "with_flags" "NOP_FILE";
     "readv" "READV";
-    "readv" "READV" "with_buffer_select" "BUFFER_SELECT";
+    "readv" "READV" "with_buffer_select" "IOSQE_BUFFER_SELECT";
     "writev" "WRITEV";
     "fsync" "FSYNC";
     "read_fixed" "READ_FIXED";
@@ -352,16 +363,16 @@ claims! {
     "files_update" "FILES_UPDATE";
     "statx" "STATX";
     "read" "READ";
-    "read" "READ" "with_buffer_select" "BUFFER_SELECT";
+    "read" "READ" "with_buffer_select" "IOSQE_BUFFER_SELECT";
     "write" "WRITE";
     "fadvise" "FADVISE";
     "madvise" "MADVISE";
     "send" "SEND";
-    "send" "SEND" "with_buffer_select" "BUFFER_SELECT";
+    "send" "SEND" "with_buffer_select" "IOSQE_BUFFER_SELECT";
     "send" "SEND" "of_a_bundle" "RECVSEND_BUNDLE";
     "send" "SEND" "of_a_vector" "SEND_VECTORIZED";
     "recv" "RECV";
-    "recv" "RECV" "with_buffer_select" "BUFFER_SELECT";
+    "recv" "RECV" "with_buffer_select" "IOSQE_BUFFER_SELECT";
     "recv" "RECV" "of_a_bundle" "RECVSEND_BUNDLE";
     "openat2" "OPENAT2";
     "epoll_ctl" "EPOLL_CTL";

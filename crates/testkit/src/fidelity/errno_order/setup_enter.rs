@@ -183,7 +183,7 @@ macro_rules! claims {
             name: $claim,
             section: $section,
             says: $says,
-            needs: &[$part],
+            needs: if $part.is_empty() { &[] as &[&str] } else { &[$part] },
             run: || order($name, $part),
         }),*];
     };

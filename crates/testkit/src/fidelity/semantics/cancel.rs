@@ -1,4 +1,4 @@
-//! Section 3.8: ASYNC_CANCEL and SYNC_CANCEL.
+//! Section 3.8: ASYNC_CANCEL.
 
 use super::kit::*;
 
@@ -9,6 +9,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         "A cancel that finds its target answers 0, the target ECANCELED."
     ),
     claim!("3.8", a_cancel_that_finds_nothing_is_enoent, "A cancel that finds nothing is ENOENT."),
+    claim!(
+        "3.8",
+        a_cancel_behind_a_workers_error_finds_itself_if_it_is_there,
+        "A cancel that follows a failed request runs on its worker only if that posted the error."
+    ),
     claim!(
         "3.8",
         a_cancel_takes_one_of_three,
@@ -53,6 +58,16 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.8",
+        a_connect_that_waits_is_cancelled,
+        "A CONNECT of a blocking TCP socket that waits is cancelled: 0 and ECANCELED, on a worker as well."
+    ),
+    claim!(
+        "3.8",
+        a_connect_that_blocks_is_interrupted,
+        "A CONNECT to a unix listener without room blocks a worker: the cancel is EALREADY, the request EINTR."
+    ),
+    claim!(
+        "3.8",
         a_cancelled_futex_counts_one,
         "A cancel of a futex wait answers 1.",
         needs "FUTEX_WAIT"
@@ -65,24 +80,32 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.8",
-        a_synchronous_cancel_answers_directly,
-        "SYNC_CANCEL answers 0, a count with ALL, or ENOENT.",
-        needs "REGISTER_SYNC_CANCEL"
+        a_cancel_does_not_count_what_a_worker_is_in,
+        "With ALL, requests that block on workers are interrupted and not counted."
     ),
     claim!(
         "3.8",
-        a_synchronous_cancel_checks_its_argument,
-        "SYNC_CANCEL with a bad descriptor is EBADF, with padding or unknown flags EINVAL.",
-        needs "REGISTER_SYNC_CANCEL"
+        a_cancel_looks_on_behind_what_a_worker_is_in,
+        "Without ALL, a request that blocks on a worker is interrupted and the next of that name cancelled: 0."
+    ),
+    claim!("3.8", any_looks_at_no_name, "ANY with USERDATA takes requests of every name."),
+    claim!(
+        "3.8",
+        a_cancels_targets_end_before_what_follows_it,
+        "A cancel behind a cancel in one chain does not find the first one's targets any more."
+    ),
+    claim!(
+        "3.8",
+        a_chain_that_its_batch_cuts_runs_on_a_worker,
+        "A link on the last entry of a batch sends it to a worker, where a cancel finds itself."
+    ),
+    claim!(
+        "3.8",
+        a_buffered_write_is_on_a_worker_whatever_it_writes,
+        "A cancel behind a buffered write of nothing finds itself on the write's worker."
     ),
 ];
 
-const ALL: u32 = 1;
-const FD: u32 = 2;
-const ANY: u32 = 4;
-const FD_FIXED: u32 = 8;
-const USERDATA: u32 = 16;
-const OP: u32 = 32;
 const CANCELED: i32 = -ECANCELED;
 
 /// A ring with reads of an empty pipe pending: (ring, read end, write end).
@@ -247,25 +270,98 @@ fn a_cancelled_waitid_counts_one() -> Outcome {
     seen
 }
 
-/// `struct io_uring_sync_cancel_reg` without a time limit.
-fn sync_cancel(ring: &Ring, target: u64, fd: i32, flags: u32, pad: u64) -> Sys<u64> {
-    let keys = u64::from(fd.cast_unsigned()) | u64::from(flags) << 32;
-    let arg = u64s(&[target, keys, u64::MAX, u64::MAX, 0, 0, 0, pad]);
-    ring.register(24, arg.addr(), 1)
+fn a_connect_that_waits_is_cancelled() -> Outcome {
+    let (listener, port) = must("listener", os::tcp_listener())?;
+    must("listen", os::listen(listener, 0))?;
+    let mut ring = ring()?;
+    // The first one fills the queue of a backlog of 0; whoever comes then is not answered.
+    for _ in 0..2 {
+        let client =
+            must("socket", os::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK))?;
+        let _ = os::state::connect(client, port);
+    }
+    let addr = Buf::of(&os::loopback(port));
+    for flags in [0, ASYNC] {
+        let client = must("socket", os::socket(libc::AF_INET, libc::SOCK_STREAM))?;
+        submit(&mut ring, &[flagged(rw(op::CONNECT, client, addr.addr(), 0, 16, 1), flags)])?;
+        waits(&ring).map_err(|e| format!("{flags:#x}: {e}"))?;
+        runs(&mut ring, &[cancel(1, 0, 2)], &[(2, 0), (1, -ECANCELED)])?;
+    }
+    Ok(())
 }
 
-fn a_synchronous_cancel_answers_directly() -> Outcome {
-    let (ring, r, _w) = reading(&[1, 2, 2])?;
-    expect("one", sync_cancel(&ring, 1, -1, 0, 0), Ok(0))?;
-    expect("all", sync_cancel(&ring, 0, r, FD | ALL, 0), Ok(2))?;
-    fails("none", sync_cancel(&ring, 1, -1, 0, 0), ENOENT)?;
-    ends_all(&ring, &[(1, CANCELED), (2, CANCELED), (2, CANCELED)])
+fn a_cancel_behind_a_workers_error_finds_itself_if_it_is_there() -> Outcome {
+    let mut ring = ring()?;
+    let socket = must("socket", os::socket(libc::AF_INET, libc::SOCK_STREAM))?;
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    let event = must("eventfd", os::eventfd(0, 0))?;
+    let cases = [
+        // On no worker, on one and posted there, on one and posted by task work.
+        (rw(op::CONNECT, socket, 0, 0, 0, 1), 0, -EINVAL, -ENOENT),
+        (of_fd(op::FSYNC, r, 1), ASYNC, -EINVAL, -EALREADY),
+        (read(w, buf.addr(), 1, u64::MAX, 1), ASYNC, -EBADF, -ENOENT),
+        (write(r, buf.addr(), 1, u64::MAX, 1), ASYNC, -EBADF, -ENOENT),
+        // Polled for in vain: a worker does it in the end.
+        (write(event, buf.addr(), 8, 0, 1), 0, 8, -EALREADY),
+    ];
+    for (head, flags, error, answer) in cases {
+        let chain = [flagged(head, HARDLINK | flags), cancel(2, 0, 2)];
+        runs(&mut ring, &chain, &[(1, error), (2, answer)])?;
+    }
+    Ok(())
 }
 
-fn a_synchronous_cancel_checks_its_argument() -> Outcome {
-    let ring = ring()?;
-    fails("a bad descriptor", sync_cancel(&ring, 0, 999, FD, 0), EBADF)?;
-    fails("a bad slot", sync_cancel(&ring, 0, 5, FD | FD_FIXED, 0), EBADF)?;
-    fails("padding", sync_cancel(&ring, 1, -1, 0, 1), EINVAL)?;
-    fails("unknown flags", sync_cancel(&ring, 1, -1, 1 << 10, 0), EINVAL)
+fn a_connect_that_blocks_is_interrupted() -> Outcome {
+    let mut ring = ring()?;
+    let full = Full::new()?;
+    submit(&mut ring, &[full.connect(1)?])?;
+    waits(&ring)?;
+    // The worker may be quicker to tell of its end.
+    submit(&mut ring, &[cancel(1, 0, 2)])?;
+    ends_all(&ring, &[(2, -EALREADY), (1, -EINTR)])
+}
+
+fn a_cancel_does_not_count_what_a_worker_is_in() -> Outcome {
+    let mut ring = ring()?;
+    let full = Full::new()?;
+    submit(&mut ring, &[full.connect(1)?, full.connect(1)?])?;
+    waits(&ring)?;
+    submit(&mut ring, &[cancel(1, ALL, 2)])?;
+    ends_all(&ring, &[(2, 0), (1, -EINTR), (1, -EINTR)])
+}
+
+fn a_cancel_looks_on_behind_what_a_worker_is_in() -> Outcome {
+    let (mut ring, ..) = reading(&[1])?;
+    let full = Full::new()?;
+    submit(&mut ring, &[full.connect(1)?])?;
+    waits(&ring)?;
+    submit(&mut ring, &[cancel(1, 0, 2)])?;
+    ends_all(&ring, &[(2, 0), (1, CANCELED), (1, -EINTR)])
+}
+
+fn any_looks_at_no_name() -> Outcome {
+    let (mut ring, ..) = reading(&[1])?;
+    runs(&mut ring, &[cancel(7, ANY | USERDATA, 2)], &[(2, 1), (1, CANCELED)])
+}
+
+fn a_cancels_targets_end_before_what_follows_it() -> Outcome {
+    let (mut ring, (r, _w), buf) = (ring()?, pipe()?, Buf::new(8));
+    submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+    submit(&mut ring, &[flagged(cancel(0, ANY, 2), HARDLINK), cancel(0, ANY, 3)])?;
+    ends(&ring, &[(2, 1), (1, -ECANCELED), (3, 0)])
+}
+
+fn a_chain_that_its_batch_cuts_runs_on_a_worker() -> Outcome {
+    let mut ring = ring()?;
+    runs(&mut ring, &[flagged(cancel(2, 0, 2), LINK)], &[(2, -EALREADY)])?;
+    runs(&mut ring, &[cancel(2, 0, 2)], &[(2, -ENOENT)])
+}
+
+fn a_buffered_write_is_on_a_worker_whatever_it_writes() -> Outcome {
+    let (mut ring, fd, buf) = (ring()?, file(b"abc")?, Buf::of(b"x"));
+    for len in [1, 0] {
+        let head = flagged(write(fd, buf.addr(), len, 0, 1), HARDLINK);
+        runs(&mut ring, &[head, cancel(2, 0, 2)], &[(1, len as i32), (2, -EALREADY)])?;
+    }
+    Ok(())
 }

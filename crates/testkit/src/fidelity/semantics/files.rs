@@ -144,6 +144,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs "SOCKET"
     ),
     claim!("3.9", a_sparse_table_is_empty, "RSRC_REGISTER_SPARSE makes a table of empty slots."),
+    claim!(
+        "3.3",
+        two_slots_of_one_file_wait_side_by_side,
+        "Requests on two slots that were registered from one number both wait."
+    ),
 ];
 
 const NONE: u32 = u32::MAX;
@@ -535,4 +540,20 @@ fn a_sparse_table_is_empty() -> Outcome {
     sparse(&ring, 3)?;
     slots(&mut ring, "---")?;
     fails("it is one", ring.register_files(&[0]), EBUSY)
+}
+
+fn two_slots_of_one_file_wait_side_by_side() -> Outcome {
+    let (mut ring, (r, w), buf) = (ring()?, pipe()?, Buf::new(16));
+    must("register", ring.register_files(&[r, r]))?;
+    let read_slot =
+        |slot: i32| flagged(read(slot, buf.addr() + 8 * slot as u64, 1, 0, 1 + slot as u64), FIXED);
+    submit(&mut ring, &[read_slot(0), read_slot(1)])?;
+    pending(&ring)?;
+    put(w, b"ab")?;
+    ends_all(&ring, &[(1, 1), (2, 1)])?;
+    // And once more, when one of them is gone.
+    submit(&mut ring, &[read_slot(0), read_slot(1)])?;
+    must("update", update(&ring, 0, &[-1]))?;
+    put(w, b"cd")?;
+    ends_all(&ring, &[(1, 1), (2, 1)])
 }

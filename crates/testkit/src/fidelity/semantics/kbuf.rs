@@ -19,13 +19,13 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.11",
         an_empty_group_is_enobufs,
         "A receive from an empty or unknown group is ENOBUFS at once, without data too.",
-        needs "BUFFER_SELECT"
+        needs "IOSQE_BUFFER_SELECT"
     ),
     claim!(
         "3.11",
         a_send_from_an_unknown_group_is_enoent,
         "A SEND from an unknown group is ENOENT.",
-        needs "BUFFER_SELECT"
+        needs "IOSQE_BUFFER_SELECT"
     ),
     claim!(
         "3.11",

@@ -11,7 +11,8 @@ pub(super) use crate::sqe::{
 };
 pub(super) use libc::{
     EALREADY, EBADF, EBUSY, ECANCELED, EEXIST, EFAULT, EINTR, EINVAL, EIO, EMFILE, ENFILE, ENOBUFS,
-    ENOENT, ENOMEM, ENOTSOCK, ENOTTY, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM, EPIPE, ESPIPE, ETIME,
+    ENOENT, ENOMEM, ENOTCONN, ENOTSOCK, ENOTTY, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM, EPIPE, ESPIPE,
+    ETIME,
 };
 pub(super) use ringer_uapi::flags::Setup;
 pub(super) use ringer_uapi::{Cqe, Params, Sqe};
@@ -50,6 +51,13 @@ pub(super) const HUP: u32 = libc::POLLHUP as u32;
 pub(super) const MS: u64 = 1_000_000;
 /// `IORING_SQ_CQ_OVERFLOW`.
 pub(super) const CQ_OVERFLOW: u32 = 2;
+
+/// For claims about the end of a ring: whether there is one to see here.
+pub(super) fn rings_end() -> Outcome {
+    crate::harness::rings_end()
+        .then_some(())
+        .ok_or_else(|| "skip: no ring ends here any more".into())
+}
 
 /// A ring of 16 entries without flags.
 pub(super) fn ring() -> Res<Ring> {
@@ -330,3 +338,58 @@ pub(super) fn tcp() -> Res<(i32, i32)> {
     let server = must("accept", os::raw(libc::SYS_accept, [listener, 0, 0]))?;
     Ok((client, server as i32))
 }
+
+/// `IORING_ASYNC_CANCEL_*`.
+pub(super) const ALL: u32 = 1;
+/// See [`ALL`].
+pub(super) const FD: u32 = 2;
+/// See [`ALL`].
+pub(super) const ANY: u32 = 4;
+/// See [`ALL`].
+pub(super) const FD_FIXED: u32 = 8;
+/// See [`ALL`].
+pub(super) const USERDATA: u32 = 16;
+/// See [`ALL`].
+pub(super) const OP: u32 = 32;
+
+/// A unix listener without room: who connects blocks a worker.
+pub(super) struct Full {
+    addr: Buf,
+    len: u64,
+}
+
+impl Full {
+    pub(super) fn new() -> Res<Self> {
+        // sun_family, then a name of no file.
+        let mut name = libc::AF_UNIX.to_ne_bytes()[..2].to_vec();
+        name.extend(format!("\0ringer-full-{}", os::pid()).bytes());
+        let full = Self { addr: Buf::of(&name), len: name.len() as u64 };
+        let (listener, first) = (full.socket()?, full.socket()?);
+        must("bind", os::raw(libc::SYS_bind, [listener, full.addr.addr(), full.len]))?;
+        must("listen", os::listen(listener as i32, 0))?;
+        must("connect", os::raw(libc::SYS_connect, [first, full.addr.addr(), full.len]))?;
+        Ok(full)
+    }
+
+    fn socket(&self) -> Res<u64> {
+        let fd = must("socket", os::socket(libc::AF_UNIX, libc::SOCK_STREAM))?;
+        Ok(i64::from(fd).cast_unsigned())
+    }
+
+    /// A CONNECT that blocks.
+    pub(super) fn connect(&self, ud: u64) -> Res<Sqe> {
+        let socket = self.socket()? as i32;
+        Ok(rw(op::CONNECT, socket, self.addr.addr(), 0, self.len, ud))
+    }
+}
+
+/// Nothing completes within 20 ms.
+pub(super) fn waits(ring: &Ring) -> Outcome {
+    match os::poll(ring.fd, libc::POLLIN, 20) {
+        Ok(0) => Ok(()),
+        other => Err(format!("poll says {other:?} within 20 ms: {:?}", ring.reap())),
+    }
+}
+
+/// `IORING_ENTER_ABS_TIMER`.
+pub(super) const ABS_TIMER: u32 = 32;

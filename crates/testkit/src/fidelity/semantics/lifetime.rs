@@ -70,6 +70,7 @@ pub(super) const CLAIMS: &[Claim] = &[
 ];
 
 fn a_mapping_keeps_a_ring() -> Outcome {
+    rings_end()?;
     lifetime::last_mapping("")
 }
 
@@ -93,6 +94,7 @@ fn a_duplicate_keeps_a_ring() -> Outcome {
 }
 
 fn the_end_of_a_ring_cancels_what_is_pending() -> Outcome {
+    rings_end()?;
     let mut ring = must("setup", Ring::in_memory(8, 0))?;
     let ((r, _w), buf, ts) = (pipe()?, Buf::new(8), hour());
     let pending = [
@@ -113,6 +115,7 @@ fn the_end_of_a_ring_cancels_what_is_pending() -> Outcome {
 }
 
 fn buffers_go_before_files() -> Outcome {
+    rings_end()?;
     let mut ring = must("setup", Ring::in_memory(8, 0))?;
     let (f, page) = (file(b"x")?, Buf::new(4096));
     let (fds, iovs) = (i32s(&[f, f]), u64s(&[page.addr(), 4096, page.addr(), 4096]));

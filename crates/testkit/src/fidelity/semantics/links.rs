@@ -5,6 +5,11 @@ use super::kit::*;
 pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.6",
+        a_linked_timeout_ends_in_task_work,
+        "A linked timeout whose request is done counts as completed after what follows in the chain has run."
+    ),
+    claim!(
+        "3.6",
         a_chain_ends_with_its_batch,
         "An open LINK at the end of a batch joins nothing of the next."
     ),
@@ -62,7 +67,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.6",
         a_truncated_recv_with_waitall_breaks_a_chain,
-        "A RECV with MSG_WAITALL of a datagram that was cut fails its chain.", needs "RECV_WAITALL_TRUNC"
+        "A RECV with MSG_WAITALL of a datagram that was cut fails its chain."
     ),
     claim!(
         "3.6",
@@ -171,6 +176,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.6",
         a_bad_entry_behind_a_drain_fails_at_once,
         "A refused entry behind a DRAIN fails at once."
+    ),
+    claim!(
+        "3.6",
+        members_of_a_refused_chain_end_after_the_batch,
+        "The head of a chain that is refused ends at once, what follows it in task work."
     ),
 ];
 
@@ -507,4 +517,26 @@ fn a_bad_entry_behind_a_drain_fails_at_once() -> Outcome {
     pending(&ring)?;
     put(w, b"x")?;
     ends(&ring, &[(1, 1), (2, 0)])
+}
+
+fn members_of_a_refused_chain_end_after_the_batch() -> Outcome {
+    let all = Setup::SUBMIT_ALL;
+    for flags in [all, all | Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN] {
+        let mut ring = with(8, flags.bits())?;
+        let chain = [flagged(nop(1), HARDLINK), flagged(refused(2), LINK), nop(3)];
+        submit(&mut ring, &[chain[0], chain[1], chain[2], nop(4), nop(5)])?;
+        if flags.contains(Setup::DEFER_TASKRUN) {
+            expect("posted", ring.cq_tail(), 3)?;
+        }
+        ends(&ring, &[(1, -ECANCELED), (4, 0), (5, 0), (2, -EINVAL), (3, -ECANCELED)])?;
+    }
+    Ok(())
+}
+
+fn a_linked_timeout_ends_in_task_work() -> Outcome {
+    let (mut ring, ts) = (ring()?, hour());
+    submit(&mut ring, &[timeout(&ts, 2, 1)])?;
+    let lt = flagged(link_timeout(&ts, 3), LINK);
+    submit(&mut ring, &[flagged(nop(2), LINK), lt, at(op::TIMEOUT_REMOVE, 1, 4)])?;
+    ends_all(&ring, &[(1, -ECANCELED), (2, 0), (3, -ECANCELED), (4, 0)])
 }

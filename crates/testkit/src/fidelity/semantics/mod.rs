@@ -1,4 +1,5 @@
-//! Claims about what requests, rings and registrations mean: sections 3, 4 and 5 of the inventory.
+//! Claims about what requests, rings and registrations mean: sections 3, 4 and 5 of the inventory, and
+//! what the tables of 1 and 2 say beyond errors.
 //!
 //! One file a family, each with a `CLAIMS` list that is named here; `kit` is what they share. What
 //! it does not do: errors of single fields (`errno_order`).
@@ -7,9 +8,11 @@ use super::Claim;
 
 mod buffers;
 mod cancel;
+mod clones;
 mod enter;
 mod eventfd;
 mod files;
+mod flags;
 mod kbuf;
 mod kit;
 mod lifetime;
@@ -17,37 +20,59 @@ mod links;
 mod modes;
 mod msg_ring;
 mod multishot;
+mod napi;
+mod nowait;
 mod overflow;
 mod patch2019;
+mod personality;
 mod poll;
+mod refused;
+mod regions;
+mod ringfds;
 mod rings;
 mod setup;
+mod sockets;
 mod submit;
+mod sync_cancel;
 mod timeouts;
+mod transfers;
 mod wait;
+mod workers;
 mod zc;
 
 /// The families' lists, in the inventory's order.
 pub const FAMILIES: &[&[Claim]] = &[
+    transfers::CLAIMS,
+    flags::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
+    sockets::CLAIMS,
+    nowait::CLAIMS,
     enter::CLAIMS,
     timeouts::CLAIMS,
     links::CLAIMS,
+    refused::CLAIMS,
     poll::CLAIMS,
     cancel::CLAIMS,
+    sync_cancel::CLAIMS,
     files::CLAIMS,
     buffers::CLAIMS,
+    clones::CLAIMS,
     overflow::CLAIMS,
     wait::CLAIMS,
+    regions::CLAIMS,
     kbuf::CLAIMS,
     multishot::CLAIMS,
     zc::CLAIMS,
+    ringfds::CLAIMS,
     rings::CLAIMS,
+    personality::CLAIMS,
     msg_ring::CLAIMS,
     eventfd::CLAIMS,
     modes::CLAIMS,
+    workers::CLAIMS,
     lifetime::CLAIMS,
+    napi::CLAIMS,
     patch2019::CLAIMS,
 ];
 

@@ -25,6 +25,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.21",
+        a_short_submission_runs_nothing_deferred,
+        "A call with GETEVENTS that took less than it was to does not run deferred work."
+    ),
+    claim!(
+        "3.21",
         another_thread_may_not_submit_to_a_single_issuer,
         "Other threads than the issuer get EEXIST for submitting and registering, entering with nothing is allowed."
     ),
@@ -122,18 +127,6 @@ pub(super) const CLAIMS: &[Claim] = &[
         a_worker_that_waits_does_not_hold_others,
         "A blocking request on a worker does not hold up another one."
     ),
-    claim!(
-        "3.28",
-        worker_limits_are_taken_and_told,
-        "IOWQ_MAX_WORKERS sets the limits and answers the ones before.",
-        needs "REGISTER_IOWQ_MAX_WORKERS"
-    ),
-    claim!(
-        "3.28",
-        worker_affinity_is_taken,
-        "IOWQ_AFF takes a CPU mask.",
-        needs "REGISTER_IOWQ_AFF"
-    ),
 ];
 
 const SINGLE: u32 = Setup::SINGLE_ISSUER.bits();
@@ -185,6 +178,18 @@ fn deferred_successors_wait_for_getevents() -> Outcome {
     expect("the head", ring.reap().map(|c| c.user_data), Some(1))?;
     pending(&ring)?;
     ends(&ring, &[(2, 0)])
+}
+
+fn a_short_submission_runs_nothing_deferred() -> Outcome {
+    let mut ring = with(8, DEFER)?;
+    for sqe in [flagged(nop(1), LINK), nop(2), refused(3), nop(4)] {
+        ring.push(sqe);
+    }
+    expect("taken", ring.enter(4, 1, GETEVENTS, 0, 0), Ok(3))?;
+    let seen: Vec<u64> = std::iter::from_fn(|| ring.reap()).map(|c| c.user_data).collect();
+    expect("what is there", seen, vec![1, 3])?;
+    expect("the rest", ring.enter(1, 1, GETEVENTS, 0, 0), Ok(1))?;
+    ends_all(&ring, &[(2, 0), (4, 0)])
 }
 
 fn another_thread_may_not_submit_to_a_single_issuer() -> Outcome {
@@ -283,6 +288,7 @@ fn a_ring_in_our_memory_is_not_mapped() -> Outcome {
 }
 
 fn our_memory_does_not_keep_a_ring() -> Outcome {
+    rings_end()?;
     let mut ring = must("setup", Ring::in_memory(8, 0))?;
     let (r, w) = pipe()?;
     must("register", ring.register_files(&[w]))?;
@@ -421,20 +427,4 @@ fn a_worker_that_waits_does_not_hold_others() -> Outcome {
     let unlocker = Buf::of(b"x");
     submit(&mut ring, &[flagged(write(w, unlocker.addr(), 1, 0, 2), ASYNC)])?;
     ends_all(&ring, &[(1, 1), (2, 1)])
-}
-
-fn worker_limits_are_taken_and_told() -> Outcome {
-    let ring = ring()?;
-    let limits = i32s(&[3, 5]);
-    expect("set", ring.register(19, limits.addr(), 2), Ok(0))?;
-    let now = i32s(&[0, 0]);
-    expect("look", ring.register(19, now.addr(), 2), Ok(0))?;
-    expect("the limits", now.get64(0), 3 | 5 << 32)
-}
-
-fn worker_affinity_is_taken() -> Outcome {
-    let ring = ring()?;
-    let mask = u64s(&[1]);
-    expect("set", ring.register(17, mask.addr(), 8), Ok(0))?;
-    expect("take back", ring.register(18, 0, 0), Ok(0))
 }

@@ -189,6 +189,7 @@ fn unregistering_does_not_wait_on_a_deferred_ring() -> Outcome {
 }
 
 fn the_end_of_a_ring_drops_its_set() -> Outcome {
+    rings_end()?;
     let ring = ring()?;
     let (r, w) = pipe()?;
     must("register", ring.register_files(&[w]))?;

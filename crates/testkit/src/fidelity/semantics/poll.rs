@@ -48,8 +48,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.7",
         a_poll_of_its_own_ring_is_one_shot,
-        "A multishot poll of its own ring posts once, without MORE.",
-        needs "POLL_OWN_RING"
+        "A multishot poll of its own ring posts once, without MORE."
+    ),
+    claim!(
+        "3.7",
+        a_poll_of_another_ring_is_one_shot,
+        "A multishot poll of another ring ends with the first completion there that woke it."
     ),
     claim!("3.7", level_polls_are_refused, "IORING_POLL_ADD_LEVEL is EINVAL."),
     claim!("3.7", a_poll_keeps_its_file_open, "Closing the descriptor does not end a poll."),
@@ -109,13 +113,38 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.27",
         deferred_work_is_readable_to_poll,
-        "poll(2) of a DEFER_TASKRUN ring shows IN for work that is not posted yet.",
-        needs "POLL_DEFERRED"
+        "poll(2) of a DEFER_TASKRUN ring shows IN for work that is not posted yet."
+    ),
+    claim!(
+        "3.27",
+        deferred_work_that_was_done_is_not_readable,
+        "When the owner has come and reaped in memory, the ring is not readable any more."
+    ),
+    claim!(
+        "3.27",
+        a_deferred_message_is_readable,
+        "poll(2) of a DEFER_TASKRUN ring shows IN for a message that is not posted yet.",
+        needs "MSG_RING"
     ),
     claim!(
         "3.27",
         deferred_work_is_readable_to_epoll,
         "epoll on a DEFER_TASKRUN ring shows IN for work that is not posted yet."
+    ),
+    claim!(
+        "3.9",
+        a_cancelled_poll_is_there_until_task_work_ends_it,
+        "POLL_REMOVE of a poll that the same batch has cancelled is EALREADY."
+    ),
+    claim!(
+        "3.8",
+        of_polls_with_one_name_the_newest_goes_first,
+        "POLL_REMOVE and ASYNC_CANCEL take the poll of a name that was armed last."
+    ),
+    claim!(
+        "3.8",
+        polls_are_cancelled_chain_by_chain,
+        "A cancel of ANY ends polls in the order of their hashes, those of one hash newest first."
     ),
 ];
 
@@ -212,6 +241,20 @@ fn a_poll_of_its_own_ring_is_one_shot() -> Outcome {
     ends(&ring, &[(2, 0)])?;
     until("the poll fires", || ring.cq_tail() == 2)?;
     ends_flags(&ring, &[(1, IN as i32, 0)])
+}
+
+fn a_poll_of_another_ring_is_one_shot() -> Outcome {
+    let (mut ring, mut other) = (ring()?, ring()?);
+    submit(&mut ring, &[poll_multi(other.fd, IN, 1)])?;
+    res(&mut other, nop(2), 0)?;
+    ends_flags(&ring, &[(1, IN as i32, 0)])?;
+    // One for which there is something already, which no wake-up told of.
+    submit(&mut other, &[nop(3)])?;
+    submit(&mut ring, &[poll_multi(other.fd, IN, 4)])?;
+    ends_flags(&ring, &[(4, IN as i32, MORE)])?;
+    submit(&mut other, &[nop(5)])?;
+    ends_flags(&ring, &[(4, IN as i32, 0)])?;
+    no_more(&mut ring)
 }
 
 fn level_polls_are_refused() -> Outcome {
@@ -387,10 +430,67 @@ fn deferred_work_is_readable_to_poll() -> Outcome {
     pending(&ring)
 }
 
+fn deferred_work_that_was_done_is_not_readable() -> Outcome {
+    let ring = deferred()?;
+    let shows = || os::poll(ring.fd, libc::POLLIN, 0);
+    until("poll shows IN", || shows() == Ok(libc::POLLIN))?;
+    ends(&ring, &[(1, 1)])?;
+    for _ in 0..3 {
+        expect("idle", shows(), Ok(0))?;
+        let _ = os::poll(-1, 0, 10);
+    }
+    Ok(())
+}
+
+fn a_deferred_message_is_readable() -> Outcome {
+    let to = with(8, (Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits())?;
+    let mut from = ring()?;
+    let shows = || os::poll(to.fd, libc::POLLIN, 0);
+    expect("idle", shows(), Ok(0))?;
+    res(&mut from, rw(40, to.fd, 0, 5, 77, 1), 0)?;
+    expect("readable", shows(), Ok(libc::POLLIN))?;
+    pending(&to)?;
+    ends(&to, &[(77, 5)])?;
+    expect("idle", shows(), Ok(0))
+}
+
 fn deferred_work_is_readable_to_epoll() -> Outcome {
     let ring = deferred()?;
     let ep = must("epoll", os::epoll_create())?;
     must("add", os::epoll_add(ep, ring.fd, IN))?;
     expect("epoll", must("epoll", os::epoll_wait(ep, 5000))?.map(|e| e.0), Some(IN))?;
     pending(&ring)
+}
+
+fn a_cancelled_poll_is_there_until_task_work_ends_it() -> Outcome {
+    let (mut ring, (r, _w)) = (ring()?, pipe()?);
+    submit(&mut ring, &[poll_add(r, IN, 1)])?;
+    submit(&mut ring, &[cancel(1, 0, 2), at(op::POLL_REMOVE, 1, 3)])?;
+    ends_all(&ring, &[(1, -ECANCELED), (2, 0), (3, -EALREADY)])
+}
+
+fn of_polls_with_one_name_the_newest_goes_first() -> Outcome {
+    let (mut ring, (r, _w)) = (ring()?, pipe()?);
+    for ud in 11..15 {
+        submit(&mut ring, &[flagged(poll_add(r, IN, 1), LINK), nop(ud)])?;
+    }
+    for (ud, opcode) in [(14, op::POLL_REMOVE), (13, op::ASYNC_CANCEL), (12, op::POLL_REMOVE)] {
+        submit(&mut ring, &[at(opcode, 1, 2)])?;
+        ends_all(&ring, &[(1, -ECANCELED), (2, 0), (ud, -ECANCELED)])?;
+    }
+    Ok(())
+}
+
+fn polls_are_cancelled_chain_by_chain() -> Outcome {
+    // 256 completions: 32 a chain make 8 chains.
+    let (mut ring, (r, _w)) = (with(128, 0)?, pipe()?);
+    let polls: Vec<_> = (1..=40).map(|ud| poll_add(r, IN, ud)).collect();
+    submit(&mut ring, &polls)?;
+    let hash = |ud: u64| ud.wrapping_mul(0x61c8_8646_80b5_83eb) >> 61;
+    let mut order: Vec<u64> = (1..=40).rev().collect();
+    order.sort_by_key(|&ud| hash(ud));
+    submit(&mut ring, &[Sqe { op_flags: 4, ..at(op::ASYNC_CANCEL, 0, 99) }])?;
+    ends(&ring, &[(99, 40)])?;
+    let want: Vec<_> = order.into_iter().map(|ud| (ud, -ECANCELED)).collect();
+    ends(&ring, &want)
 }

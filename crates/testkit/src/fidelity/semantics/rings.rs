@@ -1,4 +1,4 @@
-//! Sections 3.15, 3.17, 3.19, 3.23, 3.26 and 4: wide completions, registered rings, who may do what,
+//! Sections 3.15, 3.19, 3.23, 3.26 and 4: wide completions, who may do what,
 //! resizing, probing, and what 6.18 does not have.
 
 use super::kit::*;
@@ -13,45 +13,15 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.15",
         a_wide_completion_takes_two_slots,
         "On a CQE_MIXED ring a wide completion takes two slots and has flag 32.",
-        needs "SETUP_CQE_MIXED"
+        needs "SETUP_CQE_MIXED", "CQE_F_32"
     ),
     claim!(
         "3.15",
         a_filler_takes_the_last_slot,
         "A wide completion that does not fit before the end starts at slot 0 behind a filler with flag SKIP.",
-        needs "SETUP_CQE_MIXED"
+        needs "SETUP_CQE_MIXED", "CQE_F_SKIP"
     ),
     claim!("3.15", wide_entries_double_the_stride, "With SQE128 entries lie 128 bytes apart."),
-    claim!(
-        "3.17",
-        a_registered_ring_is_entered_by_index,
-        "RING_FDS gives an index to enter by, also when the descriptor is closed.",
-        needs "REGISTER_RING_FDS"
-    ),
-    claim!(
-        "3.17",
-        a_ring_index_is_the_threads_own,
-        "Another thread does not see the index: EINVAL, or EBADF once it had a ring.",
-        needs "REGISTER_RING_FDS"
-    ),
-    claim!(
-        "3.17",
-        a_ring_registration_checks_its_entries,
-        "RING_FDS with a taken index is EBUSY, one of 16 or more EINVAL, no ring EOPNOTSUPP, a bad descriptor EBADF.",
-        needs "REGISTER_RING_FDS"
-    ),
-    claim!(
-        "3.17",
-        a_ring_can_have_an_index_only,
-        "REGISTERED_FD_ONLY answers an index instead of a descriptor.",
-        needs "SETUP_REGISTERED_FD_ONLY"
-    ),
-    claim!(
-        "3.19",
-        a_personality_is_a_number,
-        "REGISTER_PERSONALITY answers an id that entries may name; unknown ones are EINVAL.",
-        needs "REGISTER_PERSONALITY"
-    ),
     claim!(
         "3.19",
         restrictions_hold_once_enabled,
@@ -68,6 +38,30 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.19",
         restrictions_need_a_disabled_ring,
         "REGISTER_RESTRICTIONS of an enabled ring is EBADFD.",
+        needs "REGISTER_RESTRICTIONS"
+    ),
+    claim!(
+        "3.19",
+        restrictions_are_registered_once,
+        "A second REGISTER_RESTRICTIONS is EBUSY; one that failed leaves nothing; 103 entries are taken, 104 are EINVAL.",
+        needs "REGISTER_RESTRICTIONS"
+    ),
+    claim!(
+        "3.19",
+        restrictions_to_nothing_forbid_everything,
+        "REGISTER_RESTRICTIONS of no entries forbids all operations and opcodes, on a ring with a submission thread as well.",
+        needs "REGISTER_RESTRICTIONS"
+    ),
+    claim!(
+        "3.19",
+        a_restriction_is_looked_at_after_the_flags,
+        "An unknown opcode or flag is EINVAL and a selection EOPNOTSUPP in spite of restrictions, a stray field EACCES.",
+        needs "REGISTER_RESTRICTIONS"
+    ),
+    claim!(
+        "3.19",
+        reads_in_a_row_are_restricted,
+        "Each of several adjacent reads is EACCES where READ is not allowed, or not without a flag.",
         needs "REGISTER_RESTRICTIONS"
     ),
     claim!(
@@ -98,6 +92,18 @@ pub(super) const CLAIMS: &[Claim] = &[
         "QUERY fills op 0, answers EOPNOTSUPP in the header of another, 0 for an empty list.",
         needs "REGISTER_QUERY"
     ),
+    claim!(
+        "3.26",
+        a_query_says_in_its_header_what_is_wrong,
+        "QUERY of no size or with a reserved word set is 0, the header's result EINVAL; op 0 fills 48 bytes.",
+        needs "REGISTER_QUERY"
+    ),
+    claim!(
+        "3.26",
+        a_query_needs_no_ring_and_an_end,
+        "QUERY takes descriptor -1; a list that leads to itself is ERANGE, one that leads nowhere EFAULT.",
+        needs "REGISTER_QUERY"
+    ),
     claim!("4", opcodes_beyond_the_last_are_refused, "Opcodes from 63 on are EINVAL."),
     claim!(
         "4",
@@ -124,6 +130,17 @@ pub(super) const CLAIMS: &[Claim] = &[
         "A READ with an attribute mask on a file without protection information is EINVAL."
     ),
     claim!("4", a_priority_class_is_checked, "An ioprio of class 7 is EINVAL."),
+    claim!(
+        "3.15",
+        a_wide_completion_waits_for_two_slots,
+        "On a CQE_MIXED ring a wide completion with one slot of room goes to the backlog.", needs "SETUP_CQE_MIXED"
+    ),
+    claim!(
+        "3.15",
+        a_wide_nop_needs_a_ring_of_wide_completions,
+        "NOP_CQE32 is EINVAL on a ring of narrow completions, and has no second half when it is cancelled.",
+        needs "NOP_CQE32"
+    ),
     claim!(
         "4",
         a_cpu_that_is_not_there_is_refused,
@@ -179,80 +196,43 @@ fn a_filler_takes_the_last_slot() -> Outcome {
     expect("the wide one", slot(&ring, 0), (8, F_32))
 }
 
+fn a_wide_completion_waits_for_two_slots() -> Outcome {
+    let mut ring = with(4, Setup::CQE_MIXED.bits())?;
+    submit(&mut ring, &[nop(1), nop(2), nop(3), nop(4)])?;
+    submit(&mut ring, &[nop(5), nop(6), nop(7), wide_nop(8)])?;
+    // The filler took the last slot.
+    expect("the tail", ring.cq_tail(), 8)?;
+    expect("a backlog", ring.sq_flags() & CQ_OVERFLOW, CQ_OVERFLOW)?;
+    ring.sq.store(ring.params.cq_off.head as usize, 1);
+    must("enter", ring.enter(0, 0, GETEVENTS, 0, 0))?;
+    expect("one slot is not enough", ring.cq_tail(), 8)?;
+    ring.sq.store(ring.params.cq_off.head as usize, 2);
+    must("enter", ring.enter(0, 0, GETEVENTS, 0, 0))?;
+    expect("two are", (ring.cq_tail(), slot(&ring, 0)), (10, (8, F_32)))?;
+    expect("no backlog", ring.sq_flags() & CQ_OVERFLOW, 0)
+}
+
+fn a_wide_nop_needs_a_ring_of_wide_completions() -> Outcome {
+    let both = (Setup::CQE32 | Setup::CQE_MIXED).bits();
+    fails("both", Ring::new(4, both).map(drop), EINVAL)?;
+    res(&mut ring()?, wide_nop(1), -EINVAL)?;
+    for flags in [Setup::CQE32, Setup::CQE_MIXED] {
+        let mut ring = with(8, flags.bits())?;
+        let c = must("one", ring.one(wide_nop(1)))?;
+        let flag = if flags == Setup::CQE_MIXED { F_32 } else { 0 };
+        expect("a wide one", (c.res, c.flags, c.big), (0, flag, [0x11, 0x22]))?;
+        submit(&mut ring, &[flagged(nop_with(-5, 2), LINK), wide_nop(3)])?;
+        expect("the failed one", must("wait", ring.wait())?.res, -5)?;
+        let c = must("wait", ring.wait())?;
+        expect("the cancelled one", (c.user_data, c.res, c.flags), (3, -ECANCELED, 0))?;
+    }
+    Ok(())
+}
+
 fn wide_entries_double_the_stride() -> Outcome {
     let mut ring = with(4, Setup::SQE128.bits())?;
     runs(&mut ring, &[nop(1), nop(2), nop(3)], &[(1, 0), (2, 0), (3, 0)])?;
     expect("the second", ring.sqes.get64(128 + 32), 2)
-}
-
-const REGISTERED_RING: u32 = 16;
-
-/// RING_FDS of one entry: the index it got.
-fn index_of(fd: i32, at: u32) -> Sys<u32> {
-    let arg = u64s(&[u64::from(at), u64::from(fd.cast_unsigned())]);
-    register_fd(fd, 20, arg.addr(), 1).map(|_| arg.get64(0) as u32)
-}
-
-fn enter_index(index: u32) -> Sys<u64> {
-    enter_fd(index.cast_signed(), 0, 0, GETEVENTS | REGISTERED_RING)
-}
-
-fn a_registered_ring_is_entered_by_index() -> Outcome {
-    let mut ring = ring()?;
-    let index = must("RING_FDS", index_of(ring.fd, u32::MAX))?;
-    expect("enter", enter_index(index), Ok(0))?;
-    close(ring.fd)?;
-    ring.fd = -1;
-    ring.push(nop(1));
-    let enter = enter_fd(index.cast_signed(), 1, 1, GETEVENTS | REGISTERED_RING);
-    expect("enter when closed", enter, Ok(1))?;
-    expect("it", ring.reap().map(|c| c.user_data), Some(1))
-}
-
-fn a_ring_index_is_the_threads_own() -> Outcome {
-    let ring = ring()?;
-    let index = must("RING_FDS", index_of(ring.fd, u32::MAX))?;
-    let seen = on_thread(move || {
-        let before = enter_index(index);
-        let had = Ring::new(2, 0).is_ok();
-        (before, had, enter_index(index))
-    })?;
-    expect("another thread", seen, (Err(Errno(EINVAL)), true, Err(Errno(EBADF))))
-}
-
-fn a_ring_registration_checks_its_entries() -> Outcome {
-    let ring = ring()?;
-    expect("index 3", index_of(ring.fd, 3), Ok(3))?;
-    fails("index 3 again", index_of(ring.fd, 3), EBUSY)?;
-    fails("index 16", index_of(ring.fd, 16), EINVAL)?;
-    let entry = |fd: i32| {
-        let arg = u64s(&[u64::from(u32::MAX), u64::from(fd.cast_unsigned())]);
-        ring.register(20, arg.addr(), 1)
-    };
-    fails("no ring", entry(file(b"x")?), EOPNOTSUPP)?;
-    fails("closed", entry(999), EBADF)
-}
-
-fn a_ring_can_have_an_index_only() -> Outcome {
-    let flags = Setup::REGISTERED_FD_ONLY | Setup::NO_MMAP;
-    let (rings, sqes) = (Buf::new(4096), Buf::new(4096));
-    let mut p = Params { flags: flags.bits(), ..Params::default() };
-    p.cq_off.user_addr = rings.addr();
-    p.sq_off.user_addr = sqes.addr();
-    let before = os::count_in_proc("fd");
-    let index = must("setup", setup_call(8, &mut p))?;
-    expect("descriptors", os::count_in_proc("fd"), before)?;
-    expect("enter", enter_index(index.cast_unsigned()), Ok(0))
-}
-
-fn a_personality_is_a_number() -> Outcome {
-    let mut ring = ring()?;
-    let id = must("PERSONALITY", ring.register(9, 0, 0))?;
-    let named = |personality| Sqe { personality, ..nop(1) };
-    res(&mut ring, named(id as u16), 0)?;
-    res(&mut ring, named(id as u16 + 1), -EINVAL)?;
-    expect("unregister", ring.register(10, 0, id as u32), Ok(0))?;
-    res(&mut ring, named(id as u16), -EINVAL)
 }
 
 /// `struct io_uring_restriction`: kind and argument.
@@ -289,6 +269,63 @@ fn required_flags_must_be_there() -> Outcome {
 
 fn restrictions_need_a_disabled_ring() -> Outcome {
     fails("enabled", restrict(&ring()?, &[(0, 2)]), libc::EBADFD)
+}
+
+fn restrictions_are_registered_once() -> Outcome {
+    let mut ring = with(8, Setup::R_DISABLED.bits())?;
+    let nop_only = (1, u64::from(op::NOP));
+    for bad in [(0, 36), (1, 63), (4, 0)] {
+        fails("a bad entry", restrict(&ring, &[nop_only, bad]), EINVAL)?;
+    }
+    fails("too many", restrict(&ring, &[nop_only; 104]), EINVAL)?;
+    expect("the most", restrict(&ring, &[nop_only; 103]), Ok(0))?;
+    fails("again", restrict(&ring, &[nop_only]), EBUSY)?;
+    fails("again, badly", restrict(&ring, &[(4, 0)]), EBUSY)?;
+    must("enable", ring.register(reg::ENABLE_RINGS, 0, 0))?;
+    fails("too late", restrict(&ring, &[nop_only]), EACCES)?;
+    res(&mut ring, nop(1), 0)
+}
+
+fn restrictions_to_nothing_forbid_everything() -> Outcome {
+    for flags in [Setup::R_DISABLED, Setup::R_DISABLED | Setup::SQPOLL] {
+        let mut ring = with(8, flags.bits())?;
+        fails("no array", ring.register(11, 0, 0), EINVAL)?;
+        expect("no entries", restrict(&ring, &[]), Ok(0))?;
+        must("enable", ring.register(reg::ENABLE_RINGS, 0, 0))?;
+        ring.push(nop(1));
+        must("enter", ring.enter(1, 1, GETEVENTS | SQ_WAKEUP, 0, 0))?;
+        ends(&ring, &[(1, -EACCES)])?;
+        for opcode in [0, 2, 3, 12, 35] {
+            fails("an operation", ring.register(opcode, 0, 0), EACCES)?;
+        }
+        fails("an unknown one", ring.register(36, 0, 0), EINVAL)?;
+    }
+    Ok(())
+}
+
+fn a_restriction_is_looked_at_after_the_flags() -> Outcome {
+    let mut ring = with(8, Setup::R_DISABLED.bits())?;
+    must("RESTRICTIONS", restrict(&ring, &[(1, u64::from(op::READ)), (3, ASYNC.into())]))?;
+    must("enable", ring.register(reg::ENABLE_RINGS, 0, 0))?;
+    res(&mut ring, of(200, 1), -EINVAL)?;
+    res(&mut ring, flagged(nop(2), 0x80), -EINVAL)?;
+    res(&mut ring, flagged(nop(3), SELECT), -EOPNOTSUPP)?;
+    res(&mut ring, Sqe { ioprio: 1, personality: 9, ..flagged(nop(4), ASYNC) }, -EACCES)?;
+    res(&mut ring, Sqe { ioprio: 7 << 13, ..read(-1, 0, 1, 0, 5) }, -EACCES)?;
+    res(&mut ring, Sqe { personality: 9, ..flagged(read(-1, 0, 1, 0, 6), ASYNC) }, -EINVAL)
+}
+
+fn reads_in_a_row_are_restricted() -> Outcome {
+    let (f, b) = (file(&[7; 64])?, Buf::new(64));
+    let part = |n: u64| read(f, b.addr() + 16 * n, 16, 16 * n, n);
+    let three = [part(0), part(1), part(2)];
+    for of in [(1, u64::from(op::NOP)), (3, ASYNC.into())] {
+        let mut ring = with(8, (Setup::R_DISABLED | Setup::SUBMIT_ALL).bits())?;
+        must("RESTRICTIONS", restrict(&ring, &[of]))?;
+        must("enable", ring.register(reg::ENABLE_RINGS, 0, 0))?;
+        runs(&mut ring, &three, &[(0, -EACCES), (1, -EACCES), (2, -EACCES)])?;
+    }
+    expect("what was read", b.get(0, 48), vec![0; 48])
 }
 
 fn resize(ring: &Ring, entries: u32) -> Sys<Params> {
@@ -347,6 +384,32 @@ fn a_query_fills_its_headers() -> Outcome {
     expect("opcodes", data.get64(0) as u32, 63)?;
     let unknown = (last.get64(24) as u32).cast_signed();
     expect("the other's", unknown, -EOPNOTSUPP)
+}
+
+/// What QUERY says of a header with that size word and reserved word: result and size.
+fn queried(size: u64, reserved: u64) -> Res<(i32, u32)> {
+    let data = Buf::new(64);
+    let header = u64s(&[0, data.addr(), size << 32, reserved << 32, 0]);
+    expect("QUERY", register_fd(-1, 35, header.addr(), 0), Ok(0))?;
+    Ok((header.load(24).cast_signed(), header.load(20)))
+}
+
+fn a_query_says_in_its_header_what_is_wrong() -> Outcome {
+    expect("all of it", queried(48, 0)?, (0, 48))?;
+    expect("room for more", queried(60, 0)?, (0, 48))?;
+    expect("no size", queried(0, 0)?.0, -EINVAL)?;
+    expect("a reserved word", queried(48, 1)?.0, -EINVAL)
+}
+
+fn a_query_needs_no_ring_and_an_end() -> Outcome {
+    let data = Buf::new(64);
+    let header = u64s(&[0, data.addr(), 48 << 32, 0, 0]);
+    header.put64(0, header.addr());
+    fails("a loop", register_fd(-1, 35, header.addr(), 0), libc::ERANGE)?;
+    header.put64(0, 16);
+    header.put64(16, 48 << 32);
+    header.put64(24, 0);
+    fails("nowhere", register_fd(-1, 35, header.addr(), 0), EFAULT)
 }
 
 fn opcodes_beyond_the_last_are_refused() -> Outcome {

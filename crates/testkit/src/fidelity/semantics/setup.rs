@@ -106,6 +106,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         a_mapping_may_be_longer_than_the_region,
         "mmap of more than the rings' memory succeeds."
     ),
+    claim!(
+        "3.1",
+        a_mapping_of_the_entries_is_whole,
+        "mmap of fewer pages than the SQEs have is EFAULT, of fewer than the rings have succeeds."
+    ),
     claim!("3.1", a_private_mapping_is_accepted, "mmap of a ring with MAP_PRIVATE succeeds."),
     claim!(
         "3.1",
@@ -326,6 +331,12 @@ fn a_ring_is_not_mapped_executable() -> Outcome {
 fn a_mapping_may_be_longer_than_the_region() -> Outcome {
     let b = must("mmap", map(&ring()?, 0, 1 << 20, RW, SHARED, 0))?;
     expect("SQ entries", b.load(24), 16)
+}
+
+fn a_mapping_of_the_entries_is_whole() -> Outcome {
+    let ring = with(256, 0)?;
+    fails("entries", map(&ring, 0, 4096, RW, SHARED, ringer_uapi::OFF_SQES), EFAULT)?;
+    must("rings", map(&ring, 0, 4096, RW, SHARED, 0)).map(drop)
 }
 
 fn a_private_mapping_is_accepted() -> Outcome {

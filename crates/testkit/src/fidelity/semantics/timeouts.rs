@@ -98,6 +98,41 @@ pub(super) const CLAIMS: &[Claim] = &[
         expiry_is_posted_in_spite_of_skip,
         "ETIME is posted in spite of CQE_SKIP unless ETIME_SUCCESS says that it is a success."
     ),
+    claim!(
+        "3.5",
+        a_count_is_reached_before_a_worker_removes_it,
+        "What a batch completes at once counts before its ASYNC cancels and removals run."
+    ),
+    claim!(
+        "3.5",
+        a_workers_completion_counts_before_what_follows_it,
+        "A completion on a worker counts before the cancel behind it in its chain runs."
+    ),
+    claim!(
+        "3.5",
+        a_drained_timeout_counts_from_its_own_start,
+        "A counted TIMEOUT behind a drain does not count those of its batch that went before it."
+    ),
+    claim!(
+        "3.5",
+        a_silent_timeout_ends_those_that_count,
+        "A TIMEOUT that fires without a completion takes the count back by one, which ends all that count."
+    ),
+    claim!(
+        "3.5",
+        a_count_is_unsigned,
+        "A TIMEOUT that counts to more than two to the 31 is not reached by one completion."
+    ),
+    claim!(
+        "3.5",
+        of_timeouts_with_one_name_those_that_count_go_first,
+        "A removal takes the TIMEOUT that counts to the least, and the oldest of those that do not count last."
+    ),
+    claim!(
+        "3.5",
+        an_updated_timeout_is_looked_for_last,
+        "A TIMEOUT that is updated goes behind the others of its name."
+    ),
 ];
 
 fn now() -> u64 {
@@ -340,4 +375,83 @@ fn expiry_is_posted_in_spite_of_skip() -> Outcome {
     let quiet = flagged(with_flags(SUCCESS, timeout(&ts, 0, 2)), SKIP);
     submit(&mut ring, &[quiet, timeout(&after(20 * MS), 0, 3)])?;
     ends(&ring, &[(3, -ETIME)])
+}
+
+fn a_count_is_reached_before_a_worker_removes_it() -> Outcome {
+    for flags in [0, (Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits()] {
+        for (remove, answer) in
+            [(at(op::TIMEOUT_REMOVE, 1, 2), -ENOENT), (cancel(1, 0, 2), -ENOENT)]
+        {
+            let (mut ring, ts) = (with(8, flags)?, hour());
+            submit(&mut ring, &[timeout(&ts, 1, 1)])?;
+            submit(&mut ring, &[flagged(remove, ASYNC), nop(3)])?;
+            ends_all(&ring, &[(1, 0), (2, answer), (3, 0)])?;
+        }
+    }
+    Ok(())
+}
+
+fn a_workers_completion_counts_before_what_follows_it() -> Outcome {
+    let (ts, path) = (hour(), Buf::of(b"/nowhere/x\0"));
+    let unlink = rw(op::UNLINKAT, libc::AT_FDCWD, path.addr(), 0, 0, 2);
+    for flags in [Setup::empty(), Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN] {
+        let mut ring = with(16, flags.bits())?;
+        submit(&mut ring, &[timeout(&ts, 1, 1)])?;
+        submit(&mut ring, &[flagged(unlink, HARDLINK), cancel(1, 0, 3)])?;
+        ends_all(&ring, &[(1, 0), (2, -ENOENT), (3, -ENOENT)])?;
+    }
+    Ok(())
+}
+
+fn a_drained_timeout_counts_from_its_own_start() -> Outcome {
+    let (mut ring, ts) = (ring()?, hour());
+    submit(&mut ring, &[flagged(nop(1), LINK), flagged(nop(2), DRAIN)])?;
+    ends(&ring, &[(1, 0), (2, 0)])?;
+    submit(&mut ring, &[nop(3), nop(4), nop(5), timeout(&ts, 2, 6)])?;
+    ends_all(&ring, &[(3, 0), (4, 0), (5, 0)])?;
+    pending(&ring)
+}
+
+fn a_count_is_unsigned() -> Outcome {
+    let mut ring = ring()?;
+    submit(&mut ring, &[timeout(&hour(), 0x9000_0000, 1), timeout(&hour(), 0xffff_ffff, 2)])?;
+    res(&mut ring, nop(3), 0)?;
+    pending(&ring)?;
+    submit(&mut ring, &[at(op::TIMEOUT_REMOVE, 1, 4), at(op::TIMEOUT_REMOVE, 2, 5)])?;
+    ends_all(&ring, &[(1, -ECANCELED), (2, -ECANCELED), (4, 0), (5, 0)])
+}
+
+/// TIMEOUT 1, and a NOP behind it whose end says which one it was.
+fn told_apart(ring: &mut Ring, ts: &Buf, count: u64, ud: u64) -> Outcome {
+    submit(ring, &[flagged(timeout(ts, count, 1), LINK), nop(ud)])
+}
+
+/// A removal of TIMEOUT 1 takes the one with that NOP.
+fn takes(ring: &mut Ring, ud: u64) -> Outcome {
+    submit(ring, &[at(op::TIMEOUT_REMOVE, 1, 2)])?;
+    ends_all(ring, &[(1, -ECANCELED), (2, 0), (ud, -ECANCELED)])
+}
+
+fn of_timeouts_with_one_name_those_that_count_go_first() -> Outcome {
+    let (mut ring, ts) = (ring()?, hour());
+    for (count, ud) in [(0, 11), (90, 12), (80, 13), (0, 14), (90, 15)] {
+        told_apart(&mut ring, &ts, count, ud)?;
+    }
+    [13, 12, 15, 11, 14].into_iter().try_for_each(|ud| takes(&mut ring, ud))
+}
+
+fn an_updated_timeout_is_looked_for_last() -> Outcome {
+    let (mut ring, ts) = (ring()?, hour());
+    (11..14).try_for_each(|ud| told_apart(&mut ring, &ts, 0, ud))?;
+    res(&mut ring, update(1, &ts, 0, 2), 0)?;
+    [12, 13, 11].into_iter().try_for_each(|ud| takes(&mut ring, ud))
+}
+
+fn a_silent_timeout_ends_those_that_count() -> Outcome {
+    let (mut ring, ts, now) = (ring()?, hour(), after(0));
+    let silent = |ud| flagged(with_flags(SUCCESS, timeout(&now, 0, ud)), SKIP);
+    submit(&mut ring, &[timeout(&ts, 2, 1), timeout(&ts, 0xffff, 2)])?;
+    submit(&mut ring, &[silent(3)])?;
+    ends_all(&ring, &[(1, 0), (2, 0)])?;
+    no_more(&mut ring)
 }

@@ -45,33 +45,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         a_minimum_alone_is_the_limit,
         "Without a time limit min_wait_usec is one: ETIME."
     ),
-    claim!(
-        "3.16",
-        an_argument_region_needs_registration,
-        "EXT_ARG_REG without a region, beyond it or not aligned is EFAULT, with another size EINVAL.",
-        needs "ENTER_EXT_ARG_REG"
-    ),
-    claim!(
-        "3.16",
-        a_wait_takes_its_argument_from_a_region,
-        "With EXT_ARG_REG a wait takes its time from a registered region.",
-        needs "ENTER_EXT_ARG_REG"
-    ),
-    claim!(
-        "3.16",
-        a_region_of_arguments_needs_a_disabled_ring,
-        "MEM_REGION with REG_WAIT_ARG on an enabled ring is EINVAL, a second one EBUSY.",
-        needs "REGISTER_MEM_REGION"
-    ),
-    claim!(
-        "3.16",
-        a_ring_can_wait_by_another_clock,
-        "REGISTER_CLOCK makes a wait's absolute time one of that clock.",
-        needs "REGISTER_CLOCK"
-    ),
 ];
-
-const ABS_TIMER: u32 = 32;
 
 fn now() -> u64 {
     os::clock(libc::CLOCK_MONOTONIC)
@@ -165,60 +139,4 @@ fn a_minimum_alone_is_the_limit() -> Outcome {
     let before = now();
     fails("enter", wait(&ring()?, 1, 5_000, 0, 0), ETIME)?;
     expect("not early", now() - before >= 5 * MS, true)
-}
-
-const EXT_ARG_REG: u32 = 64;
-
-/// A disabled ring with a page of wait arguments, enabled then.
-fn with_region() -> Res<(Ring, Buf)> {
-    let flags = Setup::R_DISABLED | Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN;
-    let ring = with(8, flags.bits())?;
-    let page = Buf::new(4096);
-    must("region", region(&ring, &page, 1))?;
-    must("enable", ring.register(reg::ENABLE_RINGS, 0, 0))?;
-    Ok((ring, page))
-}
-
-/// MEM_REGION of memory of ours.
-fn region(ring: &Ring, page: &Buf, flags: u64) -> Sys<u64> {
-    let desc = u64s(&[page.addr(), 4096, 1, 0, 0, 0, 0, 0]);
-    let arg = u64s(&[desc.addr(), flags, 0, 0]);
-    ring.register(34, arg.addr(), 1)
-}
-
-fn an_argument_region_needs_registration() -> Outcome {
-    let ring = ring()?;
-    fails("enter", ring.enter(0, 1, GETEVENTS | EXT_ARG | EXT_ARG_REG, 0, 64), EFAULT)?;
-    let (ring, _page) = with_region()?;
-    let wait = |at, size| ring.enter(0, 1, GETEVENTS | EXT_ARG | EXT_ARG_REG, at, size);
-    fails("another size", wait(0, 24), EINVAL)?;
-    fails("beyond", wait(4096, 64), EFAULT)?;
-    fails("not aligned", wait(4, 64), EFAULT)
-}
-
-fn a_wait_takes_its_argument_from_a_region() -> Outcome {
-    let (ring, page) = with_region()?;
-    // {ts, min_wait_usec, flags TS, sigmask, sigmask_sz}
-    [0, 2 * MS, 1 << 32, 0].into_iter().enumerate().for_each(|(i, w)| page.put64(64 + 8 * i, w));
-    let r = ring.enter(0, 1, GETEVENTS | EXT_ARG | EXT_ARG_REG, 64, 64);
-    fails("a timed wait", r, ETIME)
-}
-
-fn a_region_of_arguments_needs_a_disabled_ring() -> Outcome {
-    let (enabled, page) = (ring()?, Buf::new(4096));
-    fails("enabled", region(&enabled, &page, 1), EINVAL)?;
-    let ring = with(8, Setup::R_DISABLED.bits())?;
-    expect("disabled", region(&ring, &page, 1), Ok(0))?;
-    fails("a second", region(&ring, &page, 1), EBUSY)
-}
-
-fn a_ring_can_wait_by_another_clock() -> Outcome {
-    let ring = ring()?;
-    let arg = u64s(&[u64::from(libc::CLOCK_BOOTTIME.cast_unsigned()), 0]);
-    expect("CLOCK", ring.register(29, arg.addr(), 0), Ok(0))?;
-    let end = os::clock(libc::CLOCK_BOOTTIME) + 5 * MS;
-    fails("enter", wait(&ring, 1, 0, after(end).addr(), ABS_TIMER), ETIME)?;
-    expect("not early", os::clock(libc::CLOCK_BOOTTIME) >= end, true)?;
-    let arg = u64s(&[u64::from(libc::CLOCK_REALTIME.cast_unsigned()), 0]);
-    fails("the real-time clock", ring.register(29, arg.addr(), 0), EINVAL)
 }

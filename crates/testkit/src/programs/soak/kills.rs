@@ -8,7 +8,8 @@ use crate::sqe::{self, ASYNC, FIXED, op};
 use ringer_uapi::Sqe;
 use ringer_uapi::flags::Setup;
 
-const ACCOUNTS: u64 = 10;
+/// Parts of the work that are told of.
+const STEPS: u64 = 10;
 
 /// A ring in the middle of everything: requests that wait, that work, and sets.
 struct Busy {
@@ -125,16 +126,19 @@ fn rounds(path: &str, count: u64) -> Outcome {
         one(path, i)?;
     }
     let mut history = History::default();
-    history.take("soak-forks, warm");
-    let each = count.div_ceil(ACCOUNTS - 1).max(1);
-    for from in (0..count).step_by(each as usize) {
-        let to = count.min(from + each);
-        for i in from..to {
+    history.take("soak-forks, warm")?;
+    let (mut done, quarter) = (0, count.div_ceil(4));
+    for until in [quarter, count] {
+        for i in done..until {
             one(path, i)?;
             let read = sqe::flagged(sqe::read(file, page.addr(), 64, 0, i), ASYNC);
             expect("the parent's own ring works", ring.result(read), Ok(64))?;
+            if i % count.div_ceil(STEPS) == 1 {
+                println!("soak-forks, {i} of {count} killed");
+            }
         }
-        history.take(&format!("soak-forks, {to} of {count} killed"));
+        done = until;
+        history.take(&format!("soak-forks, {done} of {count} killed"))?;
     }
     history.judge()
 }

@@ -23,8 +23,8 @@ const KINDS: [Setup; 5] = [
     Setup::COOP_TASKRUN.union(Setup::SQE128).union(Setup::CQE32),
     Setup::SUBMIT_ALL,
 ];
-/// Accounts in all.
-const ACCOUNTS: u64 = 10;
+/// Work between two accounts, in quarters of all; the first is the warm-up.
+const SPANS: [u64; 3] = [1, 1, 3];
 const BLOCK: usize = 4096;
 const BLOCKS: u64 = 64;
 const ETIME: i32 = -libc::ETIME;
@@ -203,6 +203,20 @@ fn work(n: usize, shared: &Shared) -> Outcome {
     Ok(())
 }
 
+/// Lets the workers work for so long, and says every ten seconds how far they are.
+fn wait(ms: u64, shared: &Shared) {
+    let now = || os::clock(libc::CLOCK_MONOTONIC) / 1_000_000;
+    let start = now();
+    let mut told = 0;
+    while now() < start + ms {
+        let _ = os::poll(-1, 0, 50);
+        if (now() - start) / 10_000 > told {
+            told += 1;
+            println!("soak-mixed, {} batches", shared.batches.load(Ordering::Relaxed));
+        }
+    }
+}
+
 /// Mixed work for so many seconds (60).
 pub fn mixed(seconds: &str) -> Outcome {
     os::deadline(0);
@@ -219,17 +233,13 @@ pub fn mixed(seconds: &str) -> Outcome {
     };
     let workers: Vec<_> = (0..KINDS.len()).map(spawn).collect();
     let mut history = History::default();
-    for turn in 0..ACCOUNTS {
-        let span = if turn == 0 { 1000 } else { 1000 * seconds / (ACCOUNTS - 1) };
-        let until = os::clock(libc::CLOCK_MONOTONIC) + span * 1_000_000;
-        while os::clock(libc::CLOCK_MONOTONIC) < until {
-            let _ = os::poll(-1, 0, 50);
-        }
+    for (turn, quarters) in SPANS.into_iter().enumerate() {
+        wait(seconds * quarters * 250, &shared);
         shared.pause.store(true, Ordering::Release);
         shared.barrier.wait();
         let batches = shared.batches.load(Ordering::Relaxed);
-        history.take(&format!("soak-mixed, {batches} batches"));
-        shared.stop.store(turn + 1 == ACCOUNTS, Ordering::Release);
+        history.take(&format!("soak-mixed, {batches} batches"))?;
+        shared.stop.store(turn + 1 == SPANS.len(), Ordering::Release);
         shared.pause.store(false, Ordering::Release);
         shared.barrier.wait();
     }

@@ -22,10 +22,15 @@ const KINDS: [Setup; 9] = [
 ];
 /// Rings that may be on their way out at once: how far a pool grows is not a matter of luck then.
 const TOGETHER: u64 = 64;
-/// Rings before the first account: every kind with every way to go, several times.
+/// Rings before the first account, or as many as come after it: every kind with every way to go,
+/// several times.
 const WARM_UP: u64 = 900;
-/// Accounts in all.
-const ACCOUNTS: u64 = 12;
+/// Rings held at once before that, with everything in flight: more than ever go away at once later.
+/// Those in memory of ours are fewer, [`MEMORY_PEAK`].
+const PEAK: u64 = 2 * TOGETHER;
+const MEMORY_PEAK: u64 = 56;
+/// Parts of the work that are told of.
+const STEPS: u64 = 12;
 
 /// What the rings share.
 struct World {
@@ -94,10 +99,27 @@ fn make(kind: Setup) -> Result<Ring, String> {
     Err("no memory for a ring for five seconds".into())
 }
 
-/// The `i`th ring lives and goes; all of one kind if that is asked for.
+/// The setup of the `i`th ring; always the same if one kind is asked for.
+fn kind(i: u64, only: Option<usize>) -> Setup {
+    KINDS[only.unwrap_or(i as usize) % KINDS.len()]
+}
+
+/// The `i`th ring lives and goes.
 fn one(world: &World, i: u64, only: Option<usize>) -> Outcome {
-    let kind = KINDS[only.unwrap_or(i as usize) % KINDS.len()];
     let turn = i / KINDS.len() as u64;
+    leave(live(world, kind(i, only), turn)?, turn)
+}
+
+/// As many rings as are ever there at once, and all their requests.
+fn peak(world: &World, only: Option<usize>) -> Outcome {
+    let in_memory = only.is_some_and(|_| kind(0, only).contains(Setup::NO_MMAP));
+    let count = if in_memory { MEMORY_PEAK } else { PEAK };
+    let rings: Result<Vec<_>, _> = (0..count).map(|i| live(world, kind(i, only), 0)).collect();
+    rings.map(drop)
+}
+
+/// A ring with requests in flight, or not, as its turn wants it.
+fn live(world: &World, kind: Setup, turn: u64) -> Result<Ring, String> {
     let mut ring = make(kind)?;
     if turn.is_multiple_of(2) {
         world.register(&ring)?;
@@ -115,7 +137,7 @@ fn one(world: &World, i: u64, only: Option<usize>) -> Outcome {
         expect("a request that ends", (1..=10).contains(&first.user_data), true)?;
         while ring.reap().is_some() {}
     }
-    leave(ring, turn)
+    Ok(ring)
 }
 
 /// Five ways to go.
@@ -156,21 +178,23 @@ pub fn rings(count: &str) -> Outcome {
     let count: u64 = count.parse().unwrap_or(10_000);
     let only: Option<usize> = only.parse().ok();
     let world = World::new()?;
-    for i in 0..count.min(WARM_UP) {
-        one(&world, i, only)?;
-    }
+    peak(&world, only)?;
+    (0..WARM_UP.min(count)).try_for_each(|i| one(&world, i, only))?;
     let mut history = History::default();
-    history.take("soak-rings, warm");
-    let each = count.div_ceil(ACCOUNTS - 1).max(1);
-    for from in (0..count).step_by(each as usize) {
-        let to = count.min(from + each);
-        for i in from..to {
+    history.take("soak-rings, warm")?;
+    let (mut done, quarter) = (0, count.div_ceil(4));
+    for until in [quarter, count] {
+        for i in done..until {
             one(&world, i, only)?;
             if i.is_multiple_of(TOGETHER) {
                 history.wait_for_descriptors()?;
             }
+            if i % count.div_ceil(STEPS) == 1 {
+                println!("soak-rings, {i} of {count} rings");
+            }
         }
-        history.take(&format!("soak-rings, {to} of {count} rings"));
+        done = until;
+        history.take(&format!("soak-rings, {done} of {count} rings"))?;
     }
     must("close", os::close(world.pipe.1))?;
     expect("nobody keeps the pipe's end", os::read(world.pipe.0, &mut [0]), Ok(0))?;
