@@ -439,8 +439,17 @@ impl App {
             || over
             || enough
             || self.sched.eintrs() != before.eintrs
-            || timeouts != before.timeouts;
+            || timeouts != before.timeouts
+            || self.a_timeout_may_have_overflowed(&side);
         assert!(blind || fine, "a wait for {} ended after {took} ns with {there}", p.min);
+    }
+
+    /// Whether a timeout that nobody has seen may stand behind a full queue: it ends a wait as one that can
+    /// be seen does (timeout.c `io_timeout_fn` counts before it posts).
+    fn a_timeout_may_have_overflowed(&self, side: &Ringside) -> bool {
+        let ended = &lock(&self.world).ledger.ended;
+        let unseen = |ud: &u64| self.opcodes.get(ud) == Some(&TIMEOUT) && !ended.contains(ud);
+        side.client.sq_flags() & OVERFLOW != 0 && side.pushed.keys().any(|ud| unseen(&(ud % ALIAS)))
     }
 
     pub(crate) fn poke(&self) {

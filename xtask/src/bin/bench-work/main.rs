@@ -4,6 +4,7 @@
 //! one makes no inline system calls, so it runs without a filter.
 #![allow(clippy::print_stdout, reason = "the figure goes to stdout")]
 
+mod echo;
 mod work;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,10 @@ use anyhow::{Context, Result};
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let name = args.next().context("usage: bench-work NAME MILLIS")?;
-    let millis = args.next().context("usage: bench-work NAME MILLIS")?.parse()?;
-    println!("{}", work::measure(&name, millis)?);
+    let number: u64 = args.next().context("usage: bench-work NAME MILLIS")?.parse()?;
+    if name == "echo-load" {
+        return echo::load(number.try_into().context("a port")?);
+    }
+    println!("{}", work::measure(&name, number)?);
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! [`measure`] answers nanoseconds an operation. The same code runs on the kernel's ring, under
 //! ringer, and (names that begin with `call-`) without a ring. What it does not do: compare.
 
+use crate::echo::{self, Mode, Sockets};
 use anyhow::{Context, Result, bail, ensure};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 use std::fs::File;
@@ -37,6 +38,11 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "timeout-among-1m" => timeouts(1_000_000, budget),
         "cancel-among-1" => cancels(1, budget),
         "cancel-among-100k" => cancels(100_000, budget),
+        "echo-plain-default" => echo::with_a_ring(Mode::Default, Sockets::Plain, budget),
+        "echo-plain-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Plain, budget),
+        "echo-fixed-default" => echo::with_a_ring(Mode::Default, Sockets::Fixed, budget),
+        "echo-fixed-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Fixed, budget),
+        "call-echo" => echo::with_epoll(budget),
         "setup" => setups(budget),
         "call-pread" => preads(budget),
         "call-recv" => plain_pings(budget),

@@ -1,0 +1,261 @@
+//! A TCP echo of 64 connections: the server is measured, the load is a process of its own.
+//!
+//! ```text
+//!   bench-work echo-...            bench-work echo-load PORT (never under ringer)
+//!   processor 0: ring, RECV -> SEND -> RECV ...  <=== 64 loopback connections ===>  epoll, processor 1
+//! ```
+//! One message is in flight on each connection. What it does not do: count what the load costs.
+
+use anyhow::{Context, Result, ensure};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CONNECTIONS: usize = 64;
+const MESSAGE: usize = 64;
+/// A completion's name is the connection's number, with this when it is a SEND's.
+const SENT: u64 = 1 << 32;
+
+/// How the server's ring is set up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Default,
+    DeferTaskrun,
+}
+
+/// Whether the server registers its connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sockets {
+    Plain,
+    Fixed,
+}
+
+/// The calling thread stays on one processor, where there is more than one.
+fn stay_on(processor: usize) {
+    // SAFETY: an all-zero set is the empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the number is below the set's 1,024.
+    unsafe { libc::CPU_SET(processor, &mut set) };
+    // SAFETY: the set is on this stack; where the processor is missing nothing changes.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+}
+
+/// The load's process, which ends with its connections.
+struct Load(Child);
+
+impl Load {
+    fn start(port: u16) -> Result<Self> {
+        let child = Command::new(std::env::current_exe()?)
+            .args(["echo-load", &port.to_string()])
+            .env_clear()
+            .stdin(Stdio::null())
+            .spawn()
+            .context("starting the load")?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // It may have gone already, with its connections.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn listen() -> Result<(TcpListener, u16)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}
+
+fn accept(listener: &TcpListener) -> Result<Vec<TcpStream>> {
+    (0..CONNECTIONS)
+        .map(|_| {
+            let (stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        })
+        .collect()
+}
+
+/// Repeats `turn`, which says how many messages it has echoed, until the budget is used.
+fn repeat(budget: Duration, mut turn: impl FnMut() -> Result<u64>) -> Result<f64> {
+    let warm = Instant::now();
+    while warm.elapsed() < budget / 8 {
+        turn()?;
+    }
+    let start = Instant::now();
+    let mut echoed = 0;
+    while start.elapsed() < budget {
+        for _ in 0..16 {
+            echoed += turn()?;
+        }
+    }
+    Ok(start.elapsed().as_nanos() as f64 / echoed as f64)
+}
+
+struct Server {
+    ring: IoUring,
+    kind: Sockets,
+    sockets: Vec<TcpStream>,
+    buffers: Vec<[u8; 4096]>,
+}
+
+impl Server {
+    fn new(mode: Mode, kind: Sockets, sockets: Vec<TcpStream>) -> Result<Self> {
+        let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+        if mode == Mode::DeferTaskrun {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        }
+        let ring = builder.build(256).context("io_uring_setup")?;
+        let buffers = vec![[0; 4096]; sockets.len()];
+        if kind == Sockets::Fixed {
+            let numbers: Vec<_> = sockets.iter().map(|s| s.as_raw_fd()).collect();
+            ring.submitter().register_files(&numbers)?;
+        }
+        let mut server = Self { ring, kind, sockets, buffers };
+        for at in 0..server.sockets.len() {
+            server.receive(at)?;
+        }
+        Ok(server)
+    }
+
+    fn receive(&mut self, at: usize) -> Result<()> {
+        let (to, len) = (self.buffers[at].as_mut_ptr(), self.buffers[at].len() as u32);
+        let e = match self.kind {
+            Sockets::Plain => opcode::Recv::new(self.plain(at), to, len).build(),
+            Sockets::Fixed => opcode::Recv::new(types::Fixed(at as u32), to, len).build(),
+        };
+        self.push(e.user_data(at as u64))
+    }
+
+    fn send(&mut self, at: usize, len: u32) -> Result<()> {
+        let from = self.buffers[at].as_ptr();
+        let e = match self.kind {
+            Sockets::Plain => opcode::Send::new(self.plain(at), from, len).build(),
+            Sockets::Fixed => opcode::Send::new(types::Fixed(at as u32), from, len).build(),
+        };
+        self.push(e.user_data(at as u64 | SENT))
+    }
+
+    fn plain(&self, at: usize) -> types::Fd {
+        types::Fd(self.sockets[at].as_raw_fd())
+    }
+
+    fn push(&mut self, e: squeue::Entry) -> Result<()> {
+        // SAFETY: the socket and its buffer live as long as the ring, and a connection has one request.
+        unsafe { self.ring.submission().push(&e) }.context("full submission queue")
+    }
+
+    /// Waits for something and answers all that is there; says how many messages were sent.
+    fn turn(&mut self) -> Result<u64> {
+        self.ring.submit_and_wait(1)?;
+        let mut echoed = 0;
+        while let Some((name, result)) = self.next() {
+            let at = (name & !SENT) as usize;
+            ensure!(result > 0, "connection {at}: {result}");
+            if name & SENT == 0 {
+                self.send(at, result.cast_unsigned())?;
+            } else {
+                echoed += 1;
+                self.receive(at)?;
+            }
+        }
+        Ok(echoed)
+    }
+
+    fn next(&mut self) -> Option<(u64, i32)> {
+        self.ring.completion().next().map(|cqe| (cqe.user_data(), cqe.result()))
+    }
+}
+
+/// Nanoseconds a message of a server with a ring.
+pub(crate) fn with_a_ring(mode: Mode, kind: Sockets, budget: Duration) -> Result<f64> {
+    stay_on(0);
+    let (listener, port) = listen()?;
+    let _load = Load::start(port)?;
+    let mut server = Server::new(mode, kind, accept(&listener)?)?;
+    repeat(budget, || server.turn())
+}
+
+/// Nanoseconds a message of a server with epoll and plain calls.
+pub(crate) fn with_epoll(budget: Duration) -> Result<f64> {
+    stay_on(0);
+    let (listener, port) = listen()?;
+    let _load = Load::start(port)?;
+    let mut sockets = accept(&listener)?;
+    let epoll = Epoll::new(&sockets)?;
+    let mut buffer = [0; 4096];
+    repeat(budget, || {
+        let mut echoed = 0;
+        for at in epoll.wait()? {
+            let n = sockets[at].read(&mut buffer)?;
+            ensure!(n > 0, "connection {at} was closed");
+            sockets[at].write_all(&buffer[..n])?;
+            echoed += 1;
+        }
+        Ok(echoed)
+    })
+}
+
+/// The load: sends a message on every connection and each answer back, until the server closes.
+pub(crate) fn load(port: u16) -> Result<()> {
+    stay_on(1);
+    let mut sockets = (0..CONNECTIONS)
+        .map(|_| {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let epoll = Epoll::new(&sockets)?;
+    let mut buffer = [7; MESSAGE];
+    for socket in &mut sockets {
+        socket.write_all(&buffer)?;
+    }
+    loop {
+        for at in epoll.wait()? {
+            // Whatever goes wrong here is the server's end.
+            let Ok(n @ 1..) = sockets[at].read(&mut buffer) else { return Ok(()) };
+            let Ok(()) = sockets[at].write_all(&buffer[..n]) else { return Ok(()) };
+        }
+    }
+}
+
+struct Epoll(OwnedFd);
+
+impl Epoll {
+    fn new(sockets: &[TcpStream]) -> Result<Self> {
+        // SAFETY: takes no memory.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        ensure!(fd >= 0, "epoll_create1");
+        // SAFETY: the descriptor was made above and nobody else has it.
+        let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
+        for (at, socket) in sockets.iter().enumerate() {
+            watch(epoll.as_raw_fd(), socket.as_raw_fd(), at)?;
+        }
+        Ok(Self(epoll))
+    }
+
+    /// The connections that have something to read.
+    fn wait(&self) -> Result<Vec<usize>> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; CONNECTIONS];
+        let (max, forever) = (events.len() as i32, -1);
+        // SAFETY: the array has room for that many.
+        let n = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), max, forever) };
+        let n = usize::try_from(n).context("epoll_wait")?;
+        Ok(events[..n].iter().map(|e| e.u64 as usize).collect())
+    }
+}
+
+fn watch(epoll: RawFd, socket: RawFd, at: usize) -> Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: at as u64 };
+    // SAFETY: the event is on this stack.
+    let r = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, socket, &raw mut event) };
+    ensure!(r == 0, "epoll_ctl");
+    Ok(())
+}
