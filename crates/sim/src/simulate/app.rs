@@ -418,7 +418,9 @@ impl App {
     /// The same for who has the lock.
     pub(crate) fn fired(&self, side: &Ringside) -> usize {
         let fired = |(ud, res): &(u64, i32)| {
-            self.opcodes.get(&(ud % ALIAS)) == Some(&TIMEOUT) && *res != ECANCELED
+            // Tags and messages are no request's.
+            let timeout = *ud < FINAL && self.opcodes.get(&(ud % ALIAS)) == Some(&TIMEOUT);
+            timeout && *res != ECANCELED
         };
         side.client.peek_results().filter(fired).count()
     }
@@ -449,7 +451,7 @@ impl App {
     fn a_timeout_may_have_overflowed(&self, side: &Ringside) -> bool {
         let ended = &lock(&self.world).ledger.ended;
         let unseen = |ud: &u64| self.opcodes.get(ud) == Some(&TIMEOUT) && !ended.contains(ud);
-        side.client.sq_flags() & OVERFLOW != 0 && side.pushed.keys().any(|ud| unseen(&(ud % ALIAS)))
+        side.client.sq_flags() & OVERFLOW != 0 && side.pushed.keys().any(unseen)
     }
 
     pub(crate) fn poke(&self) {
