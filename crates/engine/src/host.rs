@@ -106,6 +106,48 @@ pub trait Poller: Send + Sync + Debug {
     fn unnest(&self, inner: &Self);
 }
 
+/// A transfer that the host carries out by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct AioOp<'a> {
+    /// Comes back with its end.
+    pub token: u64,
+    /// A number of the calling thread's table; the file is held from here on.
+    pub fd: i32,
+    /// Where the bytes are to go, or come from. Copied.
+    pub iov: &'a [Iovec],
+    /// Where in the file \[bytes\].
+    pub off: u64,
+    /// `RWF_*` bits.
+    pub rwf: u32,
+    /// Whether it writes.
+    pub write: bool,
+}
+
+/// The end of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AioDone {
+    /// What it was given.
+    pub token: u64,
+    /// Bytes, or the call's error.
+    pub res: HostResult<u32>,
+}
+
+impl Default for AioDone {
+    fn default() -> Self {
+        Self { token: 0, res: Ok(0) }
+    }
+}
+
+/// Transfers of `O_DIRECT` files that no thread waits in; a poller reports that some have ended.
+/// Dropped when none is under way.
+pub trait Aio: Send + Sync + Debug {
+    /// Starts transfers in order, and answers how many; if that is none, why the first was not:
+    /// `EAGAIN` where there is no room, or the call's error.
+    fn submit(&self, ops: &[AioOp<'_>]) -> (usize, Option<Errno>);
+    /// Takes ends that are there. One thread at a time; no call.
+    fn reap(&self, to: &mut [AioDone]) -> usize;
+}
+
 /// A reference to an open file, independent of the application's descriptor numbers.
 ///
 /// Cloning is cheap and takes no system call. When the last clone goes, the file is closed, never
@@ -236,6 +278,8 @@ pub trait Host: Send + Sync + Sized + 'static {
     type Lock: lock_api::RawMutex + Send + Sync;
     /// See [`Poller`].
     type Poller: Poller;
+    /// See [`Aio`].
+    type Aio: Aio;
     /// See [`HostFile`].
     type File: HostFile;
     /// See [`HostRing`].
@@ -330,6 +374,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
     fn poller(&self) -> HostResult<Self::Poller>;
+    /// A place for so many transfers at once, whose ends `poller` reports under `token`, as an edge.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOSYS`, `EPERM`: not to be had, now or at all. `EMFILE`, `ENFILE`, `ENOMEM`.
+    fn aio(&self, poller: &Self::Poller, token: u64, entries: u32) -> HostResult<Self::Aio>;
     /// CPUs this process may run on.
     fn cpus(&self) -> u32;
     /// Whether `cpu` is online and allowed for this process.

@@ -10,8 +10,8 @@ use crate::quiet;
 use crate::ring::{ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
-    Clock, Credentials, FileKind, Host, HostResult, HostThread, Identity, Iovec, RingId, RingSpec,
-    SockAddr, ThreadKind,
+    Aio, AioDone, AioOp, Clock, Credentials, FileKind, Host, HostResult, HostThread, Identity,
+    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_sys::primitive::Futexes;
@@ -198,9 +198,24 @@ impl Machine {
     }
 }
 
+/// Files are read by threads here.
+#[derive(Debug)]
+pub enum NoAio {}
+
+impl Aio for NoAio {
+    fn submit(&self, _ops: &[AioOp<'_>]) -> (usize, Option<Errno>) {
+        match *self {}
+    }
+
+    fn reap(&self, _to: &mut [AioDone]) -> usize {
+        match *self {}
+    }
+}
+
 impl Host for Machine {
     type Lock = Lock;
     type Poller = ModelPoller;
+    type Aio = NoAio;
     type File = Held;
     type Ring = ModelRing;
     type Thread = Thread;
@@ -320,6 +335,10 @@ impl Host for Machine {
 
     fn poller(&self) -> HostResult<ModelPoller> {
         Ok(ModelPoller::new(self.world.clone()))
+    }
+
+    fn aio(&self, _poller: &ModelPoller, _token: u64, _entries: u32) -> HostResult<NoAio> {
+        Err(Errno::ENOSYS)
     }
 
     fn cpus(&self) -> u32 {

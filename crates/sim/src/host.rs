@@ -1,5 +1,6 @@
 //! `impl Host`: the calls of the engine, in RAM. What it does not model answers `ENOSYS`.
 
+use crate::aio::SimAio;
 use crate::names::Node;
 use crate::object::{Body, Open, POLLNVAL};
 use crate::policy::Fault;
@@ -141,6 +142,7 @@ impl SimHost {
 impl Host for SimHost {
     type Lock = Lock;
     type Poller = SimPoller;
+    type Aio = SimAio;
     type File = SimFile;
     type Ring = SimRing;
     type Thread = SimThread;
@@ -287,6 +289,15 @@ impl Host for SimHost {
             return Err(Errno::EMFILE);
         }
         Ok(SimPoller::new(self.sched.clone(), self.world.clone()))
+    }
+
+    fn aio(&self, poller: &SimPoller, token: u64, _entries: u32) -> HostResult<SimAio> {
+        if self.sched.strikes(Fault::NoFile) {
+            return Err(Errno::EAGAIN);
+        }
+        let bell = Open::event(0);
+        poller.add_own(&bell, token);
+        Ok(SimAio::new(bell, self.sched.clone(), self.world.clone()))
     }
 
     fn cpus(&self) -> u32 {

@@ -14,6 +14,7 @@
 //! messages, credentials): that is the real host's tests' part.
 #![forbid(unsafe_code)]
 
+mod aio;
 mod client;
 pub mod errno;
 mod host;

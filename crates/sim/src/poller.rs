@@ -3,7 +3,7 @@
 //! An entry is reported when something happened at its file since it was last reported (or added, or
 //! modified) and a bit that was asked for holds now. An entry goes when its file does.
 
-use crate::object::{Open, POLLERR, POLLHUP};
+use crate::object::{Open, POLLERR, POLLHUP, POLLIN};
 use crate::policy::Fault;
 use crate::sched::{Sched, lock};
 use crate::world::World;
@@ -97,6 +97,14 @@ impl SimPoller {
             return Err(Errno::EPERM);
         }
         Ok(Entry { open: Arc::downgrade(&open), events, token, seen: None })
+    }
+}
+
+impl SimPoller {
+    /// Watches a file of the host's own, which has no number.
+    pub(crate) fn add_own(&self, open: &Arc<Open>, token: u64) {
+        let entry = Entry { open: Arc::downgrade(open), events: POLLIN, token, seen: None };
+        lock(&self.set.entries).insert(-1, entry);
     }
 }
 

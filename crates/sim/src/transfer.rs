@@ -87,52 +87,12 @@ impl SimHost {
         Ok(n as u32)
     }
 
-    fn read_file(
-        &self,
-        file: &Mutex<RamFile>,
-        iov: &[Iovec],
-        off: u64,
-        wait: bool,
-    ) -> HostResult<u32> {
-        let (good, bad) = World::reach(iov);
-        let mut f = lock(file);
-        let from = usize::try_from(off).unwrap_or(usize::MAX).min(f.data.len());
-        let n = good.min(f.data.len() - from);
-        if n == 0 {
-            return if bad && from < f.data.len() { Err(Errno::EFAULT) } else { Ok(0) };
+    fn read_cached(&self, file: &Mutex<RamFile>, iov: &[Iovec], off: u64) -> HostResult<u32> {
+        let cached = lock(file).cached;
+        match read_file(&self.world, file, iov, off, cached) {
+            Ok(n) if n > 0 && self.forgets() => Err(Errno::EAGAIN),
+            done => done,
         }
-        let n = if wait { n } else { n.min(f.cached.saturating_sub(from)) };
-        if n == 0 || !wait && self.forgets() {
-            return Err(Errno::EAGAIN);
-        }
-        f.cached = f.cached.max(from + n);
-        lock(&self.world).scatter(iov, &f.data[from..from + n])
-    }
-
-    fn write_file(
-        &self,
-        file: &Mutex<RamFile>,
-        iov: &[Iovec],
-        off: u64,
-        wait: bool,
-    ) -> HostResult<u32> {
-        if !wait {
-            return Err(Errno::EAGAIN);
-        }
-        let (good, bad) = World::reach(iov);
-        if good == 0 && bad {
-            return Err(Errno::EFAULT);
-        }
-        let bytes = lock(&self.world).collect(iov, good)?;
-        let at = usize::try_from(off).map_err(|_| Errno::EFBIG)?;
-        let end = at.checked_add(good).filter(|e| *e <= 1 << 24).ok_or(Errno::EFBIG)?;
-        let mut f = lock(file);
-        if f.data.len() < end {
-            f.data.resize(end, 0);
-        }
-        f.data[at..end].copy_from_slice(&bytes);
-        f.cached = f.cached.max(end);
-        Ok(good as u32)
     }
 
     fn event(&self, open: &Open, iov: &[Iovec], wait: bool, write: bool) -> HostResult<u32> {
@@ -165,8 +125,10 @@ impl SimHost {
             Body::Regular { file, pos } => {
                 let at = if off == u64::MAX { pos.load(Relaxed) } else { off };
                 let n = match write {
-                    true => self.write_file(file, iov, at, wait)?,
-                    false => self.read_file(file, iov, at, wait)?,
+                    true if !wait => return Err(Errno::EAGAIN),
+                    true => write_file(&self.world, file, iov, at)?,
+                    false if !wait => self.read_cached(file, iov, at)?,
+                    false => read_file(&self.world, file, iov, at, usize::MAX)?,
                 };
                 if off == u64::MAX {
                     pos.fetch_add(u64::from(n), Relaxed);
@@ -202,4 +164,50 @@ impl SimHost {
         self.sched.changed();
         done
     }
+}
+
+/// Reads a file; what lies at or beyond `limit` is not to be had now.
+pub(crate) fn read_file(
+    world: &Mutex<World>,
+    file: &Mutex<RamFile>,
+    iov: &[Iovec],
+    off: u64,
+    limit: usize,
+) -> HostResult<u32> {
+    let (good, bad) = World::reach(iov);
+    let mut f = lock(file);
+    let from = usize::try_from(off).unwrap_or(usize::MAX).min(f.data.len());
+    let n = good.min(f.data.len() - from);
+    if n == 0 {
+        return if bad && from < f.data.len() { Err(Errno::EFAULT) } else { Ok(0) };
+    }
+    let n = n.min(limit.saturating_sub(from));
+    if n == 0 {
+        return Err(Errno::EAGAIN);
+    }
+    f.cached = f.cached.max(from + n);
+    lock(world).scatter(iov, &f.data[from..from + n])
+}
+
+/// Writes to a file.
+pub(crate) fn write_file(
+    world: &Mutex<World>,
+    file: &Mutex<RamFile>,
+    iov: &[Iovec],
+    off: u64,
+) -> HostResult<u32> {
+    let (good, bad) = World::reach(iov);
+    if good == 0 && bad {
+        return Err(Errno::EFAULT);
+    }
+    let bytes = lock(world).collect(iov, good)?;
+    let at = usize::try_from(off).map_err(|_| Errno::EFBIG)?;
+    let end = at.checked_add(good).filter(|e| *e <= 1 << 24).ok_or(Errno::EFBIG)?;
+    let mut f = lock(file);
+    if f.data.len() < end {
+        f.data.resize(end, 0);
+    }
+    f.data[at..end].copy_from_slice(&bytes);
+    f.cached = f.cached.max(end);
+    Ok(good as u32)
 }

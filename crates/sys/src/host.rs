@@ -15,6 +15,7 @@ use ringer_engine::host::{
 };
 use ringer_ring::Map;
 
+use crate::aio::LinuxAio;
 use crate::file::LinuxFile;
 use crate::lock::FutexLock;
 use crate::poller::LinuxPoller;
@@ -74,6 +75,7 @@ fn spawn_private(body: Box<dyn FnOnce() + Send + 'static>) -> HostResult<LinuxTh
 impl Host for LinuxHost {
     type Lock = FutexLock;
     type Poller = LinuxPoller;
+    type Aio = LinuxAio;
     type File = LinuxFile;
     type Ring = LinuxRing;
     type Thread = LinuxThread;
@@ -153,6 +155,9 @@ impl Host for LinuxHost {
     }
     fn poller(&self) -> HostResult<LinuxPoller> {
         LinuxPoller::new()
+    }
+    fn aio(&self, poller: &LinuxPoller, token: u64, entries: u32) -> HostResult<LinuxAio> {
+        LinuxAio::new(poller, token, entries)
     }
     fn cpus(&self) -> u32 {
         cpu::count()

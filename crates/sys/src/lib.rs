@@ -6,6 +6,7 @@
 //!  thread       raw threads, record   signals  fault and interrupt handlers, chaining
 //!  alloc        our own allocator     lock     the futex lock under every mutex
 //!  standin      pages for ring memory that vanished
+//!  aio          the kernel's AIO, for O_DIRECT
 //!  poller       epoll + wake          clock    clock_gettime    identity  who a thread is
 //!  clerk latch wake readiness   protocols between threads     primitive  atomics and futex of these
 //!  keeper file ringobj fdtable posixlock       where descriptors and rings live
@@ -21,6 +22,8 @@ extern crate alloc as rust_alloc;
 #[cfg(any(test, loom))]
 extern crate std;
 
+#[cfg(not(loom))]
+pub mod aio;
 #[cfg(not(loom))]
 pub mod alloc;
 pub mod arch;

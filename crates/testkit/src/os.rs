@@ -57,6 +57,8 @@ macro_rules! plain {
 }
 
 plain! {
+    /// fsync(2).
+    fsync(fd: i32) = libc::fsync(fd);
     /// close(2).
     close(fd: i32) = libc::close(fd);
     /// ftruncate(2).
@@ -183,6 +185,14 @@ pub fn read(fd: i32, buf: &mut [u8]) -> Sys<usize> {
     // SAFETY: address and length are the slice's.
     let r = unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) };
     check(r as i64).map(|n| n as usize)
+}
+
+/// pread(2) to an address, which may be none: bytes, or the negative errno.
+pub fn read_to(fd: i32, addr: u64, len: u32, off: i64) -> i32 {
+    let to = addr as *mut libc::c_void;
+    // SAFETY: whoever gives an address of ours means its memory to be written; the kernel refuses others.
+    let r = unsafe { libc::pread(fd, to, len as usize, off) };
+    check(r as i64).map_or_else(|e| -e.0, |n| n as i32)
 }
 
 /// write(2).

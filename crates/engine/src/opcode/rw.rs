@@ -9,11 +9,11 @@
 //! - Errors:  at issue: `EBADF`; buffer outside the registered one `EFAULT`; unknown `RWF_*`
 //!   `EOPNOTSUPP`; `RWF_HIPRI` off an IOPOLL ring `EINVAL`; then those of preadv2(2) / pwritev2(2)
 //! - Blocks:  never inline (`RWF_NOWAIT`); what would block waits for readiness, or, on a regular
-//!   file, goes to a worker
+//!   file, goes to the host (`O_DIRECT`) or to a worker
 //! - Source:  6.18 io_uring/rw.c `__io_prep_rw`, `__io_read`, `io_write`
 
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
-use crate::host::{FileKind, Host, Iovec};
+use crate::host::{AioOp, FileKind, Host, Iovec};
 use crate::resource::rsrc::{BufNode, BufTable};
 use crate::support::opflags::RWF_ACCEPTED;
 use alloc::sync::Arc;
@@ -32,6 +32,8 @@ const O_ACCMODE: u32 = 0o3;
 const O_RDONLY: u32 = 0;
 const O_WRONLY: u32 = 0o1;
 const O_PATH: u32 = 0o10_000_000;
+/// The least alignment that a device asks of `O_DIRECT` \[bytes\].
+const SECTOR: u64 = 512;
 const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
 
@@ -115,6 +117,31 @@ impl Rw {
             iovs.push(access_ok(Iovec { base, len })?);
         }
         Ok((Iovs::Many(iovs), total as u32))
+    }
+
+    /// All of it, for the host to carry out.
+    pub(crate) fn whole(&self, token: u64) -> AioOp<'_> {
+        let iov: &[Iovec] = match &self.iovs {
+            Iovs::One(one) => one,
+            Iovs::Many(list) => list,
+        };
+        // rw.c `io_read`: what would wait is to say so instead.
+        let rwf = self.rwf | RWF_NOWAIT;
+        AioOp { token, fd: -1, iov, off: self.off, rwf, write: self.write }
+    }
+
+    /// Whether it waits for a device in the call, also with `RWF_NOWAIT`: a transfer of a file that was
+    /// opened with `O_DIRECT`, which takes multiples of a sector only.
+    #[inline(always)]
+    fn waits_for_device<H: Host>(&self, cx: &IssueCx<'_, H>) -> bool {
+        let odd = match &self.iovs {
+            Iovs::One([v]) => v.base | v.len,
+            Iovs::Many(list) => list.iter().fold(0, |odd, v| odd | v.base | v.len),
+        };
+        is_aligned(odd | self.off)
+            && self.total > 0
+            && self.done == 0
+            && is_direct(cx.host, cx.fd, cx.kind)
     }
 
     /// The part of the buffers that is still to do.
@@ -326,6 +353,9 @@ impl Op for Rw {
             && self.is_plain(cx.iopoll, false)
             && self.rwf & RWF_NOWAIT == 0
         {
+            if self.waits_for_device(cx) {
+                return Outcome::Aio;
+            }
             let (off, rwf) = (self.position(cx.kind), self.rwf | RWF_NOWAIT);
             let r = if self.write {
                 cx.host.writev(cx.fd, iov, off, rwf)
@@ -349,6 +379,9 @@ impl Op for Rw {
         {
             let waits = e == Errno::EAGAIN && !self.is_nowait();
             return if waits { Outcome::Punt } else { Outcome::Done(Err(e), 0) };
+        }
+        if !worker && !cx.iopoll && self.waits_for_device(cx) {
+            return Outcome::Aio;
         }
         // rw.c `io_write`: a worker waits also for a request that asked not to.
         let nowait = if worker { 0 } else { RWF_NOWAIT };
@@ -424,6 +457,21 @@ fn writes_many<H: Host>(cx: &IssueCx<'_, H>) -> bool {
     let nowhere = [Iovec { base: 0, len: 1 }];
     kind_of(cx) != FileKind::Other
         || cx.host.writev(cx.fd, &nowhere, u64::MAX, RWF_NOWAIT) != Err(Errno::EOPNOTSUPP)
+}
+
+/// Whether an offset, address or length could be one of an `O_DIRECT` transfer; of several, those of
+/// all, or'ed.
+#[inline(always)]
+pub(crate) fn is_aligned(n: u64) -> bool {
+    n & (SECTOR - 1) == 0
+}
+
+/// Whether the file is one on a disk that was opened with `O_DIRECT`.
+#[cold]
+pub(crate) fn is_direct<H: Host>(host: &H, fd: i32, kind: Option<FileKind>) -> bool {
+    kind.is_none_or(|kind| kind == FileKind::Regular)
+        && host.status_flags(fd).is_ok_and(|f| f & O_DIRECT != 0)
+        && kind.map_or_else(|| host.kind(fd), Ok) == Ok(FileKind::Regular)
 }
 
 fn kind_of<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {

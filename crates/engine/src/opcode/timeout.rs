@@ -51,14 +51,13 @@ impl When {
 
     /// The deadline on CLOCK_MONOTONIC \[ns\].
     fn deadline<H: Host>(&self, host: &H) -> u64 {
-        let now = host.now(Clock::Monotonic);
-        if !self.abs {
-            return now.saturating_add(self.ns);
-        }
-        match self.clock {
-            Clock::Monotonic => self.ns,
-            other => now.saturating_add(self.ns.saturating_sub(host.now(other))),
-        }
+        let left = match self.clock {
+            _ if !self.abs => self.ns,
+            Clock::Monotonic => return self.ns,
+            other => self.ns.saturating_sub(host.now(other)),
+        };
+        // Read last: who loses the CPU in between waits longer, never less.
+        host.now(Clock::Monotonic).saturating_add(left)
     }
 }
 
@@ -325,7 +324,7 @@ impl<H: Host> Engine<H> {
             req.linked = Linked::None;
         }
         // timeout.c `io_req_task_link_timeout`: what the cancel says decides the result.
-        let res = if self.can_cancel(st, head) { Errno::ETIME } else { Errno::EALREADY };
+        let res = self.would_cancel(st, head).err().unwrap_or(Errno::ETIME);
         self.complete(ring, st, lt, Err(res), 0);
         self.cancel_one(st, head);
     }

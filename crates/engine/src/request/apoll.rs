@@ -21,7 +21,7 @@
 //! What it does not do: wait (`ring::wait` and `reactor` do).
 
 use super::turns::accepts;
-use super::{Phase, Req, ReqFile};
+use super::{Phase, Req, ReqFile, aio};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, PollEvent, Poller};
 use crate::opcode::poll::DEFAULT_POLLMASK;
@@ -244,6 +244,10 @@ impl<H: Host> Engine<H> {
     /// Handles what the poller reported.
     pub(crate) fn on_events(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, events: &[PollEvent]) {
         for ev in events {
+            if ev.token == aio::TOKEN {
+                self.reap_transfers(ring, st);
+                continue;
+            }
             let watch = Key::from_bits(ev.token);
             let Some(w) = st.watches.get_mut(watch) else { continue };
             let mut due = Vec::new();

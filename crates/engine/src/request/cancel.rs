@@ -212,7 +212,8 @@ impl<H: Host> Engine<H> {
             Phase::Timer(Some((t, _))) if t <= now => None,
             Phase::Timer(_) if key.but_timeouts => None,
             Phase::Timer(_) => Some(Place::Timer(search_order(st, k, r))),
-            Phase::Fresh | Phase::Deferred => None,
+            // rw.c: what the block layer has, no search finds.
+            Phase::Fresh | Phase::Deferred | Phase::Aio => None,
         };
         let matching = |(k, r): (Key, &Req<H>)| {
             let is = r.head.is_none() && key.matches(r) && !reads_elsewhere(r);
@@ -230,10 +231,16 @@ impl<H: Host> Engine<H> {
         (res, found.into_iter().map(|(_, k)| k).collect())
     }
 
-    /// Whether a request can be cancelled for sure: the kernel would not have it on a worker.
-    pub(crate) fn can_cancel(&self, st: &State<H>, key: Key) -> bool {
-        let blocks = |p: &Phase<H>| matches!(p, Phase::Running { tries: false, polls: false, .. });
-        st.reqs.get(key).is_some_and(|r| !blocks(&r.phase))
+    /// What a cancel of one request that waits would answer.
+    ///
+    /// # Errors
+    /// `EALREADY`: the kernel would have it on a worker. `ENOENT`: it would not find it.
+    pub(crate) fn would_cancel(&self, st: &State<H>, key: Key) -> Result<(), Errno> {
+        match st.reqs.get(key).map(|r| &r.phase) {
+            Some(Phase::Running { tries: false, polls: false, .. }) => Err(Errno::EALREADY),
+            Some(Phase::Aio) | None => Err(Errno::ENOENT),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Cancels one request, or interrupts the worker it runs on.
@@ -266,7 +273,7 @@ impl<H: Host> Engine<H> {
                     self.cancel_later(st, req);
                 }
             }
-            Some(Phase::Fresh | Phase::Deferred) | None => {}
+            Some(Phase::Fresh | Phase::Deferred | Phase::Aio) | None => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //!  Fresh --issue--> Done
 //!    |--Again--> Polled --event, issue again--> Done
 //!    |--Punt--> Queued --worker--> Running --> Done | Polled
+//!    |--Aio---> Aio --the host's event--> Done | Queued
 //!    '--ring op--> Timer --> Done
 //! ```
 //!
@@ -67,6 +68,8 @@ pub enum Phase<H: Host> {
         /// It blocks where the kernel waits by poll: a cancel of it is certain.
         polls: bool,
     },
+    /// The host carries it out: nothing ends it before its time.
+    Aio,
     /// Waiting for a time (the key of the timer heap), `None` for a timeout that only counts.
     Timer(Option<(u64, u64)>),
     /// Finished by a thread that may not post on this ring (DEFER_TASKRUN).
@@ -139,7 +142,7 @@ impl<H: Host> Req<H> {
     }
 
     /// Its state, if it reads or writes a file.
-    fn rw(&self) -> Option<&Rw> {
+    pub(super) fn rw(&self) -> Option<&Rw> {
         match &self.cmd {
             Some(
                 Cmd::Read(c)
@@ -154,7 +157,7 @@ impl<H: Host> Req<H> {
     }
 
     /// Whether it carries `RWF_NOWAIT`, which means nothing on a worker.
-    fn is_nowait(&self) -> bool {
+    pub(super) fn is_nowait(&self) -> bool {
         self.rw().is_some_and(Rw::is_nowait)
     }
 

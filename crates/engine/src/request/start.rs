@@ -109,6 +109,9 @@ impl<H: Host> Engine<H> {
 
     /// Starts a request: the head of a chain or a single one.
     pub(crate) fn start(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        if st.aio.is_due() && req.rw().is_none() {
+            self.hand_over(ring, st);
+        }
         // Also of one that was cancelled while it waited for a thread to start it.
         detach_linked_timeout(&mut req);
         if let Some(e) = req.failed {
@@ -224,6 +227,7 @@ impl<H: Host> Engine<H> {
                     return self.arm(ring, st, req, events);
                 }
                 Outcome::Punt => return self.punt(ring, st, req),
+                Outcome::Aio => return self.queue_aio(ring, st, req),
                 Outcome::Direct { fd, slot, cflags } => {
                     let file = self.host().take(fd);
                     let res = self.install_direct(ring, st, file, slot);

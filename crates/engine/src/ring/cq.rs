@@ -208,6 +208,9 @@ impl<H: Host> Ring<H> {
 impl<H: Host> Engine<H> {
     /// Makes written completions visible and tells everybody who waits for them.
     pub(crate) fn commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if st.aio.is_due() {
+            self.hand_over(ring, st);
+        }
         while (st.cq.tail != st.cq.published || st.recount) && !st.unmapped {
             st.recount = false;
             if st.cq.tail == st.cq.published {
@@ -240,6 +243,10 @@ impl<H: Host> Engine<H> {
     /// woken earlier would run into the lock.
     #[inline]
     pub(crate) fn unlock(&self, ring: &Arc<Ring<H>>, mut st: MutexGuard<'_, H, State<H>>) {
+        if st.aio.is_due() {
+            self.hand_over(ring, &mut st);
+            self.commit(ring, &mut st);
+        }
         let acting = st.acting.take();
         let owed = self.let_go(ring, st);
         if !owed.is_empty() {
@@ -254,6 +261,9 @@ impl<H: Host> Engine<H> {
         st: &mut MutexGuard<'_, H, State<H>>,
         f: impl FnOnce() -> R,
     ) -> R {
+        if st.aio.is_due() {
+            self.hand_over(ring, st);
+        }
         let due = take_due(ring, st);
         let acting = st.acting.take();
         let answer = MutexGuard::<H, State<H>>::unlocked(st, || {

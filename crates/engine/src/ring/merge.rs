@@ -17,6 +17,7 @@ use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostFile, Iovec};
 use crate::opcode::opdef::access_ok;
+use crate::opcode::rw::{is_aligned, is_direct};
 use crate::stats;
 use alloc::sync::Arc;
 use ringer_uapi::flags::{Setup, SqeFlags};
@@ -134,13 +135,18 @@ impl<H: Host> Engine<H> {
     ) -> &'a [Sqe] {
         let entries = run.entries();
         let Some(first) = entries.first() else { return entries };
-        let mut fd = first.fd;
+        let (mut fd, mut kind) = (first.fd, None);
         if first.flags & SqeFlags::FIXED_FILE.bits() != 0 {
             let node = st.files.as_ref().and_then(|t| t.get(fd));
-            match node.and_then(|n| n.file.number()) {
-                Some(n) => fd = n,
+            match node.and_then(|n| Some((n.file.number()?, n.file.kind()))) {
+                Some((number, of)) => (fd, kind) = (number, Some(of)),
                 None => return entries,
             }
+        }
+        if is_aligned(first.off | first.addr | u64::from(first.len))
+            && is_direct(self.host(), fd, kind)
+        {
+            return entries;
         }
         let mut iovs = [Iovec::default(); RUN_MAX];
         for (v, e) in iovs.iter_mut().zip(entries) {

@@ -31,7 +31,7 @@ pub use watchers::Watchers;
 
 use crate::host::{Clock, Host, HostRing, RingId};
 use crate::primitive::{AtomicBool, AtomicU32};
-use crate::request::{Req, apoll::Watch, table::Requests, timers::Timers};
+use crate::request::{Req, aio::Transfers, apoll::Watch, table::Requests, timers::Timers};
 use crate::resource::filetable::FileTable;
 use crate::resource::napi::Napi;
 use crate::resource::personality::{Acting, Personalities};
@@ -109,12 +109,14 @@ pub struct State<H: Host> {
     pub watches: Slab<Watch<H>>,
     /// Those of listeners that are not registered.
     pub acceptors: Vec<Key>,
-    /// How many requests wait in watches.
+    /// How many requests wait for what the poller tells: in watches, or with the host.
     pub polled: usize,
     /// A multishot poll of something ready was armed in this batch: its first event is there.
     pub poll_now: bool,
     /// The poller of the watches, made with the first one.
     pub poller: Option<Arc<H::Poller>>,
+    /// Transfers that the host carries out.
+    pub aio: Transfers<H>,
     /// Times they wait for.
     pub timers: Timers,
     /// Chain members whose turn has come.
@@ -213,6 +215,7 @@ impl<H: Host> State<H> {
             polled: 0,
             poll_now: false,
             poller: None,
+            aio: Transfers::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),
             drained: VecDeque::new(),

@@ -129,6 +129,9 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         chain: &mut Vec<Req<H>>,
     ) -> Batch {
+        if st.aio.is_due() && !is_transfer(sqe.opcode) {
+            self.hand_over(ring, st);
+        }
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
             let special = sqe.file_index != 0 || sqe.personality != 0;
@@ -380,6 +383,11 @@ impl<H: Host> Engine<H> {
         }
         Ok(flags)
     }
+}
+
+/// Whether an entry can only join what is to be handed over (`request::aio`).
+fn is_transfer(opcode: u8) -> bool {
+    matches!(opcode, 1 | 2 | 4 | 5 | 22 | 23)
 }
 
 /// From here on what is submitted drains, also if this entry is refused below (io_uring.c

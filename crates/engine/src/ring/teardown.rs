@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  last descriptor gone -> somebody maps it? -> try again on a tick
-//!                          nobody: cancel all -> workers done? -> polled I/O -> buffers -> files
+//!                          nobody: cancel all -> workers, transfers done? -> polled I/O -> buffers -> files
 //! ```
 //!
 //! Calls under way and the pages are looked at under the lock, and who comes to the lock later finds
@@ -23,6 +23,7 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, RingId};
+use crate::request::aio::Transfers;
 use crate::resource::personality::Personalities;
 use crate::slab::Key;
 use alloc::sync::Arc;
@@ -54,7 +55,8 @@ impl<H: Host> Engine<H> {
         // Each time, as the kernel does: a worker may have begun its call since, or have started what
         // follows in its chain.
         self.cancel_started(&mut st);
-        if st.running > 0 {
+        self.reap_transfers(&ring, &mut st);
+        if st.running > 0 || !st.aio.is_idle() {
             self.unlock(&ring, st);
             return false;
         }
@@ -121,6 +123,7 @@ impl<H: Host> Engine<H> {
         self.commit(ring, st);
         st.eventfd = None;
         st.personalities = Personalities::default();
+        st.aio = Transfers::default();
         st.poller = None;
     }
 }

@@ -140,6 +140,9 @@ impl<H: Host> Engine<H> {
         }
         // Also a caller who never has to sleep looks after the ring: see `poll_events` below.
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
+        if st.aio.in_flight() {
+            self.reap_transfers(ring, st);
+        }
         self.run_task_work(ring, st);
         owner_came(ring, st);
         self.run_timers(ring, st);

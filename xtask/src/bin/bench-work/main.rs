@@ -4,6 +4,7 @@
 //! one makes no inline system calls, so it runs without a filter.
 #![allow(clippy::print_stdout, reason = "the figure goes to stdout")]
 
+mod disk;
 mod echo;
 mod work;
 

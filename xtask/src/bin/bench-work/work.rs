@@ -3,6 +3,7 @@
 //! [`measure`] answers nanoseconds an operation. The same code runs on the kernel's ring, under
 //! ringer, and (names that begin with `call-`) without a ring. What it does not do: compare.
 
+use crate::disk::{self, Figure, Reads};
 use crate::echo::{self, Mode, Sockets};
 use anyhow::{Context, Result, bail, ensure};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
@@ -43,6 +44,10 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "echo-fixed-default" => echo::with_a_ring(Mode::Default, Sockets::Fixed, budget),
         "echo-fixed-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Fixed, budget),
         "call-echo" => echo::with_epoll(budget),
+        "direct-qd32" => disk::measure(Reads::Direct, Figure::Time, budget),
+        "direct-qd32-cpu" => disk::measure(Reads::Direct, Figure::Cpu, budget),
+        "cold-qd32" => disk::measure(Reads::Cold, Figure::Time, budget),
+        "cold-qd32-cpu" => disk::measure(Reads::Cold, Figure::Cpu, budget),
         "setup" => setups(budget),
         "call-pread" => preads(budget),
         "call-recv" => plain_pings(budget),

@@ -9,6 +9,7 @@ use super::Claim;
 mod buffers;
 mod cancel;
 mod clones;
+mod direct;
 mod enter;
 mod eventfd;
 mod files;
@@ -43,6 +44,7 @@ mod zc;
 /// The families' lists, in the inventory's order.
 pub const FAMILIES: &[&[Claim]] = &[
     transfers::CLAIMS,
+    direct::CLAIMS,
     flags::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
