@@ -445,7 +445,7 @@ impl App {
         let mut side = lock(&self.side);
         let at = side.client.params.cq_off.flags as usize;
         let word = if muted { EVENTFD_DISABLED } else { 0 };
-        side.client.pages.rings.w32(at).store(word, Relaxed);
+        side.client.memory.rings.w32(at).store(word, Relaxed);
         side.tables.muted = muted;
         side.tables.bell_changes += 1;
     }
