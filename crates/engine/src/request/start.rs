@@ -480,9 +480,10 @@ pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
 
 /// The owner of a ring that defers has come for its work (tw.c `__io_run_local_work`).
 pub(crate) fn owner_came<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
-    if core::mem::take(&mut st.told) {
-        ring.mem.work_waits(false);
+    if !core::mem::take(&mut st.told) {
+        return;
     }
+    ring.mem.work_waits(false);
     if ring.setup.contains(Setup::TASKRUN_FLAG) {
         st.sq_pages().clear_flags(ringer_uapi::flags::SqRing::TASKRUN);
     }

@@ -15,6 +15,7 @@ mod enter;
 mod merge;
 mod message;
 mod region;
+mod resize;
 mod setup;
 mod sqpoll;
 mod submit;

@@ -44,7 +44,12 @@ pub(super) fn sizes(entries: u32, p: &Params, f: Setup) -> Result<(u32, u32), Er
         return Ok((sq, 2 * sq));
     }
     let cq = bound(p.cq_entries, CQ_ENTRIES_MAX)?;
-    if cq < sq { Err(Errno::EINVAL) } else { Ok((sq, cq)) }
+    if cq < sq {
+        return Err(Errno::EINVAL);
+    }
+    // io_uring.c `rings_size`: a wide completion has two slots.
+    let room = if f.contains(Setup::CQE_MIXED) { 2 } else { 1 };
+    if cq < room { Err(Errno::EOVERFLOW) } else { Ok((sq, cq)) }
 }
 
 /// Where everything lies in rings of these sizes.

@@ -262,6 +262,7 @@ impl App {
             Change::Cancel(cancel) => self.cancel_now(cancel),
             Change::Region(own) => self.add_region(*own, false),
             Change::Clock(boot) => self.set_clock(*boot),
+            Change::Resize(sq, cq) => self.resize(*sq, *cq),
             Change::Limits(bounded, rest) => self.limit_workers(*bounded, *rest),
             Change::Napi(us) => self.set_napi(*us),
             Change::Cpus(0) => drop(self.call(18, 0, 0, &[])),
