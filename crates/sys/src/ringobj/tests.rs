@@ -626,6 +626,41 @@ fn a_descriptor_shows_what_took_the_place_of_its_memory() {
 }
 
 #[test]
+fn a_descriptor_is_mapped_and_looked_at_while_its_memory_changes() {
+    let (ring, _, fd) = installed();
+    polled(fd);
+    let over = core::sync::atomic::AtomicBool::new(false);
+    let (over, ring) = (&over, &ring);
+    std::thread::scope(|s| {
+        s.spawn(move || {
+            let mut last = None;
+            for n in 0..500u32 {
+                let pages = ring.remake(&geometry(), None, |_| Ok(())).unwrap();
+                pages.rings().w32(100).store(n, Relaxed);
+                ring.show(&pages);
+                last = Some(pages);
+            }
+            over.store(true, Relaxed);
+            drop(last);
+        });
+        let mut seen = 0;
+        while !over.load(Relaxed) {
+            let at = ring_mmap(fd, SHARED).unwrap().unwrap();
+            let word: *const u32 = core::ptr::with_exposed_provenance(at + 100);
+            // SAFETY: our mapping of the ring.
+            let n = unsafe { word.read_volatile() };
+            assert!(n >= seen, "{n} after {seen}: older memory is shown again");
+            seen = n;
+            before_wait();
+            assert_eq!(readable(fd), OUT);
+            // SAFETY: our mapping.
+            unsafe { raw::munmap(at, 4096) }.unwrap();
+        }
+    });
+    close(fd);
+}
+
+#[test]
 fn memory_of_other_sizes_comes_and_goes_without_a_trace() {
     let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
     let code = in_child(|| {
