@@ -162,12 +162,32 @@ pub trait HostFile: Clone + Send + Sync + Debug + 'static {
     fn same_file(&self, other: &Self) -> bool;
 }
 
-/// Memory and descriptor of one ring.
-pub trait HostRing: Send + Sync + Debug {
+/// Memory of one ring, until it is dropped; what the application mapped of it stays as it is.
+pub trait HostPages: Send + Sync + Debug {
     /// The region with heads, tails, CQEs and the index array.
     fn rings(&self) -> &Map;
     /// The region with the SQEs.
     fn sqes(&self) -> &Map;
+}
+
+/// The descriptor of one ring, and what gives it memory.
+pub trait HostRing: Send + Sync + Debug {
+    /// See [`HostPages`].
+    type Pages: HostPages;
+    /// Makes memory of other sizes, which nobody maps yet. Calls `then` between the two regions, with
+    /// the first.
+    ///
+    /// # Errors
+    /// `EFAULT` for unusable user memory; `ENOMEM`; those of `then`.
+    fn remake(
+        &self,
+        geometry: &Geometry,
+        user_memory: Option<(u64, u64)>,
+        then: impl FnOnce(&Map) -> HostResult<()>,
+    ) -> HostResult<Self::Pages>;
+    /// From here on the descriptor shows this memory: to who maps it, and to who asks whether there are
+    /// CQEs.
+    fn show(&self, pages: &Self::Pages);
     /// Whether somebody polls the ring's descriptor. Cheap.
     fn polled(&self) -> bool;
     /// CQEs are about to be published: whether [`HostRing::signal`] is to be told so. Cheap when
@@ -293,7 +313,10 @@ pub trait Host: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// `ENOMEM`, `EMFILE`, `ENFILE`; `EFAULT` for unusable user memory.
-    fn ring_create(&self, spec: &RingSpec) -> HostResult<Self::Ring>;
+    fn ring_create(
+        &self,
+        spec: &RingSpec,
+    ) -> HostResult<(Self::Ring, <Self::Ring as HostRing>::Pages)>;
     /// Puts the ring's descriptor at the lowest free number of the app table (close-on-exec).
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! What it does not do: assert. `ringer_sim::Client` is the well-behaved one.
 
 use crate::scene::Scene;
-use ringer_sim::{Pages, SimHost};
+use ringer_sim::{Memory, Pages, SimHost};
 use ringer_uapi::{Cqe, Errno, Params, Sqe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -34,6 +34,7 @@ pub(crate) mod setup {
 pub(crate) struct RawRing {
     pub(crate) fd: i32,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) params: Params,
     pub(crate) tail: u32,
     engine: Arc<ringer_engine::Engine<SimHost>>,
@@ -47,26 +48,28 @@ impl RawRing {
         let fd = engine.setup(entries, at)? as i32;
         let bytes = scene.sim.read(at, Params::SIZE).try_into().map_err(|_| Errno::EFAULT)?;
         let params = Params::from_bytes(&bytes);
-        Ok(Self { fd, pages: scene.sim.pages(fd), params, tail: 0, engine })
+        let pages = scene.sim.pages(fd);
+        let memory = pages.memory();
+        Ok(Self { fd, pages, memory, params, tail: 0, engine })
     }
 
     /// A word of the rings' region.
     pub(crate) fn load(&self, off: u32) -> u32 {
-        self.pages.rings.w32(off as usize).load(Acquire)
+        self.memory.rings.w32(off as usize).load(Acquire)
     }
 
     /// Stores one.
     pub(crate) fn store(&self, off: u32, value: u32) {
-        self.pages.rings.w32(off as usize).store(value, Release);
+        self.memory.rings.w32(off as usize).store(value, Release);
     }
 
     /// Writes an entry at our tail, wherever that is, and moves the tail.
     pub(crate) fn push(&mut self, sqe: &Sqe) {
-        let g = &self.pages.geometry;
+        let g = &self.memory.geometry;
         let slot = self.tail & (g.sq_entries - 1);
         let base = slot as usize * g.sqe_size as usize;
         for (i, word) in sqe.to_words().into_iter().enumerate() {
-            self.pages.sqes.w64(base + 8 * i).store(word, Relaxed);
+            self.memory.sqes.w64(base + 8 * i).store(word, Relaxed);
         }
         if let Some(array) = g.array {
             self.store(array + 4 * slot, slot);
@@ -82,7 +85,7 @@ impl RawRing {
 
     /// Whether another entry fits.
     pub(crate) fn has_room(&self) -> bool {
-        self.queued() < self.pages.geometry.sq_entries
+        self.queued() < self.memory.geometry.sq_entries
     }
 
     /// io_uring_enter(2).
@@ -98,15 +101,15 @@ impl RawRing {
 
     /// Takes one completion.
     pub(crate) fn take(&self) -> Option<Cqe> {
-        let (g, off) = (&self.pages.geometry, &self.params.cq_off);
+        let (g, off) = (&self.memory.geometry, &self.params.cq_off);
         let head = self.load(off.head);
         if head == self.load(off.tail) {
             return None;
         }
         let slot = (head & (g.cq_entries - 1)) as usize;
         let base = off.cqes as usize + slot * g.cqe_size as usize;
-        let user_data = self.pages.rings.w64(base).load(Relaxed);
-        let word = self.pages.rings.w64(base + 8).load(Relaxed);
+        let user_data = self.memory.rings.w64(base).load(Relaxed);
+        let word = self.memory.rings.w64(base + 8).load(Relaxed);
         self.store(off.head, head.wrapping_add(1));
         Some(Cqe { user_data, res: word as i32, flags: (word >> 32) as u32, big: [0; 2] })
     }

@@ -15,6 +15,8 @@ pub const SQ_WAKEUP: u32 = 2;
 /// `IORING_ENTER_SQ_WAIT`.
 pub const SQ_WAIT: u32 = 4;
 const EXT_ARG: u32 = 8;
+const CQSIZE: u32 = 8;
+const RESIZE_RINGS: u32 = 33;
 const NEED_WAKEUP: u32 = 1;
 const CQ_OVERFLOW: u32 = 2;
 
@@ -111,6 +113,17 @@ impl App {
         let arg = [0u64, 0, at].map(u64::to_ne_bytes).concat();
         let arg = self.world().put(&arg);
         self.engine.enter(self.fd, 0, min, GETEVENTS | EXT_ARG, arg, 24)
+    }
+
+    /// `IORING_REGISTER_RESIZE_RINGS`, and maps what there is then.
+    ///
+    /// # Panics
+    /// If the sizes are refused.
+    pub fn resize(&mut self, sq_entries: u32, cq_entries: u32) {
+        let asked = Params { sq_entries, cq_entries, flags: CQSIZE, ..Params::default() };
+        let arg = self.world().put(&asked.to_bytes());
+        assert_eq!(self.engine.register(self.fd, RESIZE_RINGS, arg, 1), Ok(0));
+        self.pages = self.world().pages(self.fd);
     }
 
     /// Submits one entry that is queued already.

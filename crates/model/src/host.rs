@@ -7,7 +7,7 @@ use crate::file::{File, Held};
 use crate::lock::Lock;
 use crate::poller::{ModelPoller, Set};
 use crate::quiet;
-use crate::ring::{ModelRing, Pages};
+use crate::ring::{ModelPages, ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
     Aio, AioDone, AioOp, Clock, Credentials, FileKind, Host, HostResult, HostThread, Identity,
@@ -78,8 +78,21 @@ impl World {
         quiet(&self.files).get(at).cloned().ok_or(Errno::EBADF)
     }
 
-    pub(crate) fn pages(&self, fd: i32) -> Arc<Pages> {
+    /// The pages that a ring's descriptor shows now.
+    pub fn pages(&self, fd: i32) -> Arc<Pages> {
         quiet(&self.rings)[(fd - RING_FD) as usize].clone()
+    }
+
+    /// The same by the ring's name, once it has a descriptor.
+    pub(crate) fn shown(&self, id: RingId) -> Option<Arc<Pages>> {
+        quiet(&self.rings).iter().find(|p| p.id == id).cloned()
+    }
+
+    /// Puts pages in the place of those that their ring's descriptor shows, which are returned.
+    pub(crate) fn show(&self, pages: &Arc<Pages>) -> Arc<Pages> {
+        let mut rings = quiet(&self.rings);
+        let place = rings.iter_mut().find(|p| p.id == pages.id).expect("a ring with a descriptor");
+        std::mem::replace(place, pages.clone())
     }
 
     /// Puts bytes into fresh memory.
@@ -220,9 +233,9 @@ impl Host for Machine {
     type Ring = ModelRing;
     type Thread = Thread;
 
-    fn ring_create(&self, spec: &RingSpec) -> HostResult<ModelRing> {
+    fn ring_create(&self, spec: &RingSpec) -> HostResult<(ModelRing, ModelPages)> {
         let pages = Arc::new(Pages::new(spec.id, spec.geometry));
-        Ok(ModelRing { pages, world: self.world.clone() })
+        Ok((ModelRing { pages: pages.clone(), world: self.world.clone() }, ModelPages(pages)))
     }
 
     fn ring_install(&self, ring: &ModelRing) -> HostResult<i32> {

@@ -29,7 +29,7 @@ pub use file::File;
 pub use host::{Machine, Options, Thread, World};
 pub use lock::Lock;
 pub use poller::ModelPoller;
-pub use ring::{ModelRing, Pages};
+pub use ring::{ModelPages, ModelRing, Pages};
 
 /// A thread of a model, with room for the engine's frames.
 ///

@@ -1,15 +1,15 @@
 //! Memory and descriptor of a ring in a model.
 //!
-//! Every look of the engine at the pages is told to the model checker as a read, and the probe of a
-//! ring's end as a write: one without an order to the other fails the model, which is the engine's
-//! rule "under the lock, or while the ring counts a call". What it does not do: model the pipe behind
+//! Every look of the engine at the pages is told to the model checker as a read, the probe of a ring's
+//! end and a resize as a write: one without an order to the other fails the model, which is the engine's
+//! rule "under the lock". What it does not do: model the pipe behind
 //! a real ring's descriptor (`ringer_sys::readiness` has its own models).
 
 use crate::host::World;
 use crate::{lock, sleep};
 use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
-use ringer_engine::host::{HostResult, HostRing, RingId};
+use ringer_engine::host::{HostPages, HostResult, HostRing, RingId};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::Errno;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Pages {
     pub sqes: Map,
     /// Whether the application still maps them.
     pub mapped: AtomicBool,
-    /// The engine was told that they are gone.
+    /// The engine was told that they are gone, or that others are in their place.
     gone: AtomicBool,
     looks: UnsafeCell<()>,
     signals: Mutex<u32>,
@@ -67,28 +67,54 @@ impl Pages {
     }
 }
 
-/// See the module's doc.
+/// Pages as the engine has them.
 #[derive(Debug)]
-pub struct ModelRing {
-    pub(crate) pages: Arc<Pages>,
-    pub(crate) world: Arc<World>,
-}
+pub struct ModelPages(pub(crate) Arc<Pages>);
 
-impl ModelRing {
+impl ModelPages {
     fn look(&self) -> &Pages {
-        assert!(!self.pages.gone.load(Relaxed), "the engine looks at pages that are gone");
-        self.pages.looks.with(|_| ());
-        &self.pages
+        assert!(!self.0.gone.load(Relaxed), "the engine looks at pages that are gone");
+        self.0.looks.with(|_| ());
+        &self.0
     }
 }
 
-impl HostRing for ModelRing {
+impl HostPages for ModelPages {
     fn rings(&self) -> &Map {
         &self.look().rings
     }
 
     fn sqes(&self) -> &Map {
         &self.look().sqes
+    }
+}
+
+/// The descriptor of a ring. What it shows is the world's.
+#[derive(Debug)]
+pub struct ModelRing {
+    /// The pages it was made with, which count its signals.
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) world: Arc<World>,
+}
+
+impl HostRing for ModelRing {
+    type Pages = ModelPages;
+
+    fn remake(
+        &self,
+        geometry: &Geometry,
+        _user_memory: Option<(u64, u64)>,
+        then: impl FnOnce(&Map) -> HostResult<()>,
+    ) -> HostResult<ModelPages> {
+        let pages = Arc::new(Pages::new(self.pages.id, *geometry));
+        then(&pages.rings)?;
+        Ok(ModelPages(pages))
+    }
+
+    fn show(&self, pages: &ModelPages) {
+        let old = self.world.show(&pages.0);
+        old.looks.with_mut(|_| ());
+        old.gone.store(true, Relaxed);
     }
 
     fn polled(&self) -> bool {
@@ -122,9 +148,10 @@ impl HostRing for ModelRing {
     fn load_region(&self, _at: u64, _to: &mut [u64]) {}
 
     fn still_mapped(&self) -> bool {
-        self.pages.looks.with_mut(|_| ());
-        let mapped = self.pages.mapped.load(Relaxed);
-        self.pages.gone.store(!mapped, Relaxed);
+        let pages = self.world.shown(self.pages.id).unwrap_or_else(|| self.pages.clone());
+        pages.looks.with_mut(|_| ());
+        let mapped = pages.mapped.load(Relaxed);
+        pages.gone.store(!mapped, Relaxed);
         mapped
     }
 }

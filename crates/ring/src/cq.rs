@@ -11,7 +11,7 @@
 //!
 //! What it does not do: decide when to publish, or what does not fit (the engine does).
 
-use crate::geometry::{CQ_ENTRIES, CQ_FLAGS, CQ_HEAD, CQ_MASK, CQ_OVERFLOW, CQ_TAIL, CQES};
+use crate::geometry::{CQ_FLAGS, CQ_HEAD, CQ_OVERFLOW, CQ_TAIL, CQES};
 use crate::{Geometry, Map};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use ringer_uapi::Cqe;
@@ -29,13 +29,35 @@ impl<'a> CqView<'a> {
         Self { rings, geo }
     }
 
-    /// Writes mask and size, and zeroes head, tail, flags and overflow.
+    /// Zeroes head, tail, flags and overflow.
     pub fn init(&self) {
         for off in [CQ_HEAD, CQ_TAIL, CQ_FLAGS, CQ_OVERFLOW] {
             self.rings.w32(off).store(0, Relaxed);
         }
-        self.rings.w32(CQ_MASK).store(self.geo.cq_entries - 1, Relaxed);
-        self.rings.w32(CQ_ENTRIES).store(self.geo.cq_entries, Relaxed);
+    }
+
+    /// Takes over what waits in `from`, between `head` and `tail`, and its words: every slot keeps its
+    /// position. At most `cq_entries` wait.
+    pub fn take_over(&self, from: &CqView<'_>, (head, tail): (u32, u32)) {
+        let base = |view: &CqView<'_>, position: u32| {
+            let slot = (position & (view.geo.cq_entries - 1)) as usize;
+            CQES + slot * view.geo.cqe_size as usize
+        };
+        let size = self.geo.cqe_size.min(from.geo.cqe_size) as usize;
+        let mut at = head;
+        while at != tail {
+            for word in (0..size).step_by(8) {
+                let w = from.rings.w64(base(from, at) + word).load(Relaxed);
+                self.rings.w64(base(self, at) + word).store(w, Relaxed);
+            }
+            at = at.wrapping_add(1);
+        }
+        // Relaxed: who looks at them was told of these pages by a call that returned after this.
+        self.rings.w32(CQ_HEAD).store(head, Relaxed);
+        self.rings.w32(CQ_TAIL).store(tail, Relaxed);
+        for off in [CQ_FLAGS, CQ_OVERFLOW] {
+            self.rings.w32(off).store(from.rings.w32(off).load(Relaxed), Relaxed);
+        }
     }
 
     /// The application's head.

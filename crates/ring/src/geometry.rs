@@ -1,3 +1,5 @@
+use crate::Map;
+use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::{CqOffsets, SqOffsets};
 
 /// Where everything lies in a ring's two regions; offsets are those observed on 6.18.
@@ -55,6 +57,19 @@ impl Geometry {
     /// Size of the region that holds the SQEs \[bytes\].
     pub fn sqes_len(&self) -> usize {
         self.sq_entries as usize * self.sqe_size as usize
+    }
+
+    /// Writes masks and sizes where the application finds them.
+    pub fn write_sizes(&self, rings: &Map) {
+        let words = [
+            (SQ_MASK, self.sq_entries - 1),
+            (SQ_ENTRIES, self.sq_entries),
+            (CQ_MASK, self.cq_entries - 1),
+            (CQ_ENTRIES, self.cq_entries),
+        ];
+        for (off, word) in words {
+            rings.w32(off).store(word, Relaxed);
+        }
     }
 
     /// What setup writes to `params.sq_off`.

@@ -12,7 +12,7 @@
 //! Without the first pair the engine copies half an entry, without the second one that the
 //! application is overwriting. What it does not do: trust a word twice.
 
-use crate::geometry::{SQ_DROPPED, SQ_ENTRIES, SQ_FLAGS, SQ_HEAD, SQ_MASK, SQ_TAIL};
+use crate::geometry::{SQ_DROPPED, SQ_FLAGS, SQ_HEAD, SQ_TAIL};
 use crate::primitive::fence;
 use crate::{Geometry, Map};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -32,13 +32,34 @@ impl<'a> SqView<'a> {
         Self { rings, sqes, geo }
     }
 
-    /// Writes mask and size, and zeroes head, tail, flags and dropped.
+    /// Zeroes head, tail, flags and dropped.
     pub fn init(&self) {
         for off in [SQ_HEAD, SQ_TAIL, SQ_DROPPED, SQ_FLAGS] {
             self.rings.w32(off).store(0, Relaxed);
         }
-        self.rings.w32(SQ_MASK).store(self.geo.sq_entries - 1, Relaxed);
-        self.rings.w32(SQ_ENTRIES).store(self.geo.sq_entries, Relaxed);
+    }
+
+    /// Takes over what is queued in `from`, between `head` and `tail`, and its words: every entry keeps
+    /// its position. The index array stays as it is. At most `sq_entries` are queued.
+    pub fn take_over(&self, from: &SqView<'_>, (head, tail): (u32, u32)) {
+        let base = |view: &SqView<'_>, position: u32| {
+            (position & (view.geo.sq_entries - 1)) as usize * view.geo.sqe_size as usize
+        };
+        let size = self.geo.sqe_size.min(from.geo.sqe_size) as usize;
+        let mut at = head;
+        while at != tail {
+            for word in (0..size).step_by(8) {
+                let w = from.sqes.w64(base(from, at) + word).load(Relaxed);
+                self.sqes.w64(base(self, at) + word).store(w, Relaxed);
+            }
+            at = at.wrapping_add(1);
+        }
+        // Relaxed: who looks at them was told of these pages by a call that returned after this.
+        self.rings.w32(SQ_HEAD).store(head, Relaxed);
+        self.rings.w32(SQ_TAIL).store(tail, Relaxed);
+        for off in [SQ_DROPPED, SQ_FLAGS] {
+            self.rings.w32(off).store(from.rings.w32(off).load(Relaxed), Relaxed);
+        }
     }
 
     /// The application's tail.
@@ -110,7 +131,7 @@ impl<'a> SqView<'a> {
         self.rings.w32(SQ_FLAGS).fetch_and(!f.bits(), Relaxed);
     }
 
-    /// The SQ flags word, for tests and resize.
+    /// The SQ flags word, for tests.
     pub fn flags(&self) -> u32 {
         self.rings.w32(SQ_FLAGS).load(Relaxed)
     }

@@ -1,6 +1,6 @@
 //! The application's side of a ring: what liburing does, in safe Rust.
 
-use crate::{Pages, Sim, SimHost};
+use crate::{Memory, Pages, Sim, SimHost};
 use ringer_engine::Engine;
 use ringer_uapi::flags::{CqeFlags, Setup};
 use ringer_uapi::{Cqe, Errno, Params, Sqe};
@@ -18,8 +18,10 @@ const REGISTERED_FD_ONLY: u32 = 1 << 15;
 pub struct Client {
     /// The descriptor, or the index that it has instead.
     pub fd: i32,
-    /// The pages.
+    /// What it shows.
     pub pages: Arc<Pages>,
+    /// What of it is mapped.
+    pub memory: Arc<Memory>,
     /// What setup wrote back.
     pub params: Params,
     engine: Arc<Engine<SimHost>>,
@@ -41,7 +43,8 @@ impl Client {
         let indexed = params.flags & REGISTERED_FD_ONLY != 0;
         let pages = if indexed { sim.newest_pages() } else { sim.pages(fd) };
         let engine = sim.engine.clone();
-        Ok(Self { fd, pages, params, engine, tail: 0, submitted: 0 })
+        let memory = pages.memory();
+        Ok(Self { fd, pages, memory, params, engine, tail: 0, submitted: 0 })
     }
 
     /// A ring with these setup flags, which must work.
@@ -51,24 +54,24 @@ impl Client {
 
     /// Queues an entry, with whatever index the array should hold for it.
     pub fn push_at(&mut self, sqe: &Sqe, index: Option<u32>) {
-        let g = &self.pages.geometry;
+        let g = &self.memory.geometry;
         let slot = self.tail & (g.sq_entries - 1);
         let base = slot as usize * g.sqe_size as usize;
         for (i, w) in sqe.to_words().into_iter().enumerate() {
-            self.pages.sqes.w64(base + 8 * i).store(w, Relaxed);
+            self.memory.sqes.w64(base + 8 * i).store(w, Relaxed);
         }
         if let Some(array) = g.array {
             let at = array as usize + 4 * slot as usize;
-            self.pages.rings.w32(at).store(index.unwrap_or(slot), Relaxed);
+            self.memory.rings.w32(at).store(index.unwrap_or(slot), Relaxed);
         }
         self.tail = self.tail.wrapping_add(1);
-        self.pages.rings.w32(self.params.sq_off.tail as usize).store(self.tail, Release);
+        self.memory.rings.w32(self.params.sq_off.tail as usize).store(self.tail, Release);
     }
 
     /// Queues entries.
     pub fn push(&mut self, sqes: impl IntoIterator<Item = Sqe>) {
         for sqe in sqes {
-            let full = self.tail.wrapping_sub(self.sq_head()) >= self.pages.geometry.sq_entries;
+            let full = self.tail.wrapping_sub(self.sq_head()) >= self.memory.geometry.sq_entries;
             assert!(!full, "the submission queue is full");
             self.push_at(&sqe, None);
         }
@@ -80,6 +83,20 @@ impl Client {
     /// The call's.
     pub fn enter(&self, submit: u32, min: u32, flags: u32) -> Result<u32, Errno> {
         self.engine.enter(self.fd, submit, min, flags, 0, 0).map(|n| n as u32)
+    }
+
+    /// Maps what the descriptor shows now, after a resize; what is queued gets its place in the index
+    /// array, which is new.
+    pub fn remap(&mut self) {
+        self.memory = self.pages.memory();
+        let g = &self.memory.geometry;
+        let Some(array) = g.array else { return };
+        let mut at = self.sq_head();
+        while at != self.tail {
+            let slot = at & (g.sq_entries - 1);
+            self.memory.rings.w32(array as usize + 4 * slot as usize).store(slot, Relaxed);
+            at = at.wrapping_add(1);
+        }
     }
 
     /// Entries that the engine has not taken yet.
@@ -136,13 +153,13 @@ impl Client {
     /// How many slots of completions can be seen: on a CQE_MIXED ring there are fillers among them, and
     /// some completions have two.
     pub fn ready(&self) -> u32 {
-        let tail = self.pages.rings.w32(self.params.cq_off.tail as usize).load(Acquire);
-        tail.wrapping_sub(self.pages.rings.w32(self.params.cq_off.head as usize).load(Relaxed))
+        let tail = self.memory.rings.w32(self.params.cq_off.tail as usize).load(Acquire);
+        tail.wrapping_sub(self.memory.rings.w32(self.params.cq_off.head as usize).load(Relaxed))
     }
 
     /// Takes one completion.
     pub fn take(&self) -> Option<Cqe> {
-        let word = self.pages.rings.w32(self.params.cq_off.head as usize);
+        let word = self.memory.rings.w32(self.params.cq_off.head as usize);
         loop {
             let head = word.load(Relaxed);
             let (cqe, slots) = (self.ready() > 0).then(|| self.at(head))?;
@@ -155,7 +172,7 @@ impl Client {
 
     /// The completion at a position, and how many slots it has.
     fn at(&self, position: u32) -> (Cqe, u32) {
-        let (g, rings) = (&self.pages.geometry, &self.pages.rings);
+        let (g, rings) = (&self.memory.geometry, &self.memory.rings);
         let slot = (position & (g.cq_entries - 1)) as usize;
         let base = self.params.cq_off.cqes as usize + slot * g.cqe_size as usize;
         let w = rings.w64(base + 8).load(Relaxed);
@@ -178,7 +195,7 @@ impl Client {
 
     /// The CQ tail as the engine published it.
     pub fn cq_tail(&self) -> u32 {
-        self.pages.rings.w32(self.params.cq_off.tail as usize).load(Acquire)
+        self.memory.rings.w32(self.params.cq_off.tail as usize).load(Acquire)
     }
 
     /// The user_data of what is there, which stays there.
@@ -197,7 +214,7 @@ impl Client {
     }
 
     fn peek_all(&self) -> impl Iterator<Item = Cqe> {
-        let mut head = self.pages.rings.w32(self.params.cq_off.head as usize).load(Relaxed);
+        let mut head = self.memory.rings.w32(self.params.cq_off.head as usize).load(Relaxed);
         let tail = head.wrapping_add(self.ready());
         let all = std::iter::from_fn(move || {
             let (cqe, slots) = (head != tail).then(|| self.at(head))?;
@@ -219,17 +236,17 @@ impl Client {
 
     /// The SQ head as the engine published it.
     pub fn sq_head(&self) -> u32 {
-        self.pages.rings.w32(self.params.sq_off.head as usize).load(Acquire)
+        self.memory.rings.w32(self.params.sq_off.head as usize).load(Acquire)
     }
 
     /// The SQ flags word.
     pub fn sq_flags(&self) -> u32 {
-        self.pages.rings.w32(self.params.sq_off.flags as usize).load(Relaxed)
+        self.memory.rings.w32(self.params.sq_off.flags as usize).load(Relaxed)
     }
 
     /// Entries that the index array pointed nowhere.
     pub fn dropped(&self) -> u32 {
-        self.pages.rings.w32(self.params.sq_off.dropped as usize).load(Relaxed)
+        self.memory.rings.w32(self.params.sq_off.dropped as usize).load(Relaxed)
     }
 
     /// Requests that have not ended.

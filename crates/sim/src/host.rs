@@ -5,7 +5,7 @@ use crate::names::Node;
 use crate::object::{Body, Open, POLLNVAL};
 use crate::policy::Fault;
 use crate::poller::SimPoller;
-use crate::ring::{Pages, SimRing};
+use crate::ring::{Memory, Pages, SimPages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
@@ -147,13 +147,11 @@ impl Host for SimHost {
     type Ring = SimRing;
     type Thread = SimThread;
 
-    fn ring_create(&self, spec: &RingSpec) -> HostResult<SimRing> {
-        let g = spec.geometry;
+    fn ring_create(&self, spec: &RingSpec) -> HostResult<(SimRing, SimPages)> {
+        let memory = Memory::new(spec.geometry);
         let pages = Arc::new(Pages {
             id: spec.id,
-            geometry: g,
-            rings: Map::leaked(g.rings_len()),
-            sqes: Map::leaked(g.sqes_len()),
+            memory: Mutex::new(memory.clone()),
             polled: AtomicBool::new(false),
             readable: AtomicBool::new(false),
             work: AtomicBool::new(false),
@@ -167,7 +165,8 @@ impl Host for SimHost {
         w.rings.insert(spec.id, pages.clone());
         w.ring_objects += 1;
         drop(w);
-        Ok(SimRing { pages, sched: self.sched.clone(), world: self.world.clone() })
+        let ring = SimRing { pages, sched: self.sched.clone(), world: self.world.clone() };
+        Ok((ring, SimPages::new(memory, &self.world)))
     }
 
     fn ring_install(&self, ring: &SimRing) -> HostResult<i32> {

@@ -92,9 +92,14 @@ impl Sim {
         lock(&self.world).pollers
     }
 
-    /// Rings whose memory exists.
+    /// Rings that exist.
     pub fn ring_objects(&self) -> usize {
         lock(&self.world).ring_objects
+    }
+
+    /// Memories of rings that the engine has.
+    pub fn page_objects(&self) -> usize {
+        lock(&self.world).page_objects
     }
 
     /// From here on no poller can watch another one.

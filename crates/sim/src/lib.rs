@@ -38,7 +38,7 @@ pub use client::Client;
 pub use host::{Options, SimFile, SimHost, SimThread};
 pub use policy::{Chaos, Fault, Plain, Policy, Rates, Seeded};
 pub use poller::SimPoller;
-pub use ring::{Pages, SimRing};
+pub use ring::{Memory, Pages, SimPages, SimRing};
 pub use rng::Rng;
 pub use sched::{Jump, Lock, RelaxBaton};
 pub use world::{BASE, SIZE};

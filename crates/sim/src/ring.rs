@@ -1,25 +1,43 @@
 //! Memory and descriptor of a ring: leaked pages that the application's side sees, too.
+//!
+//! ```text
+//!   Pages (the descriptor) --- memory: what it shows now --- Memory: leaked, also when it is replaced
+//! ```
 
 use crate::policy::Fault;
 use crate::sched::{Sched, lock};
 use crate::world::World;
-use ringer_engine::host::{HostResult, HostRing, RingId};
+use ringer_engine::host::{HostPages, HostResult, HostRing, RingId};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::Errno;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-/// The pages of a ring, as application and engine share them.
+/// The memory of a ring, as application and engine share it.
 #[derive(Debug)]
-pub struct Pages {
-    /// Its name.
-    pub id: RingId,
+pub struct Memory {
     /// Where everything lies.
     pub geometry: Geometry,
     /// Heads, tails, CQEs, index array.
     pub rings: Map,
     /// SQEs.
     pub sqes: Map,
+}
+
+impl Memory {
+    pub(crate) fn new(geometry: Geometry) -> Arc<Self> {
+        let (rings, sqes) = (Map::leaked(geometry.rings_len()), Map::leaked(geometry.sqes_len()));
+        Arc::new(Self { geometry, rings, sqes })
+    }
+}
+
+/// The descriptor of a ring, and what it shows.
+#[derive(Debug)]
+pub struct Pages {
+    /// Its name.
+    pub id: RingId,
+    /// What who maps it finds.
+    pub(crate) memory: Mutex<Arc<Memory>>,
     /// Whether somebody polls the descriptor.
     pub polled: AtomicBool,
     /// Whether the descriptor shows `POLLIN`.
@@ -46,6 +64,43 @@ pub struct SimRing {
     pub(crate) world: Arc<Mutex<World>>,
 }
 
+/// Memory as the engine has it.
+#[derive(Debug)]
+pub struct SimPages {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) world: Arc<Mutex<World>>,
+}
+
+impl SimPages {
+    pub(crate) fn new(memory: Arc<Memory>, world: &Arc<Mutex<World>>) -> Self {
+        lock(world).page_objects += 1;
+        Self { memory, world: world.clone() }
+    }
+}
+
+impl Drop for SimPages {
+    fn drop(&mut self) {
+        lock(&self.world).page_objects -= 1;
+    }
+}
+
+impl HostPages for SimPages {
+    fn rings(&self) -> &Map {
+        &self.memory.rings
+    }
+
+    fn sqes(&self) -> &Map {
+        &self.memory.sqes
+    }
+}
+
+impl Pages {
+    /// What the descriptor shows now.
+    pub fn memory(&self) -> Arc<Memory> {
+        lock(&self.memory).clone()
+    }
+}
+
 impl Drop for SimRing {
     fn drop(&mut self) {
         lock(&self.world).ring_objects -= 1;
@@ -53,12 +108,24 @@ impl Drop for SimRing {
 }
 
 impl HostRing for SimRing {
-    fn rings(&self) -> &Map {
-        &self.pages.rings
+    type Pages = SimPages;
+
+    fn remake(
+        &self,
+        geometry: &Geometry,
+        _user_memory: Option<(u64, u64)>,
+        then: impl FnOnce(&Map) -> HostResult<()>,
+    ) -> HostResult<SimPages> {
+        if self.sched.strikes(Fault::NoFile) {
+            return Err(Errno::ENOMEM);
+        }
+        let memory = Memory::new(*geometry);
+        then(&memory.rings)?;
+        Ok(SimPages::new(memory, &self.world))
     }
 
-    fn sqes(&self) -> &Map {
-        &self.pages.sqes
+    fn show(&self, pages: &SimPages) {
+        *lock(&self.pages.memory) = pages.memory.clone();
     }
 
     fn polled(&self) -> bool {

@@ -49,6 +49,8 @@ pub(crate) struct World {
     /// Pollers that exist, and rings.
     pub(crate) pollers: usize,
     pub(crate) ring_objects: usize,
+    /// The same of their memory.
+    pub(crate) page_objects: usize,
     /// No poller can watch another one.
     pub(crate) no_nesting: bool,
     /// Numbers are never given out twice.
@@ -118,6 +120,7 @@ impl World {
             opens: Vec::new(),
             pollers: 0,
             ring_objects: 0,
+            page_objects: 0,
             no_nesting: false,
             fresh_numbers: None,
             ledger: Ledger::default(),

@@ -323,7 +323,7 @@ fn a_submission_thread_lets_others_in_though_the_tail_is_far_ahead() {
     let mut ring = Client::new(&sim, 8, SQPOLL);
     ring.push((0..8).map(|i| with(SKIP_SUCCESS, sqe::nop(i))));
     let tail = ring.params.sq_off.tail as usize;
-    ring.pages.rings.w32(tail).store(FAR, Release);
+    ring.memory.rings.w32(tail).store(FAR, Release);
     ring.enter(0, 0, SQ_WAKEUP).expect("wake");
     sim.sleep(1);
     // Whoever needs the ring's lock gets it between two batches.

@@ -20,7 +20,7 @@ use crate::file::LinuxFile;
 use crate::lock::FutexLock;
 use crate::poller::LinuxPoller;
 use crate::raw::{self, general as g};
-use crate::ringobj::LinuxRing;
+use crate::ringobj::{LinuxPages, LinuxRing};
 use crate::thread::{LinuxThread, Name, Spec, Table};
 use crate::{
     alloc, clock, cpu, fdtable, file, identity, io, keeper, names, net, pin, posixlock, ringobj,
@@ -80,7 +80,7 @@ impl Host for LinuxHost {
     type Ring = LinuxRing;
     type Thread = LinuxThread;
 
-    fn ring_create(&self, spec: &RingSpec) -> HostResult<LinuxRing> {
+    fn ring_create(&self, spec: &RingSpec) -> HostResult<(LinuxRing, LinuxPages)> {
         ringobj::create(spec)
     }
     fn ring_install(&self, ring: &LinuxRing) -> HostResult<i32> {

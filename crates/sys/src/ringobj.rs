@@ -34,7 +34,7 @@ use rust_alloc::boxed::Box;
 use rust_alloc::sync::Arc;
 use rust_alloc::vec::Vec;
 
-use ringer_engine::host::{HostRing, RingId, RingSpec};
+use ringer_engine::host::{HostPages, HostRing, RingId, RingSpec};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::flags::SqRing;
 use ringer_uapi::{Errno, OFF_CQ_RING, OFF_MMAP_MASK, OFF_PARAM_REGION, OFF_SQ_RING, OFF_SQES};
@@ -59,8 +59,8 @@ pub struct LinuxRing(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: RingId,
-    geometry: Geometry,
-    memory: Memory,
+    /// What the descriptor shows.
+    shown: ForkMutex<Shown>,
     /// What was registered beside them.
     region: ForkMutex<Option<Region>>,
     shelf: Arc<Shelf>,
@@ -69,9 +69,6 @@ struct Inner {
     /// In the shelf's table until the application has its own, and while somebody keeps the ring.
     read_end: ForkMutex<ReadEnd>,
     readiness: Readiness,
-    /// Whether the pages are gone for whoever waits on descriptors; held while they are looked at from
-    /// there, and while the probe for other mappings hides them.
-    gone: ForkMutex<bool>,
     /// The pipe's device and inode.
     pipe: (u64, u64),
     /// A second write end in the app table, once somebody polls.
@@ -79,6 +76,31 @@ struct Inner {
     /// A read end in the app table, while drains are frequent.
     reader: ForkMutex<Reader>,
     generation: u32,
+}
+
+/// Memory, as whoever maps or waits on descriptors finds it. The lock is held while they look into it,
+/// and while the probe for other mappings hides it.
+#[derive(Debug)]
+struct Shown {
+    memory: Arc<Memory>,
+    /// Its pages are gone.
+    gone: bool,
+}
+
+/// The memory of a ring, as its engine has it.
+#[derive(Debug)]
+pub struct LinuxPages(Arc<Memory>);
+
+impl HostPages for LinuxPages {
+    #[inline]
+    fn rings(&self) -> &Map {
+        self.0.rings()
+    }
+
+    #[inline]
+    fn sqes(&self) -> &Map {
+        self.0.sqes()
+    }
 }
 
 /// See [`Inner::read_end`].
@@ -126,50 +148,44 @@ const NUMBERS: usize = 3;
 ///
 /// # Errors
 /// `ENOMEM`, `EMFILE`, `ENFILE`, `EAGAIN`; `EFAULT` for unusable user memory.
-pub fn create(spec: &RingSpec) -> SysResult<LinuxRing> {
+pub fn create(spec: &RingSpec) -> SysResult<(LinuxRing, LinuxPages)> {
     let keeper = keeper::get()?;
     let shelf = keeper.shelf_for(NUMBERS)?;
     let (memory, Pipe { read_end, write_end, id: pipe }) =
         made(&shelf, spec).inspect_err(|_| {
+            // What was made is closed by then.
+            shelf.call(|| ());
             shelf.unpromise(NUMBERS);
             keeper.retire(&shelf);
         })?;
-    shelf.unpromise(NUMBERS - 2 - memory.numbers());
+    // The memory has promised its own.
+    shelf.unpromise(NUMBERS - 2);
+    let pages = LinuxPages(Arc::new(memory));
     let inner = Arc::new(Inner {
         id: spec.id,
-        geometry: spec.geometry,
-        memory,
+        shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
         region: ForkMutex::new(None),
         shelf,
         write_end,
         read_end: ForkMutex::new(ReadEnd { number: Some(read_end), kept: 0 }),
         readiness: Readiness::new(),
-        gone: ForkMutex::new(false),
         pipe,
         doorbell: AtomicI32::new(NONE),
         reader: ForkMutex::default(),
         generation: generation::current(),
     });
     rings().lock().push(Arc::clone(&inner));
-    Ok(LinuxRing(inner))
+    Ok((LinuxRing(inner), pages))
 }
 
 /// Memory and pipe, in one visit to the shelf.
 fn made(shelf: &Arc<Shelf>, spec: &RingSpec) -> SysResult<(Memory, Pipe)> {
     let RingSpec { id, geometry, user_memory } = *spec;
-    let user = user_memory.map(|at| Memory::user(&geometry, at)).transpose()?;
+    let user = user_memory.map(|at| Memory::user(shelf, &geometry, at, |_| Ok(()))).transpose()?;
     let home = Arc::clone(shelf);
     shelf.call(move || {
-        let memory = user.map_or_else(|| Memory::memfd(&geometry), Ok)?;
-        match pipe(&home, id) {
-            Ok(pipe) => Ok((memory, pipe)),
-            Err(e) => {
-                memory.unmap_and(|fd| {
-                    let _ = raw::close(fd);
-                });
-                Err(e)
-            }
-        }
+        let memory = user.map_or_else(|| Memory::memfd(&home, &geometry), Ok)?;
+        pipe(&home, id).map(|pipe| (memory, pipe))
     })
 }
 
@@ -268,7 +284,6 @@ impl Drop for Inner {
             region.unmap();
             numbers.extend(region.number());
         }
-        self.memory.unmap_and(|fd| numbers.push(fd));
         self.shelf.close(numbers, Wait::No);
     }
 }
@@ -354,14 +369,14 @@ impl Descriptor for Arc<Inner> {
     }
 
     fn cq_empty(&self) -> bool {
-        let gone = self.gone.lock();
-        if *gone {
+        let shown = self.shown.lock();
+        if shown.gone {
             return true;
         }
-        let at = self.geometry.cq_offsets();
-        let rings = self.memory.rings();
+        let (rings, geometry) = (shown.memory.rings(), shown.memory.geometry());
+        let at = geometry.cq_offsets();
         // What a flush of the backlog would bring counts, too.
-        let flags = rings.w32(self.geometry.sq_offsets().flags as usize).load(Relaxed);
+        let flags = rings.w32(geometry.sq_offsets().flags as usize).load(Relaxed);
         if flags & SqRing::CQ_OVERFLOW.bits() != 0 {
             return false;
         }
@@ -443,12 +458,33 @@ pub fn before_wait() {
 }
 
 impl HostRing for LinuxRing {
-    fn rings(&self) -> &Map {
-        self.0.memory.rings()
+    type Pages = LinuxPages;
+
+    fn remake(
+        &self,
+        geometry: &Geometry,
+        user_memory: Option<(u64, u64)>,
+        then: impl FnOnce(&Map) -> SysResult<()>,
+    ) -> SysResult<LinuxPages> {
+        let shelf = &self.0.shelf;
+        let memory = match user_memory {
+            Some(at) => Memory::user(shelf, geometry, at, then)?,
+            None => {
+                let (home, geometry) = (Arc::clone(shelf), *geometry);
+                let made = shelf.call(move || Memory::memfd(&home, &geometry));
+                let memory = made.map_err(|_| Errno::ENOMEM)?;
+                then(memory.rings())?;
+                memory
+            }
+        };
+        Ok(LinuxPages(Arc::new(memory)))
     }
 
-    fn sqes(&self) -> &Map {
-        self.0.memory.sqes()
+    fn show(&self, pages: &LinuxPages) {
+        let new = Arc::clone(&pages.0);
+        let old = core::mem::replace(&mut self.0.shown.lock().memory, new);
+        // With the lock let go.
+        drop(old);
     }
 
     #[inline]
@@ -498,9 +534,9 @@ impl HostRing for LinuxRing {
     }
 
     fn still_mapped(&self) -> bool {
-        let mut gone = self.0.gone.lock();
-        let mapped = self.0.memory.still_mapped(&self.0.shelf);
-        *gone = !mapped;
+        let mut shown = self.0.shown.lock();
+        let mapped = shown.memory.still_mapped();
+        shown.gone = !mapped;
         mapped
     }
 
@@ -586,15 +622,17 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
     };
     // Held while it is mapped, so that it stays what it is.
     let param = ring.region.lock();
+    // A resize meanwhile comes after this mmap.
+    let memory = Arc::clone(&ring.shown.lock().memory);
     let place = match region {
         memory::Region::Param => {
             param.as_ref().and_then(|r| Some((r.number()?, 0, r.map().len() as u64)))
         }
-        memory::Region::Sqes => ring.memory.place(region).map(|(file, offset)| {
-            let whole = ring.memory.sqes().len() as u64;
+        memory::Region::Sqes => memory.place(region).map(|(file, offset)| {
+            let whole = memory.sqes().len() as u64;
             (file, offset, whole)
         }),
-        memory::Region::Rings => ring.memory.place(region).map(|(file, offset)| (file, offset, 0)),
+        memory::Region::Rings => memory.place(region).map(|(file, offset)| (file, offset, 0)),
     };
     let (file, offset, least) = place.ok_or(Errno::ENOMEM)?;
     if args.prot & g::PROT_EXEC != 0 {
@@ -608,7 +646,7 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
     let len = usize::try_from(args.len).map_err(|_| Errno::ENOMEM)?;
     if args.prot == g::PROT_READ | g::PROT_WRITE
         && args.flags & !g::MAP_POPULATE == g::MAP_SHARED
-        && let Some(at) = ring.memory.second_view(region, len, args.flags & g::MAP_POPULATE != 0)
+        && let Some(at) = memory.second_view(region, len, args.flags & g::MAP_POPULATE != 0)
     {
         return Ok(at);
     }

@@ -74,6 +74,20 @@ fn map_at(len: usize, fd: i32, off: u64) -> Sys<Buf> {
     call::sys(crate::os::MMAP, [0, len as u64, prot, flags, fd, off]).map(|a| Buf::adopt(a, len))
 }
 
+/// Maps SQ ring, CQ ring if that is apart, and SQEs.
+fn map_rings(fd: i32, p: &Params) -> Sys<(Buf, Option<Buf>, Buf)> {
+    let cqe = if p.flags & Setup::CQE32.bits() != 0 { 32 } else { 16 };
+    let sqe = if p.flags & Setup::SQE128.bits() != 0 { 128 } else { 64 };
+    let sq_len = p.sq_off.array as usize + 4 * p.sq_entries as usize;
+    let cq_len = p.cq_off.cqes as usize + cqe * p.cq_entries as usize;
+    let split = LAYOUT.load(Ordering::Relaxed) == 1;
+    let first = if split { sq_len } else { sq_len.max(cq_len) };
+    let sq = map_at(first, fd, OFF_SQ_RING)?;
+    let cq = if split { Some(map_at(cq_len, fd, OFF_CQ_RING)?) } else { None };
+    let sqes = map_at(sqe * p.sq_entries as usize, fd, OFF_SQES)?;
+    Ok((sq, cq, sqes))
+}
+
 impl Ring {
     /// A ring with flags and otherwise zeroed parameters.
     ///
@@ -97,18 +111,72 @@ impl Ring {
     /// # Errors
     /// mmap's.
     pub fn from_fd(fd: i32, params: Params) -> Sys<Self> {
-        let p = &params;
-        let cqe = if p.flags & Setup::CQE32.bits() != 0 { 32 } else { 16 };
-        let sqe = if p.flags & Setup::SQE128.bits() != 0 { 128 } else { 64 };
-        let sq_len = p.sq_off.array as usize + 4 * p.sq_entries as usize;
-        let cq_len = p.cq_off.cqes as usize + cqe * p.cq_entries as usize;
-        let split = LAYOUT.load(Ordering::Relaxed) == 1;
-        let first = if split { sq_len } else { sq_len.max(cq_len) };
-        let sq = map_at(first, fd, OFF_SQ_RING)?;
-        let cq = if split { Some(map_at(cq_len, fd, OFF_CQ_RING)?) } else { None };
-        let sqes = map_at(sqe * p.sq_entries as usize, fd, OFF_SQES)?;
-        let sq_tail = sq.load(p.sq_off.tail as usize);
+        let (sq, cq, sqes) = map_rings(fd, &params)?;
+        let sq_tail = sq.load(params.sq_off.tail as usize);
         Ok(Self { fd, index: None, params, sq, cq, sqes, sq_tail, submitted: sq_tail })
+    }
+
+    /// `IORING_REGISTER_RESIZE_RINGS`, and new mappings in the place of the old ones. `asked` has what
+    /// was written back, whatever the answer.
+    ///
+    /// # Errors
+    /// register's and mmap's.
+    pub fn resize(&mut self, asked: &mut Params) -> Sys<()> {
+        self.resize_only(asked)?;
+        self.params = self.resized_params(asked);
+        (self.sq, self.cq, self.sqes) = map_rings(self.fd, &self.params)?;
+        self.index_queued();
+        Ok(())
+    }
+
+    /// The same of a ring in memory of ours.
+    ///
+    /// # Errors
+    /// register's.
+    pub fn resize_in(&mut self, asked: &mut Params, sq: Buf, sqes: Buf) -> Sys<()> {
+        asked.cq_off.user_addr = sq.addr();
+        asked.sq_off.user_addr = sqes.addr();
+        self.resize_only(asked)?;
+        self.params = self.resized_params(asked);
+        (self.sq, self.sqes) = (sq, sqes);
+        self.index_queued();
+        Ok(())
+    }
+
+    /// The register call alone.
+    ///
+    /// # Errors
+    /// register's.
+    pub fn resize_only(&self, asked: &mut Params) -> Sys<()> {
+        let arg = Buf::of(&asked.to_bytes());
+        let r = self.register(reg::RESIZE_RINGS, arg.addr(), 1);
+        if let Ok(b) = arg.get(0, Params::SIZE).try_into() {
+            *asked = Params::from_bytes(&b);
+        }
+        r.map(|_| ())
+    }
+
+    /// What setup would have told of a ring of that size: nobody says where its index array is.
+    fn resized_params(&self, told: &Params) -> Params {
+        let mut p = Params { flags: self.params.flags, ..*told };
+        let wide = u32::from(p.flags & Setup::CQE32.bits() != 0);
+        let after_cqes = (p.cq_off.cqes + 16 * p.cq_entries) << wide;
+        let has_array = p.flags & Setup::NO_SQARRAY.bits() == 0;
+        p.sq_off.array = if has_array { after_cqes.next_multiple_of(64) } else { 0 };
+        p
+    }
+
+    /// Enters what is queued into the index array, which is new.
+    fn index_queued(&self) {
+        if self.params.flags & Setup::NO_SQARRAY.bits() != 0 {
+            return;
+        }
+        let (mut at, mask) = (self.sq_head(), self.params.sq_entries - 1);
+        while at != self.sq_tail {
+            let slot = at & mask;
+            self.sq.store(self.params.sq_off.array as usize + 4 * slot as usize, slot);
+            at = at.wrapping_add(1);
+        }
     }
 
     /// A ring in memory of ours (`SETUP_NO_MMAP`).
@@ -321,4 +389,5 @@ pub mod reg {
     pub const FILES_UPDATE2: u32 = 14;
     pub const BUFFERS2: u32 = 15;
     pub const FILE_ALLOC_RANGE: u32 = 25;
+    pub const RESIZE_RINGS: u32 = 33;
 }

@@ -135,7 +135,7 @@ enum Place {
 impl Place {
     /// io_uring.c `io_ring_ctx_alloc` sizes the table, poll.c `io_poll_req_insert` fills it.
     fn polled<H: Host>(ring: &Ring<H>, user_data: u64, since: u64) -> Self {
-        let bits = ring.geo.cq_entries.ilog2().saturating_sub(5).clamp(1, 8);
+        let bits = ring.cq_entries_first.ilog2().saturating_sub(5).clamp(1, 8);
         Self::Polled(hash(user_data) >> (64 - bits), Reverse(since))
     }
 

@@ -472,7 +472,7 @@ pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
         return;
     }
     if ring.setup.contains(Setup::TASKRUN_FLAG) {
-        ring.sq().set_flags(ringer_uapi::flags::SqRing::TASKRUN);
+        st.sq_pages().set_flags(ringer_uapi::flags::SqRing::TASKRUN);
     }
     st.due.signal();
     // io_uring.c `io_req_local_work_add`: the first work to arrive signals the eventfd, too.
@@ -484,10 +484,11 @@ pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
 
 /// The owner of a ring that defers has come for its work (tw.c `__io_run_local_work`).
 pub(crate) fn owner_came<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
-    if core::mem::take(&mut st.told) {
-        ring.mem.work_waits(false);
+    if !core::mem::take(&mut st.told) {
+        return;
     }
+    ring.mem.work_waits(false);
     if ring.setup.contains(Setup::TASKRUN_FLAG) {
-        ring.sq().clear_flags(ringer_uapi::flags::SqRing::TASKRUN);
+        st.sq_pages().clear_flags(ringer_uapi::flags::SqRing::TASKRUN);
     }
 }

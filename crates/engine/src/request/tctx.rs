@@ -114,7 +114,7 @@ impl<H: Host> Users<H> {
 impl<H: Host> Engine<H> {
     /// The calling thread uses a ring (tctx.c `__io_uring_add_tctx_node`).
     #[cold]
-    pub(crate) fn join(&self, ring: &Ring<H>, st: &mut State<H>) {
+    pub(crate) fn join(&self, st: &mut State<H>) {
         let tid = self.host().tid();
         st.task = tid;
         let Err(at) = st.tasks.binary_search(&tid) else { return };
@@ -124,7 +124,7 @@ impl<H: Host> Engine<H> {
             .all
             .lock()
             .entry(tid)
-            .or_insert_with(|| Arc::new(Tctx::new(self.host(), ring.geo.sq_entries)))
+            .or_insert_with(|| Arc::new(Tctx::new(self.host(), st.geo.sq_entries)))
             .clone();
         if st.iowq_limits != [0; 2] {
             tctx.set_limits(self.host(), st.iowq_limits);

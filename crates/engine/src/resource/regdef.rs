@@ -66,7 +66,7 @@ const CLOCK: &str = "converted when the wait begins: a boot clock that jumps the
 const WORKERS: &str =
     "threads that set none share their workers; files without a number count apart";
 const REGION: &str = "the caller's private memory as with SETUP_NO_MMAP; a mapping of the ring's own does not keep the ring";
-const RINGS: Support = Refused(Errno::EINVAL, "not carried out yet (issue 4)");
+const RESIZE: &str = "a mapping from before does not keep the ring";
 const BUFFERS: Support = Refused(Errno::EINVAL, "no provided buffers yet (issue 5)");
 const HARDWARE: Support = Refused(Errno::EINVAL, "needs a network card with header split");
 const NEWER: Support = Refused(Errno::EINVAL, "newer than 6.18, which refuses it too");
@@ -135,7 +135,8 @@ register_table! {
     30 REGISTER_CLONE_BUFFERS (6, 12) AS_BUFFERS => |e, c| e.clone_buffers(c);
     31 REGISTER_SEND_MSG_RING (6, 13) Full => |_e, _c| Err(Errno::EINVAL);
     32 REGISTER_ZCRX_IFQ (6, 15) HARDWARE;
-    33 REGISTER_RESIZE_RINGS (6, 13) RINGS;
+    33 REGISTER_RESIZE_RINGS (6, 13) Partial(RESIZE)
+        => |e, c| one(c).and_then(|()| e.resize_rings(c.ring, c.st, c.arg));
     34 REGISTER_MEM_REGION (6, 13) Partial(REGION)
         => |e, c| one(c).and_then(|()| e.register_mem_region(c.ring, c.st, c.arg));
     35 REGISTER_QUERY (6, 18) Full => |e, c| e.query(c.arg, c.nr);

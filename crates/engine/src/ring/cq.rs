@@ -84,11 +84,11 @@ impl<H: Host> Ring<H> {
             return 0;
         }
         // The head is the application's: whatever it scribbled, no more than the ring holds.
-        st.cq.published.wrapping_sub(self.cq().head()).min(self.geo.cq_entries)
+        st.cq.published.wrapping_sub(st.cq_pages().head()).min(st.geo.cq_entries)
     }
 
     fn cq_full(&self, st: &State<H>) -> bool {
-        st.cq.tail.wrapping_sub(self.cq().head()) >= self.geo.cq_entries
+        st.cq.tail.wrapping_sub(st.cq_pages().head()) >= st.geo.cq_entries
     }
 
     /// Whether the next completion would go to the backlog (which ends a multishot).
@@ -104,7 +104,7 @@ impl<H: Host> Ring<H> {
         }
         if !st.cq.backlog.is_empty() || !self.write(st, &cqe) {
             st.cq.backlog.push_back(cqe);
-            self.sq().set_flags(SqRing::CQ_OVERFLOW);
+            st.sq_pages().set_flags(SqRing::CQ_OVERFLOW);
             return false;
         }
         true
@@ -119,7 +119,7 @@ impl<H: Host> Ring<H> {
         if self.cq_full(st) {
             return false;
         }
-        self.cq().write(st.cq.tail, cqe);
+        st.cq_pages().write(st.cq.tail, cqe);
         st.cq.tail = st.cq.tail.wrapping_add(1);
         true
     }
@@ -130,19 +130,19 @@ impl<H: Host> Ring<H> {
     /// goes behind the backlog as everything does).
     #[cold]
     fn write_wide(&self, st: &mut State<H>, cqe: &Cqe) -> bool {
-        let last = self.geo.cq_entries - 1;
+        let last = st.geo.cq_entries - 1;
         if st.cq.tail & last == last {
             if self.cq_full(st) {
                 return false;
             }
-            self.cq().write(st.cq.tail, &Cqe::new(0, Ok(0), CqeFlags::SKIP.bits()));
+            st.cq_pages().write(st.cq.tail, &Cqe::new(0, Ok(0), CqeFlags::SKIP.bits()));
             st.cq.tail = st.cq.tail.wrapping_add(1);
         }
-        if st.cq.tail.wrapping_add(1).wrapping_sub(self.cq().head()) >= self.geo.cq_entries {
+        if st.cq.tail.wrapping_add(1).wrapping_sub(st.cq_pages().head()) >= st.geo.cq_entries {
             return false;
         }
-        self.cq().write(st.cq.tail, cqe);
-        self.cq().write_half(st.cq.tail, cqe);
+        st.cq_pages().write(st.cq.tail, cqe);
+        st.cq_pages().write_half(st.cq.tail, cqe);
         st.cq.tail = st.cq.tail.wrapping_add(2);
         true
     }
@@ -170,8 +170,8 @@ impl<H: Host> Ring<H> {
             self.post(st, cqe);
             return;
         }
-        self.cq().move_up(at, tail);
-        self.cq().write(at, &cqe);
+        st.cq_pages().move_up(at, tail);
+        st.cq_pages().write(at, &cqe);
         st.cq.tail = tail.wrapping_add(1);
     }
 
@@ -186,7 +186,7 @@ impl<H: Host> Ring<H> {
             }
             st.cq.backlog.pop_front();
         }
-        self.sq().clear_flags(SqRing::CQ_OVERFLOW);
+        st.sq_pages().clear_flags(SqRing::CQ_OVERFLOW);
     }
 }
 
@@ -197,7 +197,7 @@ impl<H: Host> Ring<H> {
         let from_worker = core::mem::take(&mut st.cq.from_worker);
         if let Some((file, async_only)) = &st.eventfd
             && (!*async_only || from_worker)
-            && !self.cq().eventfd_disabled()
+            && !st.cq_pages().eventfd_disabled()
         {
             st.due.eventfd = Some(file.clone());
             st.eventfd_told = true;
@@ -220,7 +220,7 @@ impl<H: Host> Engine<H> {
             }
             // Once for all that this holder of the lock publishes.
             st.due.announced = st.due.announced || ring.mem.announce();
-            ring.cq().publish_tail(st.cq.tail);
+            st.cq_pages().publish_tail(st.cq.tail);
             st.cq.published = st.cq.tail;
             self.wake_waiters(ring, st, false);
             ring.tell_eventfd(st);

@@ -1,19 +1,21 @@
 //! A ring: its shared pages, its state, and what threads do to it.
 //!
 //! ```text
-//!  Ring ---- mem (pages, descriptor)        the engine's own copies: sq_head, cq.tail
-//!    |------ state (one lock)  ----------- reqs, watches, timers, files, bufs, backlog
-//!    '------ wait_seq (futex)               bumped when a sleeper may have something to see
+//!  Ring ---- mem (descriptor)
+//!    |------ state (one lock)  ----------- pages; the engine's own copies: sq_head, cq.tail;
+//!    |                                     reqs, watches, timers, files, bufs, backlog
+//!    '------ wait_seq (futex)              bumped when a sleeper may have something to see
 //! ```
 //!
-//! **Rule:** the shared pages are looked at only under the state lock, or with `active` counted up;
-//! teardown relies on it. What this module does not do: run requests (`crate::request`).
+//! **Rule:** the shared pages are looked at only under the state lock, which owns them: a resize puts
+//! others in their place, and teardown hides them. What this module does not do: run requests (`crate::request`).
 
 mod cq;
 mod enter;
 mod merge;
 mod message;
 mod region;
+mod resize;
 mod setup;
 mod sqpoll;
 mod submit;
@@ -29,7 +31,7 @@ pub use region::Region;
 pub use sqpoll::SqPoll;
 pub use watchers::Watchers;
 
-use crate::host::{Clock, Host, HostRing, RingId};
+use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{Req, aio::Transfers, apoll::Watch, table::Requests, timers::Timers};
 use crate::resource::filetable::FileTable;
@@ -54,10 +56,10 @@ pub struct Ring<H: Host> {
     pub id: RingId,
     /// The flags it was set up with.
     pub setup: Setup,
-    /// Where everything lies in its pages.
-    pub geo: Geometry,
-    /// Its pages and descriptor.
+    /// Its descriptor, and what gives it pages.
     pub mem: H::Ring,
+    /// The CQ entries it was set up with: the kernel sizes its tables by them once and for all.
+    pub cq_entries_first: u32,
     /// Everything else.
     pub state: Mutex<H, State<H>>,
     /// Futex of threads that wait without leading.
@@ -78,6 +80,9 @@ pub struct Ring<H: Host> {
     pub user_memory: bool,
 }
 
+/// The pages of a ring of that host.
+pub type Pages<H> = <<H as Host>::Ring as HostRing>::Pages;
+
 /// What only the owner of a ring may post (DEFER_TASKRUN).
 #[derive(Debug)]
 pub enum Deferred {
@@ -97,6 +102,10 @@ pub enum Deferred {
 /// What the lock of a ring guards.
 #[derive(Debug)]
 pub struct State<H: Host> {
+    /// Its pages.
+    pub pages: Pages<H>,
+    /// Where everything lies in them.
+    pub geo: Geometry,
     /// Our copy of the SQ head.
     pub sq_head: u32,
     /// Completion side.
@@ -204,8 +213,10 @@ pub struct State<H: Host> {
 }
 
 impl<H: Host> State<H> {
-    fn new() -> Self {
+    fn new(pages: Pages<H>, geo: Geometry) -> Self {
         Self {
+            pages,
+            geo,
             sq_head: 0,
             cq: Cq::default(),
             due: Due::default(),
@@ -260,6 +271,25 @@ impl<H: Host> State<H> {
         }
     }
 
+    /// Writes what new pages begin with.
+    fn init_pages(&self) {
+        self.sq_pages().init();
+        self.cq_pages().init();
+        self.geo.write_sizes(self.pages.rings());
+    }
+
+    /// The submission side of the pages.
+    #[inline]
+    pub fn sq_pages(&self) -> SqView<'_> {
+        SqView::new(self.pages.rings(), self.pages.sqes(), &self.geo)
+    }
+
+    /// The completion side of the pages.
+    #[inline]
+    pub fn cq_pages(&self) -> CqView<'_> {
+        CqView::new(self.pages.rings(), &self.geo)
+    }
+
     /// Whether what is submitted now must queue behind a drain.
     #[inline]
     pub fn draining(&self) -> bool {
@@ -273,16 +303,6 @@ impl<H: Host> State<H> {
 }
 
 impl<H: Host> Ring<H> {
-    /// The submission side of the pages.
-    pub fn sq(&self) -> SqView<'_> {
-        SqView::new(self.mem.rings(), self.mem.sqes(), &self.geo)
-    }
-
-    /// The completion side of the pages.
-    pub fn cq(&self) -> CqView<'_> {
-        CqView::new(self.mem.rings(), &self.geo)
-    }
-
     /// Whether completions may appear only when the owner asks for them.
     pub fn defers(&self) -> bool {
         self.setup.contains(Setup::DEFER_TASKRUN)

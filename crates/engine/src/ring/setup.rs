@@ -32,7 +32,7 @@ fn check_flags(f: Setup) -> Result<(), Errno> {
 }
 
 /// Entry counts as powers of two.
-fn sizes(entries: u32, p: &Params, f: Setup) -> Result<(u32, u32), Errno> {
+pub(super) fn sizes(entries: u32, p: &Params, f: Setup) -> Result<(u32, u32), Errno> {
     let clamp = f.contains(Setup::CLAMP);
     let bound = |n: u32, max: u32| match n {
         0 => Err(Errno::EINVAL),
@@ -44,7 +44,23 @@ fn sizes(entries: u32, p: &Params, f: Setup) -> Result<(u32, u32), Errno> {
         return Ok((sq, 2 * sq));
     }
     let cq = bound(p.cq_entries, CQ_ENTRIES_MAX)?;
-    if cq < sq { Err(Errno::EINVAL) } else { Ok((sq, cq)) }
+    if cq < sq {
+        return Err(Errno::EINVAL);
+    }
+    // io_uring.c `rings_size`: a wide completion has two slots.
+    let room = if f.contains(Setup::CQE_MIXED) { 2 } else { 1 };
+    if cq < room { Err(Errno::EOVERFLOW) } else { Ok((sq, cq)) }
+}
+
+/// Where everything lies in rings of these sizes.
+pub(super) fn lay_out((sq, cq): (u32, u32), f: Setup) -> Geometry {
+    Geometry::new(
+        sq,
+        cq,
+        f.contains(Setup::SQE128),
+        f.contains(Setup::CQE32),
+        !f.contains(Setup::NO_SQARRAY),
+    )
 }
 
 impl<H: Host> Engine<H> {
@@ -71,13 +87,7 @@ impl<H: Host> Engine<H> {
         let user_memory =
             flags.contains(Setup::NO_MMAP).then_some((p.cq_off.user_addr, p.sq_off.user_addr));
         check_user_memory(user_memory)?;
-        let geometry = Geometry::new(
-            sq,
-            cq,
-            flags.contains(Setup::SQE128),
-            flags.contains(Setup::CQE32),
-            !flags.contains(Setup::NO_SQARRAY),
-        );
+        let geometry = lay_out((sq, cq), flags);
         let sqpoll = self.check_sqpoll(flags, &p, sq)?;
         let id = self.reserve_ring()?;
         let spec = RingSpec { id, geometry, user_memory };
@@ -99,12 +109,15 @@ impl<H: Host> Engine<H> {
         (addr, p): (u64, &mut Params),
     ) -> Result<i32, Errno> {
         let geo = spec.geometry;
+        let (mem, pages) = self.host().ring_create(spec)?;
+        let state = State::new(pages, geo);
+        state.init_pages();
         let ring = Arc::new(Ring {
             id: spec.id,
             setup: flags,
-            geo,
-            mem: self.host().ring_create(spec)?,
-            state: mutex(State::new()),
+            mem,
+            cq_entries_first: geo.cq_entries,
+            state: mutex(state),
             wait_seq: AtomicU32::new(0),
             watchers: Watchers::default(),
             active: AtomicU32::new(0),
@@ -114,8 +127,6 @@ impl<H: Host> Engine<H> {
             sqpoll: sqpoll.map(Arc::new),
             user_memory: spec.user_memory.is_some(),
         });
-        ring.sq().init();
-        ring.cq().init();
         if flags.contains(Setup::SINGLE_ISSUER) && !flags.contains(Setup::R_DISABLED) {
             ring.issuer.store(self.host().tid(), Relaxed);
         }
@@ -133,7 +144,7 @@ impl<H: Host> Engine<H> {
         if let Some(sp) = &ring.sqpoll {
             sp.start(self, &ring)?;
         }
-        self.join(&ring, &mut ring.state.lock());
+        self.join(&mut ring.state.lock());
         self.publish_ring(ring.clone());
         self.name(&ring).inspect_err(|_| self.abandon(&ring))
     }
@@ -177,14 +188,14 @@ impl<H: Host> Engine<H> {
 
 /// memmap.c `io_create_region`: addresses are page-aligned and not NULL.
 fn check_user_memory(addrs: Option<(u64, u64)>) -> Result<(), Errno> {
-    let Some((rings, sqes)) = addrs else { return Ok(()) };
-    for a in [rings, sqes] {
-        if a == 0 {
-            return Err(Errno::EFAULT);
-        }
-        if !a.is_multiple_of(4096) {
-            return Err(Errno::EINVAL);
-        }
+    addrs.map_or(Ok(()), |(rings, sqes)| check_address(rings).and_then(|()| check_address(sqes)))
+}
+
+/// The same of one of them.
+pub(super) fn check_address(at: u64) -> Result<(), Errno> {
+    match at {
+        0 => Err(Errno::EFAULT),
+        at if !at.is_multiple_of(4096) => Err(Errno::EINVAL),
+        _ => Ok(()),
     }
-    Ok(())
 }

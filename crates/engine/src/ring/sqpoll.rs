@@ -115,7 +115,7 @@ impl<H: Host> SqPoll<H> {
         loop {
             let seq = self.room.load(Acquire);
             let st = ring.state.lock();
-            if st.dying || ring.sq().tail().wrapping_sub(st.sq_head) < ring.geo.sq_entries {
+            if st.dying || st.sq_pages().tail().wrapping_sub(st.sq_head) < st.geo.sq_entries {
                 return;
             }
             drop(st);
@@ -166,7 +166,7 @@ impl<H: Host> SqPoll<H> {
         if st.dying {
             return Found::Over;
         }
-        if ring.sq().tail() == st.sq_head {
+        if st.sq_pages().tail() == st.sq_head {
             return Found::Nothing;
         }
         // One batch, and then others may come in: a tail far ahead would keep them, and the end of
@@ -188,9 +188,9 @@ impl<H: Host> SqPoll<H> {
             if st.dying || self.stop.load(Acquire) {
                 return false;
             }
-            ring.sq().set_need_wakeup();
-            if ring.sq().tail() != st.sq_head && !ring.disabled.load(Acquire) {
-                ring.sq().clear_flags(SqRing::NEED_WAKEUP);
+            st.sq_pages().set_need_wakeup();
+            if st.sq_pages().tail() != st.sq_head && !ring.disabled.load(Acquire) {
+                st.sq_pages().clear_flags(SqRing::NEED_WAKEUP);
                 return true;
             }
         }
@@ -200,7 +200,7 @@ impl<H: Host> SqPoll<H> {
         if st.dying {
             return false;
         }
-        ring.sq().clear_flags(SqRing::NEED_WAKEUP);
+        st.sq_pages().clear_flags(SqRing::NEED_WAKEUP);
         true
     }
 }

@@ -46,27 +46,26 @@ impl<H: Host> Engine<H> {
         }
         // A submission thread has what its ring keeps for it.
         if ring.sqpoll.is_none() && st.task != self.host().tid() {
-            self.join(ring, st);
+            self.join(st);
         }
-        let sq = ring.sq();
-        let queued = sq.tail().wrapping_sub(st.sq_head).min(ring.geo.sq_entries);
+        let queued = st.sq_pages().tail().wrapping_sub(st.sq_head).min(st.geo.sq_entries);
         let left = queued.min(n);
         let mut chain: Vec<Req<H>> = Vec::new();
         let mut taken = 0;
         st.unflushed = false;
         while taken < left {
-            let index = sq.index(st.sq_head);
+            let index = st.sq_pages().index(st.sq_head);
             st.sq_head = st.sq_head.wrapping_add(1);
             let Some(index) = index else {
-                sq.count_dropped();
+                st.sq_pages().count_dropped();
                 break;
             };
             taken += 1;
-            let sqe = sq.sqe(index);
+            let sqe = st.sq_pages().sqe(index);
             if is_read(&sqe)
                 && chain.is_empty()
                 && left - taken > 0
-                && sq.index(st.sq_head).is_some_and(|next| follows(&sqe, &sq.sqe(next)))
+                && next_entry(st).is_some_and(|next| follows(&sqe, &next))
                 && let Some(run) = Run::start(ring, st, &sqe)
             {
                 let more = self.gather(ring, st, run, left - taken);
@@ -88,7 +87,7 @@ impl<H: Host> Engine<H> {
             head.follow_worker();
             self.start_chain(ring, st, chain);
         }
-        sq.publish_head(st.sq_head);
+        st.sq_pages().publish_head(st.sq_head);
         st.unflushed = false;
         if !st.drained.is_empty() {
             self.release_drained(st);
@@ -100,13 +99,12 @@ impl<H: Host> Engine<H> {
     /// how many it took; with none, the read is issued as any other.
     #[inline]
     fn gather(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut run: Run, left: u32) -> u32 {
-        let sq = ring.sq();
         let mut more = 0;
         while more < left && !run.is_full() {
             // An entry that does not fit stays in the queue: it was only looked at, and is read again,
             // and then once and for all, when its turn comes.
-            let Some(index) = sq.index(st.sq_head) else { break };
-            if !run.extend(st, &sq.sqe(index)) {
+            let Some(next) = next_entry(st) else { break };
+            if !run.extend(st, &next) {
                 break;
             }
             st.sq_head = st.sq_head.wrapping_add(1);
@@ -388,6 +386,13 @@ impl<H: Host> Engine<H> {
 /// Whether an entry can only join what is to be handed over (`request::aio`).
 fn is_transfer(opcode: u8) -> bool {
     matches!(opcode, 1 | 2 | 4 | 5 | 22 | 23)
+}
+
+/// A copy of the next entry, which stays in the queue.
+#[inline]
+fn next_entry<H: Host>(st: &State<H>) -> Option<Sqe> {
+    let sq = st.sq_pages();
+    sq.index(st.sq_head).map(|index| sq.sqe(index))
 }
 
 /// From here on what is submitted drains, also if this entry is refused below (io_uring.c

@@ -94,7 +94,7 @@ impl<H: Host> Engine<H> {
         let mut st = ring.state.lock();
         self.catch_up(ring, &mut st, min);
         let timeouts = st.cq_timeouts;
-        let mut span = Span::new(self.host(), &arg, min.min(ring.geo.cq_entries));
+        let mut span = Span::new(self.host(), &arg, min.min(st.geo.cq_entries));
         // io_cqring_wait: a call that finds enough there never looks at its mask.
         let waits = ring.cq_ready(&st) < span.want;
         let mask = if waits { self.wait_mask(arg.mask_at) } else { Ok(None) };

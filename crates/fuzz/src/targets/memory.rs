@@ -92,7 +92,7 @@ impl Drop for Stop<'_> {
 
 /// A store that keeps the oracle's ground: user_data tagged, one completion an entry.
 fn scribble(scene: &Scene, ring: &RawRing, u: &mut Unstructured<'_>) -> Result<Scribble> {
-    let (rings, sqes) = (&ring.pages.rings, &ring.pages.sqes);
+    let (rings, sqes) = (&ring.memory.rings, &ring.memory.sqes);
     let off = &ring.params.cq_off;
     let pick: u8 = u.arbitrary()?;
     if pick < 128 {
@@ -100,7 +100,7 @@ fn scribble(scene: &Scene, ring: &RawRing, u: &mut Unstructured<'_>) -> Result<S
         let word = if pick < 96 { pick as usize % 12 } else { u.choose_index(rings.len() / 4)? };
         let value = if pick & 1 == 0 { u32::from(u.arbitrary::<u8>()?) } else { u.arbitrary()? };
         let cqe = (4 * word).checked_sub(off.cqes as usize);
-        let size = ring.pages.geometry.cqe_size as usize;
+        let size = ring.memory.geometry.cqe_size as usize;
         let is_user_data =
             cqe.is_some_and(|at| at / size < ring.params.cq_entries as usize && at % size < 8);
         return Ok(Scribble::Rings(4 * if is_user_data { 0 } else { word }, value));
@@ -108,7 +108,7 @@ fn scribble(scene: &Scene, ring: &RawRing, u: &mut Unstructured<'_>) -> Result<S
     let slot = u.choose_index(ring.params.sq_entries as usize)?;
     let word = u.choose_index(8)?;
     let words = single(scene.sqe(u)?).to_words();
-    let base = slot * ring.pages.geometry.sqe_size as usize;
+    let base = slot * ring.memory.geometry.sqe_size as usize;
     debug_assert!(base + 64 <= sqes.len());
     Ok(Scribble::Sqe(base + 8 * word, if word == 4 { TAG | u64::from(pick) } else { words[word] }))
 }
@@ -127,8 +127,8 @@ fn scribble_on(ring: &RawRing, scribbles: &[Scribble], stop: &AtomicBool, betwee
             return;
         }
         match *scribble {
-            Scribble::Rings(at, value) => ring.pages.rings.w32(at).store(value, Relaxed),
-            Scribble::Sqe(at, value) => ring.pages.sqes.w64(at).store(value, Relaxed),
+            Scribble::Rings(at, value) => ring.memory.rings.w32(at).store(value, Relaxed),
+            Scribble::Sqe(at, value) => ring.memory.sqes.w64(at).store(value, Relaxed),
         }
         between();
     }
@@ -174,7 +174,7 @@ impl Program {
         let arg = self.scene.sim.words(&[0, 0, self.scene.short]);
         // Nothing taken and ETIME, EINTR: a count that was scribbled on is waited for in vain.
         let taken = self.ring.enter(n, min, GETEVENTS | EXT_ARG, (arg, 24)).unwrap_or(0);
-        let most = n.min(self.ring.pages.geometry.sq_entries);
+        let most = n.min(self.ring.memory.geometry.sq_entries);
         assert!(taken <= most, "{taken} of {n} entries were taken");
         self.taken += taken;
         self.check_owners();
@@ -182,10 +182,10 @@ impl Program {
 
     /// Whatever stands where completions are, somebody asked for it.
     fn check_owners(&self) {
-        let (g, off) = (&self.ring.pages.geometry, &self.ring.params.cq_off);
+        let (g, off) = (&self.ring.memory.geometry, &self.ring.params.cq_off);
         for slot in 0..g.cq_entries {
             let at = (off.cqes + slot * g.cqe_size) as usize;
-            let user_data = self.ring.pages.rings.w64(at).load(Relaxed);
+            let user_data = self.ring.memory.rings.w64(at).load(Relaxed);
             let known = user_data == 0 || user_data >> 48 == TAG >> 48;
             assert!(known, "a completion of nobody: user_data {user_data:#x}");
         }

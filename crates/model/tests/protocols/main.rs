@@ -13,6 +13,7 @@ mod messages;
 mod overflow;
 mod pages;
 mod readiness;
+mod resize;
 mod sqe;
 mod sqpoll;
 mod teardown;

@@ -20,7 +20,7 @@ fn close(app: &App) {
 #[test]
 fn a_ring_is_not_probed_while_a_call_is_in_it() {
     check(|| {
-        // COOP_TASKRUN and TASKRUN_FLAG: a wait clears that flag in the pages.
+        // COOP_TASKRUN and TASKRUN_FLAG.
         let params = Params { flags: 1 << 8 | 1 << 9, ..Params::default() };
         let app = App::new(Machine::default(), 1, params);
         app.push(&sqe::nop(1));

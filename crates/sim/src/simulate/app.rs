@@ -90,7 +90,7 @@ pub(crate) struct Ringside {
 impl Ringside {
     /// Queues entries if there is room.
     fn try_push(&mut self, sqes: &[Sqe], now: u64) -> bool {
-        let room = self.client.pages.geometry.sq_entries - self.client.queued();
+        let room = self.client.memory.geometry.sq_entries - self.client.queued();
         if (room as usize) < sqes.len() {
             return false;
         }
@@ -251,7 +251,7 @@ impl App {
         lock(&self.roomers).remove(&me);
         self.expect(r.map(drop));
         let side = lock(&self.side);
-        let full = side.client.queued() == side.client.pages.geometry.sq_entries;
+        let full = side.client.queued() == side.client.memory.geometry.sq_entries;
         let excused = self.program.has_threads() || self.sched.eintrs() != eintrs || side.adrift;
         assert!(!full || excused, "a wait for room ended without room");
     }
@@ -434,7 +434,7 @@ impl App {
             || self.program.entries().iter().any(hidden);
         let timeouts = self.timeouts_shown();
         let side = lock(&self.side);
-        let (there, cq) = (side.client.ready(), side.client.pages.geometry.cq_entries);
+        let (there, cq) = (side.client.ready(), side.client.memory.geometry.cq_entries);
         let enough = p.enough_us > 0 && took >= 1000 * u64::from(p.enough_us) && there > 0;
         let over = p.how != How::Bare && took >= p.ns;
         let fine = there >= p.min.min(cq)

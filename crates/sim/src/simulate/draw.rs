@@ -382,6 +382,10 @@ impl Artist {
             7..=9 => Change::Cancel(self.cancel()),
             10 => Change::Region(self.rng.one_in(2)),
             11 if !self.threads => Change::Clock(self.rng.one_in(2)),
+            15 if !self.threads => {
+                let sq = (self.sq as u32) << self.rng.below(3);
+                Change::Resize(sq, sq << self.rng.below(3))
+            }
             12 => Change::Limits(1 + self.rng.below(4) as u32, 1 + self.rng.below(4) as u32),
             13 => Change::Cpus(self.rng.below(4) as u64),
             0 => Change::Bell(self.rng.one_in(3)),

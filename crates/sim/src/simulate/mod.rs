@@ -17,6 +17,7 @@ mod neighbour;
 mod patience;
 mod program;
 mod region;
+mod resize;
 mod rows;
 mod run;
 mod shrink;

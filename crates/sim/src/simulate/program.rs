@@ -151,6 +151,8 @@ pub enum Change {
     Cpus(u64),
     /// Absolute times of waits are of the boot clock, or of the monotonic one.
     Clock(bool),
+    /// Rings of so many entries.
+    Resize(u32, u32),
 }
 
 impl Change {

@@ -410,6 +410,7 @@ fn nothing_left(sim: &Sim) {
     assert!(sim.threads() <= 1, "more than the reactor is left: {} threads", sim.threads());
     assert!(sim.pollers() <= 1, "more than the reactor's poller is left: {}", sim.pollers());
     assert_eq!(sim.ring_objects(), 0, "somebody refers to the ring");
+    assert_eq!(sim.page_objects(), 0, "somebody has pages of the ring");
     sim.close_all();
     assert_eq!(sim.open_files(), 0, "somebody refers to closed files");
     let before = sim.jumps();

@@ -262,6 +262,7 @@ impl App {
             Change::Cancel(cancel) => self.cancel_now(cancel),
             Change::Region(own) => self.add_region(*own, false),
             Change::Clock(boot) => self.set_clock(*boot),
+            Change::Resize(sq, cq) => self.resize(*sq, *cq),
             Change::Limits(bounded, rest) => self.limit_workers(*bounded, *rest),
             Change::Napi(us) => self.set_napi(*us),
             Change::Cpus(0) => drop(self.call(18, 0, 0, &[])),
@@ -445,7 +446,7 @@ impl App {
         let mut side = lock(&self.side);
         let at = side.client.params.cq_off.flags as usize;
         let word = if muted { EVENTFD_DISABLED } else { 0 };
-        side.client.pages.rings.w32(at).store(word, Relaxed);
+        side.client.memory.rings.w32(at).store(word, Relaxed);
         side.tables.muted = muted;
         side.tables.bell_changes += 1;
     }

@@ -120,7 +120,7 @@ fn lost_wake(app: &App, jump: &Jump, memory: &mut Memory) -> Option<String> {
     if pages.polled.load(Relaxed) && shows && !pages.readable.load(Relaxed) {
         return Some(format!("the ring does not look readable with {ready} at {} ns", jump.now));
     }
-    let g = &side.client.pages.geometry;
+    let g = &side.client.memory.geometry;
     let roomers = lock(&app.roomers);
     if side.client.queued() < g.sq_entries
         && let Some(task) = roomers.iter().find(|t| jump.waiting.contains(t))

@@ -10,19 +10,24 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, fence};
 
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::{Errno, OFF_SQES};
+use rust_alloc::sync::Arc;
 
 use crate::generation;
-use crate::keeper::Shelf;
+use crate::keeper::{Shelf, Wait};
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::standin;
 
-/// Memory of one ring, both regions.
+/// Memory of one ring, both regions: ours until the last reference goes, and the application's as long
+/// as it maps it.
 #[derive(Debug)]
 pub(super) struct Memory {
     rings: Map,
     sqes: Map,
     from: From,
+    geometry: Geometry,
+    shelf: Arc<Shelf>,
+    generation: u32,
 }
 
 /// Where the regions come from.
@@ -52,15 +57,19 @@ pub(super) const fn pages(len: usize) -> usize {
 
 impl Memory {
     /// A memfd's. On the shelf's thread.
-    pub(super) fn memfd(geometry: &Geometry) -> SysResult<Self> {
+    pub(super) fn memfd(shelf: &Arc<Shelf>, geometry: &Geometry) -> SysResult<Self> {
         let fd = create_memfd()?;
         let filled = Self::fill_memfd(fd, geometry.rings_len(), geometry.sqes_len());
-        filled.inspect_err(|_| {
+        let (rings, sqes, from) = filled.inspect_err(|_| {
             let _ = raw::close(fd);
-        })
+        })?;
+        shelf.promise(1);
+        let shelf = Arc::clone(shelf);
+        let (geometry, generation) = (*geometry, generation::current());
+        Ok(Self { rings, sqes, from, geometry, shelf, generation })
     }
 
-    fn fill_memfd(fd: i32, rings_len: usize, sqes_len: usize) -> SysResult<Self> {
+    fn fill_memfd(fd: i32, rings_len: usize, sqes_len: usize) -> SysResult<(Map, Map, From)> {
         // Where the application's offset would put them, so that a map longer than the rings does
         // not reach them; right behind the rings where RLIMIT_FSIZE forbids that.
         let sqes_off = [OFF_SQES, pages(rings_len) as u64]
@@ -71,21 +80,22 @@ impl Memory {
         raw::fcntl(fd, g::F_ADD_SEALS, seals as usize)?;
         let rings = view(fd, 0, rings_len)?;
         let sqes = view(fd, sqes_off, sqes_len).inspect_err(|_| unmap(&rings))?;
-        Ok(Self { rings, sqes, from: From::Memfd { fd, sqes_off } })
+        Ok((rings, sqes, From::Memfd { fd, sqes_off }))
     }
 
-    /// The caller's, at (rings, SQEs).
-    pub(super) fn user(geometry: &Geometry, at: (u64, u64)) -> SysResult<Self> {
+    /// The caller's, at (rings, SQEs); `then` is called between the two.
+    pub(super) fn user(
+        shelf: &Arc<Shelf>,
+        geometry: &Geometry,
+        at: (u64, u64),
+        then: impl FnOnce(&Map) -> SysResult<()>,
+    ) -> SysResult<Self> {
         let (rings, rings_alias) = user_region((at.0, geometry.rings_len()))?;
-        match user_region((at.1, geometry.sqes_len())) {
-            Ok((sqes, sqes_alias)) => {
-                Ok(Self { rings, sqes, from: From::User { rings_alias, sqes_alias } })
-            }
-            Err(e) => {
-                drop_user_region(&rings, rings_alias);
-                Err(e)
-            }
-        }
+        let second = then(&rings).and_then(|()| user_region((at.1, geometry.sqes_len())));
+        let (sqes, sqes_alias) = second.inspect_err(|_| drop_user_region(&rings, rings_alias))?;
+        let (from, shelf) = (From::User { rings_alias, sqes_alias }, Arc::clone(shelf));
+        let (geometry, generation) = (*geometry, generation::current());
+        Ok(Self { rings, sqes, from, geometry, shelf, generation })
     }
 
     pub(super) fn rings(&self) -> &Map {
@@ -96,9 +106,8 @@ impl Memory {
         &self.sqes
     }
 
-    /// Numbers of the shelf in use.
-    pub(super) fn numbers(&self) -> usize {
-        usize::from(matches!(self.from, From::Memfd { .. }))
+    pub(super) fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// The shelf's number and the file offset to map.
@@ -123,13 +132,13 @@ impl Memory {
 
     /// Whether somebody else still maps the memfd. Our own views are hidden behind reserved
     /// addresses meanwhile, so that nobody's mmap takes their place.
-    pub(super) fn still_mapped(&self, shelf: &Shelf) -> bool {
+    pub(super) fn still_mapped(&self) -> bool {
         let From::Memfd { fd, sqes_off } = self.from else { return false };
         let views = [
             (self.rings.addr(), self.rings.len(), 0),
             (self.sqes.addr(), self.sqes.len(), sqes_off),
         ];
-        shelf.call(move || {
+        self.shelf.call(move || {
             views.iter().for_each(|(at, len, _)| hide(*at, *len));
             let sealed = raw::fcntl(fd, g::F_ADD_SEALS, g::F_SEAL_WRITE as usize);
             if sealed.is_ok() {
@@ -139,14 +148,19 @@ impl Memory {
             true
         })
     }
+}
 
-    /// Unmaps, and has the memfd closed. Nothing may use the regions any more.
-    pub(super) fn unmap_and(&self, close: impl FnOnce(i32)) {
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.generation != generation::current() {
+            // A forked child: descriptors and mappings are the parent's.
+            return;
+        }
         match self.from {
             From::Memfd { fd, .. } => {
                 unmap(&self.rings);
                 unmap(&self.sqes);
-                close(fd);
+                self.shelf.close(rust_alloc::vec![fd], Wait::No);
             }
             From::User { rings_alias, sqes_alias } => {
                 drop_user_region(&self.rings, rings_alias);
@@ -203,7 +217,7 @@ fn as_map(at: usize, len: usize) -> SysResult<Map> {
     let base = NonNull::new(core::ptr::with_exposed_provenance_mut(at)).ok_or(Errno::ENOMEM)?;
     // SAFETY:
     // 1. `at` is page-aligned and `len` bytes from it are mapped (by the callers) until
-    //    `Memory::free`, which comes with the last reference to the ring.
+    //    the region is dropped, which comes with the last reference to it.
     // 2. Only `Map`'s atomics touch it in this process.
     Ok(unsafe { Map::new(base, len) })
 }
@@ -262,16 +276,20 @@ fn enter_in_place(at: usize, len: usize) -> SysResult<()> {
     Ok(())
 }
 
+/// Whether a ring uses some of the range in place.
+fn in_place(from: usize, to: usize) -> bool {
+    IN_PLACE.iter().any(|(start, end)| {
+        let start = start.load(Acquire);
+        start > 1 && start < to && from < end.load(Relaxed)
+    })
+}
+
 /// munmap(2) of the application's where a ring uses some of the range: those pages stay until the
 /// ring is gone, as if they were pinned, and nobody else gets their addresses. `None`: none does.
 pub fn unmap_around(at: usize, len: usize) -> Option<SysResult<()>> {
     let end = at.checked_add(len.checked_next_multiple_of(PAGE)?)?;
-    let overlaps = |(start, stop): &(AtomicUsize, AtomicUsize)| {
-        let start = start.load(Acquire);
-        start > 1 && start < end && at < stop.load(Relaxed)
-    };
     let is_mine = OWNER.load(Acquire) == generation::current();
-    if !is_mine || !at.is_multiple_of(PAGE) || !IN_PLACE.iter().any(overlaps) {
+    if !is_mine || !at.is_multiple_of(PAGE) || !in_place(at, end) {
         return None;
     }
     let mut from = at;
@@ -300,14 +318,22 @@ fn unmap_range(from: usize, to: usize) -> SysResult<()> {
     unsafe { raw::munmap(from, to - from) }
 }
 
-fn leave_in_place(at: usize) {
-    if let Some((start, end)) = IN_PLACE.iter().find(|(start, _)| start.load(Relaxed) == at) {
-        let end = end.load(Relaxed);
-        start.store(0, Release);
-        // Pairs with the fence of `unmap_around`.
-        fence(SeqCst);
-        standin::take_back(at, end);
+fn leave_in_place(at: usize, len: usize) {
+    let stop = at + pages(len);
+    let left = |(start, end): &(AtomicUsize, AtomicUsize)| {
+        end.load(Relaxed) == stop && start.compare_exchange(at, 0, AcqRel, Relaxed).is_ok()
+    };
+    if !IN_PLACE.iter().any(left) {
+        return;
     }
+    // Pairs with the fence of `unmap_around`.
+    fence(SeqCst);
+    if !in_place(at, stop) {
+        return standin::take_back(at, stop);
+    }
+    // Rings may share memory, and a ring may be given what it has, in other sizes.
+    let free = (at..stop).step_by(PAGE).filter(|page| !owns_user_ring(*page));
+    free.for_each(|page| standin::take_back(page, page + PAGE));
 }
 
 /// The caller's memory as a region: an alias where it is shared memory, so that the caller's munmap
@@ -369,7 +395,7 @@ pub(super) fn drop_user_region(map: &Map, alias: bool) {
     if alias {
         unmap(map);
     } else {
-        leave_in_place(map.addr());
+        leave_in_place(map.addr(), map.len());
     }
 }
 

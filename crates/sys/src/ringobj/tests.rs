@@ -4,10 +4,38 @@ use crate::thread::{Name, Spec, Table};
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, OnceLock};
 
+/// A ring and the memory that its engine has.
+struct Both {
+    pages: LinuxPages,
+    ring: LinuxRing,
+}
+
+impl Both {
+    fn new(spec: &RingSpec) -> SysResult<Self> {
+        create(spec).map(|(ring, pages)| Self { pages, ring })
+    }
+
+    fn rings(&self) -> &Map {
+        self.pages.rings()
+    }
+
+    fn sqes(&self) -> &Map {
+        self.pages.sqes()
+    }
+}
+
+impl std::ops::Deref for Both {
+    type Target = LinuxRing;
+
+    fn deref(&self) -> &LinuxRing {
+        &self.ring
+    }
+}
+
 /// Rings by id, and the ids that ended, in order.
 #[derive(Default)]
 struct World {
-    rings: HashMap<u64, Arc<LinuxRing>>,
+    rings: HashMap<u64, Arc<Both>>,
     ended: Vec<u64>,
     asked: HashMap<u64, u32>,
 }
@@ -48,21 +76,21 @@ fn geometry() -> Geometry {
     Geometry::new(8, 16, false, false, true)
 }
 
-fn new_ring(user_memory: Option<(u64, u64)>) -> SysResult<(Arc<LinuxRing>, RingId)> {
+fn new_ring(user_memory: Option<(u64, u64)>) -> SysResult<(Arc<Both>, RingId)> {
     static NEXT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);
     keeper::on_ring_closed(tell);
     let id = RingId(NEXT.fetch_add(1, Relaxed));
-    let ring = Arc::new(create(&RingSpec { id, geometry: geometry(), user_memory })?);
+    let ring = Arc::new(Both::new(&RingSpec { id, geometry: geometry(), user_memory })?);
     world().0.lock().unwrap().rings.insert(id.0, Arc::clone(&ring));
     Ok((ring, id))
 }
 
 /// For a forked child, where locks of the test's other threads may be held for ever.
-fn plain(id: u64) -> LinuxRing {
-    create(&RingSpec { id: RingId(id), geometry: geometry(), user_memory: None }).unwrap()
+fn plain(id: u64) -> Both {
+    Both::new(&RingSpec { id: RingId(id), geometry: geometry(), user_memory: None }).unwrap()
 }
 
-fn installed() -> (Arc<LinuxRing>, RingId, i32) {
+fn installed() -> (Arc<Both>, RingId, i32) {
     let (ring, id) = new_ring(None).unwrap();
     let fd = install(&ring).unwrap();
     (ring, id, fd)
@@ -91,14 +119,14 @@ fn readable(fd: i32) -> i16 {
 const IN: i16 = 0x41;
 const OUT: i16 = 4;
 
-fn post(ring: &LinuxRing) {
+fn post(ring: &Both) {
     let announced = ring.announce();
     let tail = ring.rings().w32(geometry().cq_offsets().tail as usize);
     tail.fetch_add(1, Release);
     ring.signal(announced);
 }
 
-fn reap_all(ring: &LinuxRing) {
+fn reap_all(ring: &Both) {
     let at = geometry().cq_offsets();
     let tail = ring.rings().w32(at.tail as usize).load(Relaxed);
     ring.rings().w32(at.head as usize).store(tail, Release);
@@ -327,7 +355,7 @@ fn a_ring_is_readable_exactly_while_it_has_cqes_once_somebody_polls() {
     reap_all(&ring);
     ring.drain();
     assert_eq!(readable(fd), OUT);
-    let flags = ring.0.memory.rings().w32(ring.0.geometry.sq_offsets().flags as usize);
+    let flags = ring.rings().w32(geometry().sq_offsets().flags as usize);
     flags.store(SqRing::CQ_OVERFLOW.bits(), Relaxed);
     polled(fd);
     assert_eq!(readable(fd), OUT | IN, "a backlog is something to see");
@@ -476,7 +504,7 @@ fn memory_that_the_caller_unmapped_is_free_again_when_the_ring_is_gone() {
         let at = remote_pages();
         let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
         let spec = RingSpec { user_memory: Some((at, at + 4096)), ..spec };
-        let ring = create(&spec).unwrap();
+        let ring = Both::new(&spec).unwrap();
         // SAFETY: what is used of it comes back by the handler under test.
         unsafe { raw::munmap(at as usize, 8192) }.unwrap();
         ring.rings().w32(8).store(1, Relaxed);
@@ -501,7 +529,7 @@ fn memory_that_the_caller_unmaps_stays_the_rings_until_it_is_gone() {
         let at = remote_pages();
         let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
         // The second region of the ring, the first with something behind it.
-        let ring = create(&RingSpec { user_memory: Some((at + 4096, at)), ..spec }).unwrap();
+        let ring = Both::new(&RingSpec { user_memory: Some((at + 4096, at)), ..spec }).unwrap();
         assert_eq!(unmap_around(at as usize + 8192, 4096), None, "no ring's");
         ring.rings().w32(8).store(7, Relaxed);
         ring.sqes().w32(8).store(9, Relaxed);
@@ -528,7 +556,7 @@ fn memory_that_is_unmapped_while_its_ring_goes_is_free_again() {
         for round in 0..2_000 {
             let at = remote_pages();
             let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
-            let ring = create(&RingSpec { user_memory: Some((at, at + 4096)), ..spec }).unwrap();
+            let ring = Both::new(&RingSpec { user_memory: Some((at, at + 4096)), ..spec }).unwrap();
             let together = std::sync::Barrier::new(2);
             std::thread::scope(|s| {
                 s.spawn(|| {
@@ -558,6 +586,120 @@ fn memory_that_cannot_be_written_is_efault() {
         assert_eq!(new_ring(Some(pair)).map(drop), Err(Errno::EFAULT), "{pair:x?}");
     }
     assert!(!owns_user_ring(fine as usize));
+}
+
+/// Memory of twice the size in the place of the ring's.
+fn resized(ring: &Both, user: Option<(u64, u64)>) -> SysResult<LinuxPages> {
+    let pages = ring.remake(&Geometry::new(16, 32, false, false, true), user, |_| Ok(()))?;
+    ring.show(&pages);
+    Ok(pages)
+}
+
+#[test]
+fn a_descriptor_shows_what_took_the_place_of_its_memory() {
+    let id = (1 << 30) + 7;
+    let Both { pages: old, ring } = plain(id);
+    let fd = install(&ring).unwrap();
+    let map = |offset| ring_mmap(fd, MmapArgs { offset, ..SHARED }).unwrap().unwrap();
+    let (before, before_sqes) = (map(0), map(0x1000_0000));
+    old.rings().w32(100).store(1, Relaxed);
+    let ring = Both { pages: old, ring };
+    let new = resized(&ring, None).unwrap();
+    new.rings().w32(100).store(2, Relaxed);
+    let (after, after_sqes) = (map(0), map(0x1000_0000));
+    let Both { pages: old, ring } = ring;
+    let views = [old.rings().addr() as u64, old.sqes().addr() as u64];
+    drop(old);
+    ring.0.shelf.call(|| ());
+    assert!(views.iter().all(|at| !is_mapped(*at)), "our views of it are gone");
+    // SAFETY: our mappings of the ring.
+    let word =
+        |at: usize| unsafe { core::ptr::with_exposed_provenance::<u32>(at + 100).read_volatile() };
+    assert_eq!((word(before), word(before_sqes)), (1, 0), "the program's are not");
+    assert_eq!((word(after), word(after_sqes)), (2, 0));
+    for at in [before, before_sqes, after, after_sqes] {
+        // SAFETY: our mappings.
+        unsafe { raw::munmap(at, 4096) }.unwrap();
+    }
+    close(fd);
+    assert!(!ring.still_mapped(), "the old mapping would not count");
+}
+
+#[test]
+fn a_descriptor_is_mapped_and_looked_at_while_its_memory_changes() {
+    let (ring, _, fd) = installed();
+    polled(fd);
+    let over = core::sync::atomic::AtomicBool::new(false);
+    let (over, ring) = (&over, &ring);
+    std::thread::scope(|s| {
+        s.spawn(move || {
+            let mut last = None;
+            for n in 0..500u32 {
+                let pages = ring.remake(&geometry(), None, |_| Ok(())).unwrap();
+                pages.rings().w32(100).store(n, Relaxed);
+                ring.show(&pages);
+                last = Some(pages);
+            }
+            over.store(true, Relaxed);
+            drop(last);
+        });
+        let mut seen = 0;
+        while !over.load(Relaxed) {
+            let at = ring_mmap(fd, SHARED).unwrap().unwrap();
+            let word: *const u32 = core::ptr::with_exposed_provenance(at + 100);
+            // SAFETY: our mapping of the ring.
+            let n = unsafe { word.read_volatile() };
+            assert!(n >= seen, "{n} after {seen}: older memory is shown again");
+            seen = n;
+            before_wait();
+            assert_eq!(readable(fd), OUT);
+            // SAFETY: our mapping.
+            unsafe { raw::munmap(at, 4096) }.unwrap();
+        }
+    });
+    close(fd);
+}
+
+#[test]
+fn memory_of_other_sizes_comes_and_goes_without_a_trace() {
+    let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
+    let code = in_child(|| {
+        let mut ring = plain(1 << 31);
+        let shelf = std::format!("/proc/self/task/{}/fd", ring.0.shelf.tid());
+        let before = (count("/proc/self/map_files"), count(&shelf));
+        for n in 0..200 {
+            if n % 3 == 0 {
+                // One that is not shown.
+                let none = ring.remake(&geometry(), None, |_| Err(Errno::EFAULT));
+                assert_eq!(none.map(drop), Err(Errno::EFAULT));
+            }
+            ring.pages = resized(&ring, None).unwrap();
+        }
+        ring.0.shelf.call(|| ());
+        let after = (count("/proc/self/map_files"), count(&shelf));
+        i32::from(after.1 != before.1 || after.0 > before.0 + 8)
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn a_ring_is_given_the_private_memory_that_it_has() {
+    let code = in_child(|| {
+        let at = remote_pages();
+        let spec = RingSpec { id: RingId(1 << 30), geometry: geometry(), user_memory: None };
+        let place = Some((at, at + 4096));
+        let mut ring = Both::new(&RingSpec { user_memory: place, ..spec }).unwrap();
+        ring.rings().w32(8).store(7, Relaxed);
+        ring.pages = resized(&ring, place).unwrap();
+        assert_eq!(ring.rings().w32(8).load(Relaxed), 7, "it is the same");
+        assert_eq!(unmap_around(at as usize, 8192), Some(Ok(())), "and still the ring's");
+        assert!(is_mapped(at) && is_mapped(at + 4096));
+        assert_eq!(ring.rings().w32(8).load(Relaxed), 7);
+        drop(ring);
+        assert!(!is_mapped(at) && !is_mapped(at + 4096), "it went with the ring");
+        0
+    });
+    assert_eq!(code, 0);
 }
 
 #[test]
@@ -628,7 +770,7 @@ fn rings_refused_for_want_of_numbers_leave_no_thread() {
         }
         for n in 0..20 {
             let spec = RingSpec { id: RingId(n), geometry: geometry(), user_memory: None };
-            if create(&spec).err() != Some(Errno::EMFILE) {
+            if Both::new(&spec).err() != Some(Errno::EMFILE) {
                 return 5;
             }
         }

@@ -208,6 +208,7 @@ fn register_name(r: &Register) -> &'static str {
         Register::NoIndex => "UNREGISTER_RING_FDS",
         Register::Clone(..) => "REGISTER_CLONE_BUFFERS",
         Register::Post(..) => "REGISTER_SEND_MSG_RING",
+        Register::Resize(..) => "REGISTER_RESIZE_RINGS",
         Register::Raw(..) => "",
     }
 }
@@ -318,6 +319,7 @@ pub const DRAWS: &[&str] = &[
     "REGISTER_FILE_ALLOC_RANGE",
     "REGISTER_PERSONALITY",
     "REGISTER_PROBE",
+    "REGISTER_RESIZE_RINGS",
     "REGISTER_RESTRICTIONS",
     "REGISTER_RING_FDS",
     "REGISTER_SEND_MSG_RING",

@@ -363,6 +363,7 @@ impl Run<'_> {
                 (CLONE_BUFFERS, self.clone_words(*flags, *range, *nr), 1)
             }
             Register::Post(to, user_data, res) => return self.post(*to, *user_data, *res),
+            Register::Resize(sq, cq) => return self.resize(*sq, *cq),
             Register::Raw(code, arg, nr) => (*code, *arg, *nr),
             of_the_ring => self.of_the_ring(of_the_ring),
         };
@@ -424,6 +425,14 @@ impl Run<'_> {
         let sqe = Sqe { opcode: op::MSG_RING, fd, off, len, ..Sqe::default() };
         let arg = self.place(&sqe.to_words());
         crate::call::sys(crate::call::REGISTER, [u64::MAX, SEND_MSG_RING, arg, 1, 0, 0])
+    }
+
+    /// RESIZE_RINGS, and what it made of the sizes.
+    fn resize(&mut self, sq_entries: u32, cq_entries: u32) -> Sys<u64> {
+        let flags = Setup::CQSIZE.bits();
+        let mut asked = Params { sq_entries, cq_entries, flags, ..Params::default() };
+        self.ring.resize(&mut asked)?;
+        Ok(u64::from(asked.sq_entries) << 32 | u64::from(asked.cq_entries))
     }
 
     // --- completion ------------------------------------------------------------------------------

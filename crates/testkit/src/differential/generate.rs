@@ -92,6 +92,8 @@ pub(super) struct Gen<'a> {
     pub(super) small_cq: bool,
     /// There is a second ring.
     pub(super) other: bool,
+    /// Only the ring's owner posts: it can be resized, and completions wait for a call.
+    defers: bool,
     ops: Vec<u8>,
     steps: Vec<Step>,
 }
@@ -121,6 +123,7 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         room: setup.entries as usize,
         small_cq: setup.cq_entries == setup.entries,
         other: setup.other.is_some(),
+        defers: setup.flags & S::DEFER_TASKRUN.bits() != 0,
         ops: OPS.iter().filter(|(name, _)| rows.has(name)).map(|(_, op)| *op).collect(),
         steps: Vec::new(),
         d,
@@ -342,6 +345,7 @@ impl Gen<'_> {
                 self.slots = vec![None; 3];
                 Register::Sparse(3)
             }
+            11 if self.d.one_in(4) => self.resize(),
             11 => Register::Probe(self.d.pick(&[0, 4, 63, 100])),
             15 | 16 => {
                 let at = (self.d.pick(&[0, 0, 1, 3]), self.d.pick(&[0, 0, 1, 2, 16_383]));
@@ -356,6 +360,12 @@ impl Gen<'_> {
                 Register::Raw(op, self.d.pick(&[0, 16]), self.d.pick(&[0, 1, 32]))
             }
         }
+    }
+
+    /// Sizes that take what was drawn for the first ones: there is room for a batch and its completions.
+    fn resize(&mut self) -> Register {
+        let sq = self.room as u32 * self.d.pick(&[1, 2, 4]);
+        Register::Resize(sq, sq * self.d.pick(&[16, 32]))
     }
 
     fn action(&mut self) -> Action {
@@ -387,6 +397,12 @@ impl Gen<'_> {
             0 | 1 => {
                 let a = self.action();
                 self.steps.push(Step::Do(a));
+            }
+            2 if self.defers && self.d.one_in(3) => {
+                // With its completions still there, as a rule.
+                self.batch();
+                let r = self.resize();
+                self.steps.push(Step::Register(r));
             }
             2 => {
                 let r = self.register();

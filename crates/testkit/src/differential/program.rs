@@ -236,6 +236,8 @@ pub enum Register {
     Clone(u32, (u32, u32), u32),
     /// `REGISTER_SEND_MSG_RING`: to whom, user_data, result.
     Post(Obj, u64, u32),
+    /// `REGISTER_RESIZE_RINGS` to so many entries.
+    Resize(u32, u32),
     /// Any operation with any argument.
     Raw(u32, u64, u32),
 }

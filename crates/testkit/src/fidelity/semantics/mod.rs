@@ -29,6 +29,7 @@ mod personality;
 mod poll;
 mod refused;
 mod regions;
+mod resize;
 mod ringfds;
 mod rings;
 mod setup;
@@ -68,6 +69,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     zc::CLAIMS,
     ringfds::CLAIMS,
     rings::CLAIMS,
+    resize::CLAIMS,
     personality::CLAIMS,
     msg_ring::CLAIMS,
     eventfd::CLAIMS,

@@ -1,5 +1,5 @@
-//! Sections 3.15, 3.19, 3.23, 3.26 and 4: wide completions, who may do what,
-//! resizing, probing, and what 6.18 does not have.
+//! Sections 3.15, 3.19, 3.26 and 4: wide completions, who may do what, probing, and what 6.18 does not
+//! have.
 
 use super::kit::*;
 
@@ -63,17 +63,6 @@ pub(super) const CLAIMS: &[Claim] = &[
         reads_in_a_row_are_restricted,
         "Each of several adjacent reads is EACCES where READ is not allowed, or not without a flag.",
         needs "REGISTER_RESTRICTIONS"
-    ),
-    claim!(
-        "3.23",
-        a_deferred_ring_can_grow,
-        "RESIZE_RINGS of a DEFER_TASKRUN ring keeps what is there.",
-        needs "REGISTER_RESIZE_RINGS"
-    ),
-    claim!(
-        "3.23",
-        other_rings_do_not_grow,
-        "RESIZE_RINGS of a ring without DEFER_TASKRUN is EINVAL."
     ),
     claim!(
         "3.26",
@@ -326,31 +315,6 @@ fn reads_in_a_row_are_restricted() -> Outcome {
         runs(&mut ring, &three, &[(0, -EACCES), (1, -EACCES), (2, -EACCES)])?;
     }
     expect("what was read", b.get(0, 48), vec![0; 48])
-}
-
-fn resize(ring: &Ring, entries: u32) -> Sys<Params> {
-    let asked = Params { sq_entries: entries, ..Params::default() };
-    let arg = Buf::of(&asked.to_bytes());
-    ring.register(33, arg.addr(), 1)?;
-    let bytes = arg.get(0, Params::SIZE).try_into().map_err(|_| Errno(EINVAL))?;
-    Ok(Params::from_bytes(&bytes))
-}
-
-fn a_deferred_ring_can_grow() -> Outcome {
-    let mut ring = with(4, (Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits())?;
-    submit(&mut ring, &[nop(1), nop(2)])?;
-    let params = must("RESIZE_RINGS", resize(&ring, 32))?;
-    expect("sizes", (params.sq_entries, params.cq_entries), (32, 64))?;
-    let params = Params { flags: ring.params.flags, ..params };
-    let mut grown = must("map", Ring::from_fd(ring.fd, params))?;
-    ring.fd = -1;
-    ends(&grown, &[(1, 0), (2, 0)])?;
-    let all: Vec<Sqe> = (3..33).map(nop).collect();
-    submit(&mut grown, &all)
-}
-
-fn other_rings_do_not_grow() -> Outcome {
-    fails("RESIZE_RINGS", resize(&ring()?, 32), EINVAL)
 }
 
 fn a_probe_tells_63_opcodes() -> Outcome {
