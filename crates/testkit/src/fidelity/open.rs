@@ -49,7 +49,6 @@ pub const GAPS: &[(&str, Open)] = &[
     ),
     ("POLL_SQ_FULL", Open::Differs(4, "a ring always polls OUT")),
     ("POLL_WAKE_MASK", Open::Differs(4, "a multishot poll reports what holds")),
-    ("ATTACH_WQ_SQPOLL", Open::Differs(4, "a ring that is attached gets a thread of its own")),
 ];
 
 /// The row of that name.

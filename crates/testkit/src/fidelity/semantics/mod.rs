@@ -32,6 +32,7 @@ mod ringfds;
 mod rings;
 mod setup;
 mod sockets;
+mod sqpoll;
 mod submit;
 mod sync_cancel;
 mod timeouts;
@@ -70,6 +71,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     msg_ring::CLAIMS,
     eventfd::CLAIMS,
     modes::CLAIMS,
+    sqpoll::CLAIMS,
     workers::CLAIMS,
     lifetime::CLAIMS,
     napi::CLAIMS,
