@@ -130,19 +130,13 @@ fn signals_waits_identity(nr: u32, args: [usize; 6]) -> isize {
         }
         g::__NR_rt_sigaction => action(args),
         g::__NR_rt_sigsuspend => with_mask(nr, args, 0),
-        g::__NR_ppoll => {
-            seen::poll_list(a, b);
-            with_mask(nr, args, 3)
-        }
+        g::__NR_ppoll => seen::poll_list(a, b, |a| with_mask(nr, [a, b, c, d, e, 0], 3)),
         g::__NR_epoll_pwait | g::__NR_epoll_pwait2 => {
             seen::about_to_wait();
             with_mask(nr, args, 4)
         }
         g::__NR_pselect6 => pselect6(args),
-        g::__NR_poll => {
-            seen::poll_list(a, b);
-            pass(nr, args)
-        }
+        g::__NR_poll => seen::poll_list(a, b, |a| pass(nr, [a, b, c, 0, 0, 0])),
         g::__NR_select => {
             seen::select_sets(a as i32, [b, c]);
             pass(nr, args)

@@ -50,40 +50,36 @@ export! {
 export! {
     /// poll(2).
     fn poll(fds: usize, n: usize, timeout: i32) -> i32 {
-        seen::poll_list(fds, n);
-        // SAFETY: the caller's own call.
-        unsafe { real::poll(fds, n, timeout) }
+        // SAFETY: the caller's own call, perhaps with a copy of its list.
+        seen::poll_list(fds, n, |fds| unsafe { real::poll(fds, n, timeout) })
     }
 }
 
 export! {
     /// poll(2) in a program built with `_FORTIFY_SOURCE`.
     fn __poll_chk(fds: usize, n: usize, timeout: i32, len: usize) -> i32 {
-        seen::poll_list(fds, n);
-        // SAFETY: the caller's own call.
-        unsafe { real::__poll_chk(fds, n, timeout, len) }
+        // SAFETY: the caller's own call, perhaps with a copy of its list.
+        seen::poll_list(fds, n, |fds| unsafe { real::__poll_chk(fds, n, timeout, len) })
     }
 }
 
 export! {
     /// ppoll(2).
     fn ppoll(fds: usize, n: usize, timeout: usize, set: usize) -> i32 {
-        seen::poll_list(fds, n);
         let copy = SigSet::copy(set);
         let set = copy.as_ref().map_or(set, SigSet::addr);
-        // SAFETY: the caller's own call, with a copy of its set.
-        unsafe { real::ppoll(fds, n, timeout, set) }
+        // SAFETY: the caller's own call, with a copy of its set, perhaps of its list.
+        seen::poll_list(fds, n, |fds| unsafe { real::ppoll(fds, n, timeout, set) })
     }
 }
 
 export! {
     /// ppoll(2) in a program built with `_FORTIFY_SOURCE`.
     fn __ppoll_chk(fds: usize, n: usize, timeout: usize, set: usize, len: usize) -> i32 {
-        seen::poll_list(fds, n);
         let copy = SigSet::copy(set);
         let set = copy.as_ref().map_or(set, SigSet::addr);
-        // SAFETY: the caller's own call, with a copy of its set.
-        unsafe { real::__ppoll_chk(fds, n, timeout, set, len) }
+        // SAFETY: the caller's own call, with a copy of its set, perhaps of its list.
+        seen::poll_list(fds, n, |fds| unsafe { real::__ppoll_chk(fds, n, timeout, set, len) })
     }
 }
 

@@ -330,6 +330,19 @@ impl Inner {
         self.readiness.look(self);
     }
 
+    /// io_uring.h `io_sqring_full`.
+    fn sq_full(&self) -> bool {
+        let shown = self.shown.lock();
+        if shown.gone {
+            return false;
+        }
+        let (rings, geometry) = (shown.memory.rings(), shown.memory.geometry());
+        let at = geometry.sq_offsets();
+        // Acquire: as the application's own look.
+        let word = |off: u32| rings.w32(off as usize).load(Acquire);
+        word(at.tail).wrapping_sub(word(at.head)) == geometry.sq_entries
+    }
+
     #[cold]
     fn begin_polled(&self) {
         if keeper::in_app_table()
@@ -437,6 +450,11 @@ pub(crate) fn polled_pipe(dev: u64, ino: u64) {
     if let Some(ring) = fdtable::ring_of_pipe(dev, ino).and_then(find) {
         ring.polled();
     }
+}
+
+/// Whether `fd` is a ring, known as one, whose SQ has no room.
+pub fn sq_full(fd: i32) -> bool {
+    fdtable::ring_of_known(fd).and_then(find).is_some_and(|ring| ring.sq_full())
 }
 
 fn ring_known_or_dup(fd: i32) -> Option<RingId> {

@@ -109,9 +109,9 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    fn place_of(&self, ring: &Ring<H>, st: &mut State<H>) -> Option<Arc<H::Aio>> {
+    fn place_of(&self, st: &mut State<H>) -> Option<Arc<H::Aio>> {
         if matches!(st.aio.place, Place::Unasked) {
-            let entries = ring.geo.sq_entries.clamp(ENTRIES.0, ENTRIES.1);
+            let entries = st.geo.sq_entries.clamp(ENTRIES.0, ENTRIES.1);
             let poller = self.poller_of(st);
             let place = poller.and_then(|p| self.host().aio(&p, TOKEN, entries));
             st.aio.place = place.map_or(Place::None, |place| Place::Had(Arc::new(place)));
@@ -123,7 +123,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn start_transfers(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut keys: &[Key]) {
-        let Some(place) = self.place_of(ring, st) else {
+        let Some(place) = self.place_of(st) else {
             keys.iter().for_each(|&key| self.to_worker(ring, st, key));
             return;
         };

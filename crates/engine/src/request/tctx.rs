@@ -6,7 +6,7 @@
 //!    '----- Tctx of thread 8 -- nothing was set --> the pools that all share
 //! ```
 //!
-//! A submission thread has one that its ring keeps. Source: 6.18 io_uring/tctx.c, io-wq.c
+//! A submission thread has one that its rings share. Source: 6.18 io_uring/tctx.c, io-wq.c
 //! `io_wq_max_workers`, `io_wq_cpu_affinity`. What it does not do: notice the end of a thread that made
 //! and registered no ring (one that gets its number later has its limits).
 
@@ -106,7 +106,7 @@ impl<H: Host> Users<H> {
         if !self.any_own.load(Relaxed) {
             return None;
         }
-        let tctx = ring.sqpoll.as_ref().map(|sq| sq.tctx.clone()).or_else(|| self.get(tid));
+        let tctx = ring.sqpoll.as_ref().map(|sp| sp.tctx().clone()).or_else(|| self.get(tid));
         tctx.filter(|t| t.is_own())
     }
 }
@@ -133,7 +133,7 @@ impl<H: Host> Engine<H> {
 
     /// The one that a registration on a ring is about.
     fn tctx_of(&self, ring: &Ring<H>) -> Option<Arc<Tctx<H>>> {
-        let of_thread = ring.sqpoll.as_ref().map(|sq| sq.tctx.clone());
+        let of_thread = ring.sqpoll.as_ref().map(|sp| sp.tctx().clone());
         of_thread.or_else(|| self.users().get(self.host().tid()))
     }
 

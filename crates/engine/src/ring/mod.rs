@@ -74,8 +74,8 @@ pub struct Ring<H: Host> {
     pub disabled: AtomicBool,
     /// The rings that poll this one.
     pub watchers: Watchers<H>,
-    /// The submission thread.
-    pub sqpoll: Option<Arc<SqPoll<H>>>,
+    /// What it has of a submission thread.
+    pub sqpoll: Option<SqPoll<H>>,
     /// Whether the caller gave the memory (`SETUP_NO_MMAP`).
     pub user_memory: bool,
 }

@@ -3,11 +3,11 @@
 //! Order of checks: 6.18 io_uring.c `io_uring_setup`, `io_uring_sanitise_params`,
 //! `io_uring_fill_params`, then `io_sq_offload_create`.
 
+use super::sqpoll::SqData;
 use super::{Ring, SqPoll, State, Watchers};
 use crate::engine::Engine;
 use crate::host::{Host, RingSpec};
 use crate::primitive::{AtomicBool, AtomicU32};
-use crate::request::tctx::Tctx;
 use crate::resource::ringfd::FIRST_FREE as FIRST_FREE_INDEX;
 use crate::stats;
 use crate::support::rings::{FEATURES_REPORTED, SETUP_ACCEPTED};
@@ -69,7 +69,7 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// `EFAULT` params or user memory; `EINVAL` reserved fields, flags, sizes, alignment, CPU;
-    /// `ENXIO` bad `wq_fd`; `ENOMEM`, `EMFILE`, `ENFILE`.
+    /// `ENXIO` bad `wq_fd`, or its thread ends; `ENOMEM`, `EMFILE`, `ENFILE`.
     pub fn setup(&self, entries: u32, params: u64) -> Result<usize, Errno> {
         let mut bytes = [0u8; Params::SIZE];
         self.host().copy_in(params, &mut bytes)?;
@@ -124,7 +124,7 @@ impl<H: Host> Engine<H> {
             indices: AtomicU32::new(0),
             issuer: AtomicU32::new(0),
             disabled: AtomicBool::new(flags.contains(Setup::R_DISABLED)),
-            sqpoll: sqpoll.map(Arc::new),
+            sqpoll,
             user_memory: spec.user_memory.is_some(),
         });
         if flags.contains(Setup::SINGLE_ISSUER) && !flags.contains(Setup::R_DISABLED) {
@@ -158,23 +158,15 @@ impl<H: Host> Engine<H> {
         self.host().ring_install(&ring.mem)
     }
 
+    /// sqpoll.c `io_sq_offload_create`: who is attached does not choose a CPU.
     fn check_sqpoll(&self, flags: Setup, p: &Params, sq: u32) -> Result<Option<SqPoll<H>>, Errno> {
-        if flags.contains(Setup::ATTACH_WQ) {
-            // io_sq_offload_create: not a descriptor ENXIO, not a ring EINVAL.
-            match self.host().ring_of(p.wq_fd as i32) {
-                Err(Errno::EBADF) => return Err(Errno::ENXIO),
-                Err(_) => return Err(Errno::EINVAL),
-                Ok(id) => {
-                    let target = self.ring(id).ok_or(Errno::EINVAL)?;
-                    if flags.contains(Setup::SQPOLL) && target.sqpoll.is_none() {
-                        return Err(Errno::EINVAL);
-                    }
-                }
-            }
-        }
+        let attached = self.check_attached(flags, p.wq_fd.cast_signed())?;
         if !flags.contains(Setup::SQPOLL) {
             let stray = flags.contains(Setup::SQ_AFF);
             return if stray { Err(Errno::EINVAL) } else { Ok(None) };
+        }
+        if let Some(data) = attached.filter(|data| data.acts_for_caller(self.host())) {
+            return Ok(Some(SqPoll::new(data, p.sq_thread_idle)));
         }
         let cpu = flags.contains(Setup::SQ_AFF).then_some(p.sq_thread_cpu);
         if let Some(c) = cpu
@@ -182,7 +174,27 @@ impl<H: Host> Engine<H> {
         {
             return Err(Errno::EINVAL);
         }
-        Ok(Some(SqPoll::new(p.sq_thread_idle, cpu, Tctx::new(self.host(), sq))))
+        let data = Arc::new(SqData::new(self.host(), cpu, sq));
+        Ok(Some(SqPoll::new(data, p.sq_thread_idle)))
+    }
+
+    /// The submission thread that an ATTACH_WQ ring is to share (sqpoll.c `io_attach_sq_data`): none
+    /// without SQPOLL, nor with another process' ring, which `io_get_sq_data` takes for no error.
+    fn check_attached(&self, flags: Setup, fd: i32) -> Result<Option<Arc<SqData<H>>>, Errno> {
+        if !flags.contains(Setup::ATTACH_WQ) {
+            return Ok(None);
+        }
+        let target = match self.host().ring_of(fd) {
+            Ok(id) => self.ring(id).ok_or(Errno::ENXIO)?,
+            Err(Errno::EBADF) => return Err(Errno::ENXIO),
+            Err(Errno::EOWNERDEAD) => return Ok(None),
+            Err(_) => return Err(Errno::EINVAL),
+        };
+        if !flags.contains(Setup::SQPOLL) {
+            return Ok(None);
+        }
+        let sqpoll = target.sqpoll.as_ref().ok_or(Errno::EINVAL)?;
+        Ok(Some(sqpoll.data().clone()))
     }
 }
 

@@ -80,7 +80,7 @@ impl<H: Host> Engine<H> {
         st.dying = true;
         st.may_post = true;
         if let Some(sp) = &ring.sqpoll {
-            sp.stop(self.host());
+            sp.stop(self.host(), ring);
         }
         self.cancel_started(st);
         while let Some(req) = st.drained.pop_front() {

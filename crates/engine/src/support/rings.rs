@@ -20,7 +20,7 @@ pub const SETUP: &[Row] = flag_rows! { Setup "SETUP_":
     SQ_AFF (5, 1) Full;
     CQSIZE (5, 5) Full;
     CLAMP (5, 6) Full;
-    ATTACH_WQ (5, 6) Partial("with SQPOLL the ring has a submission thread of its own");
+    ATTACH_WQ (5, 6) Full;
     R_DISABLED (5, 10) Full;
     SUBMIT_ALL (5, 18) Full;
     COOP_TASKRUN (5, 19) Full;

@@ -88,10 +88,9 @@ pub(crate) struct Ringside {
 }
 
 impl Ringside {
-    /// Queues entries if there is room.
-    fn try_push(&mut self, sqes: &[Sqe], now: u64) -> bool {
-        let room = self.client.memory.geometry.sq_entries - self.client.queued();
-        if (room as usize) < sqes.len() {
+    /// Queues entries if there is room among `max`.
+    fn try_push(&mut self, sqes: &[Sqe], max: usize, now: u64) -> bool {
+        if self.client.queued() as usize + sqes.len() > max {
             return false;
         }
         for sqe in sqes {
@@ -295,7 +294,8 @@ impl App {
 
     /// Queues entries at once, so that no other thread comes between the members of a chain.
     pub(crate) fn push(&self, sqes: &[Sqe]) {
-        while !self.closing() && !lock(&self.side).try_push(sqes, self.sched.now()) {
+        let max = self.program.batch_max();
+        while !self.closing() && !lock(&self.side).try_push(sqes, max, self.sched.now()) {
             if self.uses_room() {
                 self.await_room();
             }
@@ -310,7 +310,7 @@ impl App {
         let me = self.fd.unwrap_or(mailbox::FD);
         let own = |s: Sqe| if s.fd == OWN { Sqe { fd: me, ..s } } else { s };
         let sqes: Vec<Sqe> = entries.iter().map(|e| own(e.sqe)).collect();
-        for chains in whole_chains(&sqes, self.program.entries.0 as usize) {
+        for chains in whole_chains(&sqes, self.program.batch_max()) {
             self.push(chains);
             if let Some(patience) = wait.filter(|_| !self.sqpoll()) {
                 let queued = lock(&self.side).client.queued();

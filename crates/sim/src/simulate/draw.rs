@@ -2,7 +2,7 @@
 
 use super::app::TAG;
 use super::program::{
-    BAD, Cancel, Change, Entry, How, Kind, PERSONALITY, Patience, Program, Put, Step,
+    BAD, Cancel, Change, Entry, How, Kind, PERSONALITY, Patience, Program, Put, Step, batch_max,
 };
 use super::rows::{Draw, FREE_SLOT, ROWS, link_timeout, polls_io};
 use crate::policy::{Fault, Rates};
@@ -91,7 +91,7 @@ pub fn draw(seed: u64) -> Program {
         tag: NEW_TAGS,
         budget: 12 + rng.below(40),
         next: 1,
-        sq: sq as usize,
+        sq: batch_max(setup, sq),
         lately: Vec::new(),
         rng,
     };
@@ -169,7 +169,8 @@ fn draw_setup(rng: &mut Rng) -> u32 {
         NO_MMAP | REGISTERED_FD_ONLY,
     ];
     let more = if rng.one_in(3) { more[rng.below(more.len())] } else { 0 };
-    let attach = base & SQPOLL == 0 && rng.one_in(20);
+    // Who shares a submission thread, and who only says so.
+    let attach = rng.one_in(if base & SQPOLL == 0 { 20 } else { 2 });
     base | more | if attach { ATTACH_WQ } else { 0 }
 }
 

@@ -5,15 +5,20 @@
 //!      (or no reads: timeouts alone have to be looked after, too)
 //! ```
 //!
-//! Whatever the program's own ring does to the reactor, these complete in their time.
+//! Whatever the program's own ring does to the reactor, these complete in their time. It may be the
+//! ring whose submission thread the program's shares; then it is entered once, to wake that.
 
 use super::program::Program;
 use crate::policy::Fault;
 use crate::{Client, Sim, sqe};
+use ringer_uapi::Params;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const MS: u64 = 1_000_000;
+const SQPOLL: u32 = 1 << 1;
+const ATTACH_WQ: u32 = 1 << 5;
+const SQ_WAKEUP: u32 = 2;
 /// Longest time until the reactor has looked.
 const LATE_NS: u64 = 25 * MS;
 /// user_data of a request, and when it can end \[ms\]: reads, then timeouts.
@@ -40,8 +45,10 @@ pub(crate) fn pipes(sim: &Sim, program: &Program) -> Option<Pipes> {
 }
 
 /// Makes the ring and submits everything at once.
-pub(crate) fn move_in(sim: &Sim, pipes: &[(i32, i32)]) -> Neighbour {
-    let mut client = Client::new(sim, 8, 0);
+pub(crate) fn move_in(sim: &Sim, program: &Program, pipes: &[(i32, i32)]) -> Neighbour {
+    let flags = if program.setup & ATTACH_WQ == 0 { 0 } else { program.setup & SQPOLL };
+    let params = Params { flags, sq_thread_idle: 2, ..Params::default() };
+    let mut client = Client::try_new(sim, 8, params).expect("a ring beside");
     let buf = sim.alloc(64);
     let born = sim.now();
     for ((ud, ms), (r, w)) in READS.into_iter().zip(pipes) {
@@ -49,11 +56,17 @@ pub(crate) fn move_in(sim: &Sim, pipes: &[(i32, i32)]) -> Neighbour {
         client.push([sqe::read(*r, buf + 8 * ud, 4, 0, ud)]);
     }
     client.push(TIMEOUTS.map(|(ud, ms)| sqe::timeout(sim.timespec(ms * MS), 0, ud)));
-    client.submit();
+    let n = client.queued();
+    assert_eq!(client.enter(n, 0, SQ_WAKEUP), Ok(n), "entries of the ring beside");
     Neighbour { client: Arc::new(client), born, reads: pipes.len() }
 }
 
 impl Neighbour {
+    /// The ring.
+    pub(crate) fn fd(&self) -> i32 {
+        self.client.fd
+    }
+
     /// What should have ended before the clock goes to `next`, and has not.
     pub(crate) fn overlooked(&self, next: u64) -> Option<String> {
         let shown: BTreeSet<u64> = self.client.peek().collect();

@@ -10,6 +10,11 @@ use ringer_uapi::{Cqe, Sqe};
 use std::fmt;
 use std::sync::Arc;
 
+/// `IORING_SETUP_SQPOLL` and `IORING_SETUP_ATTACH_WQ`.
+const SHARED: u32 = 1 << 1 | 1 << 5;
+/// Entries that a submission thread of several rings takes of one at a time.
+const BATCH_SHARED: usize = 8;
+
 /// The personality of user 0, registered from the start; there is no other when entries are submitted.
 pub(crate) const PERSONALITY: u16 = 1;
 
@@ -291,6 +296,11 @@ impl Program {
         }
     }
 
+    /// Entries that are taken at once: of more, a chain might be cut.
+    pub fn batch_max(&self) -> usize {
+        batch_max(self.setup, self.entries.0)
+    }
+
     /// Whether more than one thread of the application works with the ring.
     pub fn has_threads(&self) -> bool {
         self.steps.iter().any(|s| matches!(s, Step::Thread(_)))
@@ -399,4 +409,10 @@ impl fmt::Display for Program {
         }
         list(f, &self.steps)
     }
+}
+
+/// Entries that a ring with these flags takes at once.
+pub(crate) fn batch_max(setup: u32, entries: u32) -> usize {
+    let shared = setup & SHARED == SHARED;
+    if shared { BATCH_SHARED.min(entries as usize) } else { entries as usize }
 }

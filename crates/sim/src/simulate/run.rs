@@ -9,7 +9,7 @@ use super::Summary;
 use super::app::{ALL_FLOWS, App, FINAL, Ringside, Seen, TAG};
 use super::check;
 use super::mailbox::{self, Mail, Mailbox};
-use super::neighbour::{Pipes, move_in, pipes};
+use super::neighbour::{Neighbour, Pipes, move_in, pipes};
 use super::program::{Change, PERSONALITY, Program, Step};
 use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, SLOTS, STRIDE};
 use super::tables::{Tables, Tag};
@@ -78,8 +78,8 @@ pub(crate) struct Record {
 /// Runs a program and checks it.
 pub(crate) fn run(program: &Program) -> Summary {
     let (sim, mailbox, neighbours) = world(program);
-    let neighbour = neighbours.map(|pipes| move_in(&sim, &pipes));
-    let app = application(&sim, program, mailbox);
+    let neighbour = neighbours.map(|pipes| move_in(&sim, program, &pipes));
+    let app = application(&sim, program, mailbox, neighbour.as_ref().map(Neighbour::fd));
     sim.watch(Some(watchman(&app, neighbour.clone())));
     let threads = play(&sim, &app, program);
     let cut = match program.steps.last() {
@@ -160,8 +160,8 @@ pub(crate) fn file_byte(at: usize) -> u8 {
     (at % 160) as u8
 }
 
-/// The ring, without tables.
-fn ring(sim: &Sim, program: &Program) -> Client {
+/// The ring, without tables. One that is attached is to the ring beside, or to one that ends at once.
+fn ring(sim: &Sim, program: &Program, beside: Option<i32>) -> Client {
     let (entries, cq) = program.entries;
     let cq_entries = if program.setup & CQSIZE != 0 { cq } else { 0 };
     // A submission thread falls asleep between two batches, mostly.
@@ -173,14 +173,19 @@ fn ring(sim: &Sim, program: &Program) -> Client {
         // The pages are where they always are; they only have to be somewhere.
         (params.cq_off.user_addr, params.sq_off.user_addr) = (ARENA, ARENA + 4096);
     }
-    let parent = (flags & ATTACH_WQ != 0).then(|| Client::new(sim, 1, 0));
-    params.wq_fd = parent.as_ref().map_or(0, |p| p.fd as u32);
     // No thread or descriptor to be had is no ring to be had; the world gets better.
-    let ring = (0..1000).find_map(|_| Client::try_new(sim, entries, params).ok());
-    if let Some(parent) = parent {
-        sim.close_ring(parent.fd);
+    let some_time = |entries, params| {
+        let ring = (0..1000).find_map(|_| Client::try_new(sim, entries, params).ok());
+        ring.expect("a ring, some time")
+    };
+    let passing = (flags & ATTACH_WQ != 0 && beside.is_none())
+        .then(|| some_time(1, Params { flags: flags & SQPOLL, ..Params::default() }).fd);
+    params.wq_fd = beside.or(passing).map_or(0, i32::cast_unsigned);
+    let ring = some_time(entries, params);
+    if let Some(fd) = passing {
+        sim.close_ring(fd);
     }
-    ring.expect("a ring, some time")
+    ring
 }
 
 /// What is registered from the start.
@@ -214,10 +219,10 @@ fn furnish(app: &App, program: &Program) {
     }
 }
 
-fn application(sim: &Sim, program: &Program, mailbox: Option<Mailbox>) -> App {
+fn application(sim: &Sim, program: &Program, mailbox: Option<Mailbox>, beside: Option<i32>) -> App {
     let flow = |fd: i32| sim.flow(fd).map(|f| (fd, f));
     let flows = ALL_FLOWS.into_iter().filter_map(flow).collect();
-    let client = ring(sim, program);
+    let client = ring(sim, program, beside);
     let indexed = program.setup & REGISTERED_FD_ONLY != 0;
     let (fd, index) = if indexed { (None, Some(client.fd)) } else { (Some(client.fd), None) };
     client.pages.polled.store(program.polled, Relaxed);

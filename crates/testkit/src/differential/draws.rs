@@ -92,6 +92,7 @@ impl Rows {
 const FLAGS: &[(&str, u32, &str)] = &[
     ("SETUP", 1 << 1, "SETUP_SQPOLL"),
     ("SETUP", 1 << 3, "SETUP_CQSIZE"),
+    ("SETUP", 1 << 5, "SETUP_ATTACH_WQ"),
     ("SETUP", 1 << 6, "SETUP_R_DISABLED"),
     ("SETUP", 1 << 7, "SETUP_SUBMIT_ALL"),
     ("SETUP", 1 << 8, "SETUP_COOP_TASKRUN"),
@@ -329,6 +330,7 @@ pub const DRAWS: &[&str] = &[
     "RWF_HIPRI",
     "RWF_NOWAIT",
     "SEND",
+    "SETUP_ATTACH_WQ",
     "SETUP_COOP_TASKRUN",
     "SETUP_CQE32",
     "SETUP_CQE_MIXED",

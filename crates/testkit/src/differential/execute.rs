@@ -78,6 +78,12 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
     if s.flags & Setup::SQPOLL.bits() != 0 {
         params.sq_thread_idle = 20;
     }
+    // Whose thread the ring shares: there as long as the ring.
+    let host = (s.flags & Setup::ATTACH_WQ.bits() != 0)
+        .then(|| Ring::new(8, s.flags & Setup::SQPOLL.bits()))
+        .transpose()
+        .map_err(|e| format!("the ring to attach to: {e:?}"))?;
+    params.wq_fd = host.as_ref().map_or(0, |r| r.fd.cast_unsigned());
     let ring = match Ring::with(s.entries, params) {
         Ok(ring) => ring,
         Err(e) => {
@@ -115,6 +121,7 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
         run.step(step)?;
     }
     run.finish();
+    drop(host);
     Ok(run.out)
 }
 

@@ -162,8 +162,10 @@ fn setup(d: &mut Dice) -> Setup {
     } else if d.one_in(10) {
         flags.remove(S::COOP_TASKRUN);
         flags |= S::SQPOLL;
+        flags.set(S::ATTACH_WQ, d.one_in(2));
     }
-    let entries = d.pick(&[4, 8, 16]);
+    // A thread that serves several rings takes 8 entries at a time: more would cut chains.
+    let entries = if flags.contains(S::ATTACH_WQ) { d.pick(&[4, 8]) } else { d.pick(&[4, 8, 16]) };
     // Never full where there are two sizes: 6.18 then shows old entries again (engine, ring/cq.rs).
     let cq_entries = match flags {
         f if f.contains(S::CQE_MIXED) => 16 * entries,

@@ -34,6 +34,7 @@ mod ringfds;
 mod rings;
 mod setup;
 mod sockets;
+mod sqpoll;
 mod submit;
 mod sync_cancel;
 mod timeouts;
@@ -74,6 +75,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     msg_ring::CLAIMS,
     eventfd::CLAIMS,
     modes::CLAIMS,
+    sqpoll::CLAIMS,
     workers::CLAIMS,
     lifetime::CLAIMS,
     napi::CLAIMS,

@@ -86,12 +86,6 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.24",
-        an_attached_ring_shares_the_thread,
-        "ATTACH_WQ with SQPOLL shares the submission thread.",
-        needs "ATTACH_WQ_SQPOLL"
-    ),
-    claim!(
-        "3.24",
         requests_of_a_submission_thread_outlive_the_submitter,
         "What was submitted by SQPOLL goes on when the thread that filled the SQ has gone."
     ),
@@ -329,18 +323,6 @@ fn a_submission_thread_serves_both_kinds_of_files() -> Outcome {
     ring.push(flagged(read(0, buf.addr(), 4, 0, 2), FIXED));
     must("enter", ring.enter(2, 0, SQ_WAKEUP, 0, 0))?;
     ends_all(&ring, &[(1, 4), (2, 4)])
-}
-
-fn an_attached_ring_shares_the_thread() -> Outcome {
-    let first = with(8, Setup::SQPOLL.bits())?;
-    let threads = os::count_in_proc("task");
-    let flags = (Setup::SQPOLL | Setup::ATTACH_WQ).bits();
-    let params = Params { flags, wq_fd: first.fd.cast_unsigned(), ..Params::default() };
-    let mut second = must("setup", Ring::with(8, params))?;
-    expect("threads", os::count_in_proc("task"), threads)?;
-    second.push(nop(1));
-    must("enter", second.enter(1, 0, SQ_WAKEUP, 0, 0))?;
-    ends(&second, &[(1, 0)])
 }
 
 fn requests_of_a_submission_thread_outlive_the_submitter() -> Outcome {

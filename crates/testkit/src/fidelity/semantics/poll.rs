@@ -101,7 +101,13 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.27",
         a_ring_is_writable_while_the_sq_has_room,
-        "A ring polls OUT and WRNORM while the SQ is not full.", needs "POLL_SQ_FULL"
+        "A ring polls OUT and WRNORM while the SQ is not full."
+    ),
+    claim!(
+        "3.27",
+        an_epoll_set_knows_whether_the_sq_has_room,
+        "epoll sees a ring writable while the SQ is not full, as poll(2) does.",
+        needs "EPOLL_SQ_FULL"
     ),
     claim!("3.27", a_ring_never_hangs_up, "A ring never polls HUP."),
     claim!(
@@ -377,7 +383,23 @@ fn a_ring_is_writable_while_the_sq_has_room() -> Outcome {
     ring.push(nop(1));
     expect("room", polled(&ring)? & WRITABLE, WRITABLE)?;
     ring.push(nop(2));
-    expect("full", polled(&ring)? & WRITABLE, 0)
+    expect("full", polled(&ring)? & WRITABLE, 0)?;
+    expect("only that", must("poll", os::poll(ring.fd, libc::POLLOUT, 5))?, 0)?;
+    expect("taken", must("submit", ring.submit(0))?, 2)?;
+    expect("room", polled(&ring)? & (WRITABLE | READABLE), WRITABLE | READABLE)?;
+    ring.push(nop(3));
+    ring.push(nop(4));
+    expect("full again", polled(&ring)? & (WRITABLE | READABLE), READABLE)
+}
+
+fn an_epoll_set_knows_whether_the_sq_has_room() -> Outcome {
+    let mut ring = with(2, 0)?;
+    let ep = must("epoll", os::epoll_create())?;
+    must("add", os::epoll_add(ep, ring.fd, OUT))?;
+    expect("room", must("epoll", os::epoll_wait(ep, 0))?.map(|e| e.0), Some(OUT))?;
+    ring.push(nop(1));
+    ring.push(nop(2));
+    expect("full", must("epoll", os::epoll_wait(ep, 0))?.map(|e| e.0), None)
 }
 
 fn a_ring_never_hangs_up() -> Outcome {
