@@ -69,7 +69,8 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// `EFAULT` params or user memory; `EINVAL` reserved fields, flags, sizes, alignment, CPU;
-    /// `ENXIO` bad `wq_fd`, or its thread ends; `ENOMEM`, `EMFILE`, `ENFILE`.
+    /// `EOVERFLOW` no room for a wide completion; `ENXIO` bad `wq_fd`, or its thread ends; `ENOMEM`,
+    /// `EMFILE`, `ENFILE`.
     pub fn setup(&self, entries: u32, params: u64) -> Result<usize, Errno> {
         let mut bytes = [0u8; Params::SIZE];
         self.host().copy_in(params, &mut bytes)?;
