@@ -10,7 +10,6 @@ use ringer_uapi::Errno;
 const OPS: &str = "not carried out yet (issue 5)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 const CLOCK: &str = "converted when armed: a clock that is set later does not move it";
-const KCMP: &str = "where kcmp(2) is refused, two opens of one file count as the same";
 const NOWAIT: &str = "a write of 0 bytes says EAGAIN on xfs and btrfs too, where the kernel says 0";
 const HOST: &str = "as the host's kernel has it";
 
@@ -95,9 +94,9 @@ pub const ACCEPT: &[Row] = &[
 /// `IORING_ASYNC_CANCEL_*`.
 pub const ASYNC_CANCEL: &[Row] = &[
     row("ASYNC_CANCEL_ALL", 1, (5, 19), Full),
-    row("ASYNC_CANCEL_FD", 2, (5, 19), Partial(KCMP)),
+    row("ASYNC_CANCEL_FD", 2, (5, 19), Full),
     row("ASYNC_CANCEL_ANY", 4, (5, 19), Full),
-    row("ASYNC_CANCEL_FD_FIXED", 8, (6, 0), Partial(KCMP)),
+    row("ASYNC_CANCEL_FD_FIXED", 8, (6, 0), Full),
     row("ASYNC_CANCEL_USERDATA", 16, (6, 6), Full),
     row("ASYNC_CANCEL_OP", 32, (6, 6), Full),
 ];
