@@ -86,6 +86,7 @@ const CLAIMED: &[(&str, &str)] = &[
     ("MEM_REGION_TYPE_USER", "a_region_is_checked_field_by_field"),
     ("MEM_REGION_REG_WAIT_ARG", "a_region_of_the_rings_own_is_mapped"),
     ("REG_WAIT_TS", "a_registered_argument_is_checked"),
+    ("REGISTER_IOWQ_AFF", "workers_run_where_they_are_sent"),
     ("UNREGISTER_IOWQ_AFF", "workers_run_where_they_are_sent"),
     ("UNREGISTER_NAPI", "busy_polling_is_set_and_told"),
 ];

@@ -334,6 +334,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn cpus(&self) -> u32;
     /// Whether `cpu` is online and allowed for this process.
     fn cpu_allowed(&self, cpu: u32) -> bool;
+    /// Whether these CPUs (a bit each) name one that the machine may have and that no thread of this
+    /// process may be sent to: its cpuset lacks it.
+    fn beyond_cpuset(&self, _cpus: &[u64]) -> bool {
+        false
+    }
     /// The soft RLIMIT_NPROC.
     fn nproc(&self) -> u32;
     /// How long the kernel's CPU masks are \[bytes\], a multiple of 8.

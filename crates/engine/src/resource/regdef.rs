@@ -106,7 +106,7 @@ register_table! {
             .and_then(|r| e.register_buffers(c.st, r.data, r.nr, r.tags));
     16 REGISTER_BUFFERS_UPDATE (5, 13) AS_BUFFERS
         => |e, c| e.rsrc_update(c.arg, c.nr).and_then(|u| e.buffers_update(c.ring, c.st, &u));
-    17 REGISTER_IOWQ_AFF (5, 14) Partial("CPUs outside the cpuset are not refused")
+    17 REGISTER_IOWQ_AFF (5, 14) Full
         => |e, c| if c.arg == 0 || c.nr == 0 { Err(Errno::EINVAL) } else {
             e.iowq_aff(c.ring, c.arg, c.nr)
         };
