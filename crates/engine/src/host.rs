@@ -306,6 +306,10 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn set_identity(&self, identity: Identity);
     /// What rights the calling thread has now. Some system calls.
     fn credentials(&self) -> Credentials;
+    /// The user that memory counts for which the calling thread locks; `None`: it counts for nobody.
+    fn memory_user(&self) -> Option<u32> {
+        None
+    }
     /// Sleeps while `*word == expected`.
     ///
     /// # Errors

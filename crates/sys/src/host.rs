@@ -127,6 +127,10 @@ impl Host for LinuxHost {
     fn set_identity(&self, identity: Identity) {
         identity::give(identity);
     }
+    fn memory_user(&self) -> Option<u32> {
+        pin::memory_user()
+    }
+
     fn credentials(&self) -> Credentials {
         identity::credentials()
     }

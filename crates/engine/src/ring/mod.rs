@@ -76,6 +76,8 @@ pub struct Ring<H: Host> {
     pub sqpoll: Option<Arc<SqPoll<H>>>,
     /// Whether the caller gave the memory (`SETUP_NO_MMAP`).
     pub user_memory: bool,
+    /// The user that its registered memory counts for.
+    pub user: Option<u32>,
 }
 
 /// What only the owner of a ring may post (DEFER_TASKRUN).

@@ -113,6 +113,7 @@ impl<H: Host> Engine<H> {
             disabled: AtomicBool::new(flags.contains(Setup::R_DISABLED)),
             sqpoll: sqpoll.map(Arc::new),
             user_memory: spec.user_memory.is_some(),
+            user: self.host().memory_user(),
         });
         ring.sq().init();
         ring.cq().init();
