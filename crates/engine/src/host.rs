@@ -118,6 +118,13 @@ pub trait HostFile: Clone + Send + Sync + Debug + 'static {
     fn number(&self) -> Option<i32>;
     /// Whether both refer to the same open file as far as the host knows (cancel by descriptor).
     fn same_file(&self, other: &Self) -> bool;
+    /// The same open file under a number of its own, which a poller takes for another one.
+    ///
+    /// # Errors
+    /// `EMFILE`: none is to be had.
+    fn another(&self) -> HostResult<Self> {
+        Err(Errno::EMFILE)
+    }
 }
 
 /// Memory and descriptor of one ring.

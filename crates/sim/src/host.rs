@@ -67,6 +67,15 @@ impl HostFile for SimFile {
     fn same_file(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.open, &other.0.open)
     }
+
+    fn another(&self) -> HostResult<Self> {
+        if self.0.number.is_none() || self.0.sched.strikes(Fault::NoFile) {
+            return Err(Errno::EMFILE);
+        }
+        let (open, world) = (self.0.open.clone(), self.0.world.clone());
+        let number = Some(lock(&world).install_held(open.clone()));
+        Ok(Self(Arc::new(Held { open, number, world, sched: self.0.sched.clone() })))
+    }
 }
 
 /// A thread that the engine started.

@@ -1,7 +1,8 @@
 //! A poller with epoll's edge-triggered rules over files in RAM.
 //!
-//! An entry is reported when something happened at its file since it was last reported (or added, or
-//! modified) and a bit that was asked for holds now. An entry goes when its file does.
+//! An entry is reported when something happened at its file, of the kind that it asks for or of no
+//! kind, since it was last reported (or added, or modified) and a bit that was asked for holds now. An
+//! entry goes when its file does.
 
 use crate::object::{Open, POLLERR, POLLHUP};
 use crate::policy::Fault;
@@ -42,7 +43,8 @@ impl Set {
         let mut found = Vec::new();
         lock(&self.entries).retain(|_, e| {
             let Some(open) = e.open.upgrade() else { return false };
-            let (mask, edge) = (open.mask() & (e.events | POLLERR | POLLHUP), open.edge());
+            let mask = open.mask() & (e.events | POLLERR | POLLHUP);
+            let edge = open.edge_for(e.events);
             if mask != 0 && e.seen != Some(edge) && found.len() < max {
                 found.push(PollEvent { events: mask, token: e.token });
                 if take {
@@ -59,7 +61,7 @@ impl Set {
     fn edge(&self) -> u64 {
         let mut hash = DefaultHasher::new();
         for (fd, e) in &*lock(&self.entries) {
-            (*fd, e.token, e.open.upgrade().map(|o| o.edge())).hash(&mut hash);
+            (*fd, e.token, e.open.upgrade().map(|o| o.edge_for(e.events))).hash(&mut hash);
         }
         hash.finish()
     }

@@ -276,6 +276,13 @@ impl HostFile for LinuxFile {
         }
         same::same(&self.0, &other.0).unwrap_or(self.0.facts.kind() != 0)
     }
+
+    fn another(&self) -> SysResult<Self> {
+        let number = self.number().ok_or(Errno::EMFILE)?;
+        let inner = Inner::new(self.0.facts, None);
+        inner.cache_number(number)?;
+        Ok(Self(inner))
+    }
 }
 
 // --- what trait Host asks --------------------------------------------------------------------

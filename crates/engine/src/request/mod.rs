@@ -2,6 +2,7 @@
 pub mod apoll;
 pub mod cancel;
 pub mod complete;
+mod edges;
 pub mod iowq;
 pub mod reactor;
 pub mod req;

@@ -62,7 +62,7 @@ pub const FSYNC: &[Row] = &[row("FSYNC_DATASYNC", 1, (5, 1), Full)];
 
 /// `IORING_POLL_ADD_*`.
 pub const POLL_ADD: &[Row] = &[
-    row("POLL_ADD_MULTI", 1, (5, 13), Partial("reports what holds, not what woke it")),
+    row("POLL_ADD_MULTI", 1, (5, 13), Partial("wake-ups between two looks are one")),
     row("POLL_ADD_LEVEL", 8, (5, 18), Refused(Errno::EINVAL, "6.18 refuses it too")),
 ];
 

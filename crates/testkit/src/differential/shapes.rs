@@ -253,10 +253,6 @@ impl Gen<'_> {
         // (LIMITATIONS.md).
         if self.d.one_in(3) && o != Obj::Event && !self.small_cq {
             e.len = 1;
-            if !self.rows.full("POLL_ADD") {
-                // What else holds is reported, too: interest in one thing only.
-                e.op_flags = IN;
-            }
         } else if self.d.one_in(20) {
             e.len = self.d.pick(&[2, 8]);
         }

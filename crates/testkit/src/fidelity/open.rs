@@ -48,7 +48,10 @@ pub const GAPS: &[(&str, Open)] = &[
         Open::Limit("a receive that is ready at once is one call and does not look"),
     ),
     ("POLL_SQ_FULL", Open::Differs(4, "a ring always polls OUT")),
-    ("POLL_WAKE_MASK", Open::Differs(4, "a multishot poll reports what holds")),
+    (
+        "POLL_EXCLUSIVE",
+        Open::Limit("all polls that wait for a file are woken: wake-ups cannot be counted"),
+    ),
     ("ATTACH_WQ_SQPOLL", Open::Differs(4, "a ring that is attached gets a thread of its own")),
 ];
 
