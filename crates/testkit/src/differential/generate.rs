@@ -284,6 +284,10 @@ impl Gen<'_> {
         }
         if disabled {
             if self.d.one_in(2) {
+                let own = self.d.one_in(2);
+                self.steps.push(Step::Register(Register::Region(own, true)));
+            }
+            if self.d.one_in(2) {
                 let list = self.restrictions();
                 self.steps.push(Step::Register(Register::Restrict(list)));
             }
@@ -308,6 +312,9 @@ impl Gen<'_> {
     }
 
     fn register(&mut self) -> Register {
+        if self.d.one_in(5) {
+            return self.call();
+        }
         let from = self.d.below(5) as u32;
         match self.d.below(if self.other { 19 } else { 15 }) {
             13 if self.d.one_in(2) => {
