@@ -81,6 +81,7 @@ const CLAIMED: &[(&str, &str)] = &[
     ("REGISTER_PERSONALITY", "a_personality_keeps_the_rights_it_was_registered_with"),
     ("UNREGISTER_PERSONALITY", "a_personality_is_unregistered_while_in_use"),
     ("FEAT_REG_REG_RING", "a_ring_is_registered_with_by_index"),
+    ("REGISTER_CLOCK", "a_ring_can_wait_by_another_clock"),
     ("UNREGISTER_NAPI", "busy_polling_is_set_and_told"),
 ];
 

@@ -97,6 +97,14 @@ pub trait Poller: Send + Sync + Debug {
     ) -> HostResult<usize>;
     /// Makes the current or the next wait return.
     fn wake(&self);
+    /// Reports under that token each time that somebody sets the real-time clock, or that the machine
+    /// was suspended.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    fn watch_clocks(&self, _token: u64) -> HostResult<()> {
+        Err(Errno::ENOMEM)
+    }
     /// Watches another poller: ready while anything in it is (edge-triggered).
     ///
     /// # Errors

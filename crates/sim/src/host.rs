@@ -218,9 +218,8 @@ impl Host for SimHost {
         self.sched.breathe();
         match clock {
             Clock::Monotonic => self.sched.now(),
-            // It was suspended for an hour.
-            Clock::Boottime => self.sched.now() + 3_600_000_000_000,
-            Clock::Realtime => self.sched.now() + 1_700_000_000_000_000_000,
+            Clock::Boottime => self.sched.now() + lock(&self.world).clocks[0],
+            Clock::Realtime => self.sched.now() + lock(&self.world).clocks[1],
         }
     }
 

@@ -1,6 +1,7 @@
 //! Requests after their SQE was read: state, chains, and everything they can wait in.
 pub mod apoll;
 pub mod cancel;
+pub(crate) mod clocks;
 pub mod complete;
 mod edges;
 pub mod iowq;

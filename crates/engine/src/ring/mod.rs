@@ -149,6 +149,10 @@ pub struct State<H: Host> {
     pub napi: Napi,
     /// What absolute times of waits are on.
     pub clock: Clock,
+    /// The steps of clocks that the ring's times were converted behind.
+    pub clock_epoch: u32,
+    /// Waits until a time on a clock that may step.
+    pub clock_waits: u32,
     /// Registered eventfd, and whether only workers' completions signal it.
     pub eventfd: Option<(H::File, bool)>,
     /// What waits for its owner (DEFER_TASKRUN).
@@ -231,6 +235,8 @@ impl<H: Host> State<H> {
             region: None,
             napi: Napi::default(),
             clock: Clock::Monotonic,
+            clock_epoch: 0,
+            clock_waits: 0,
             eventfd: None,
             deferred: VecDeque::new(),
             outbox: Outbox::default(),

@@ -9,7 +9,6 @@ use ringer_uapi::Errno;
 
 const OPS: &str = "not carried out yet (issue 5)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
-const CLOCK: &str = "converted when armed: a clock that is set later does not move it";
 const NOWAIT: &str = "a write of 0 bytes says EAGAIN on xfs and btrfs too, where the kernel says 0";
 const HOST: &str = "as the host's kernel has it";
 
@@ -73,8 +72,8 @@ pub const POLL_REMOVE: &[Row] =
 /// `IORING_TIMEOUT_*` of TIMEOUT and LINK_TIMEOUT.
 pub const TIMEOUT: &[Row] = &[
     row("TIMEOUT_ABS", 1, (5, 5), Full),
-    row("TIMEOUT_BOOTTIME", 4, (5, 15), Partial(CLOCK)),
-    row("TIMEOUT_REALTIME", 8, (5, 15), Partial(CLOCK)),
+    row("TIMEOUT_BOOTTIME", 4, (5, 15), Full),
+    row("TIMEOUT_REALTIME", 8, (5, 15), Full),
     row("TIMEOUT_ETIME_SUCCESS", 32, (5, 16), Full),
     row("TIMEOUT_MULTISHOT", 64, (6, 4), Full),
     row("TIMEOUT_IMMEDIATE_ARG", 128, (7, 1), Refused(Errno::EINVAL, NEWER)),
