@@ -88,7 +88,7 @@ pub(super) struct Gen<'a> {
     personalities: u16,
     /// Entries the ring takes at once: a chain that is cut is another chain.
     room: usize,
-    /// The CQ is as small as the SQ.
+    /// The CQ is as small as the SQ, or two batches fill it.
     pub(super) small_cq: bool,
     /// There is a second ring.
     pub(super) other: bool,
@@ -119,7 +119,7 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         wide: setup.flags & (S::CQE32 | S::CQE_MIXED).bits() != 0,
         personalities: 0,
         room: setup.entries as usize,
-        small_cq: setup.cq_entries == setup.entries,
+        small_cq: setup.cq_entries == setup.entries || setup.entries == 4,
         other: setup.other.is_some(),
         ops: OPS.iter().filter(|(name, _)| rows.has(name)).map(|(_, op)| *op).collect(),
         steps: Vec::new(),
