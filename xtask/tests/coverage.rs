@@ -81,12 +81,7 @@ const CLAIMED: &[(&str, &str)] = &[
     ("REGISTER_PERSONALITY", "a_personality_keeps_the_rights_it_was_registered_with"),
     ("UNREGISTER_PERSONALITY", "a_personality_is_unregistered_while_in_use"),
     ("FEAT_REG_REG_RING", "a_ring_is_registered_with_by_index"),
-    ("REGISTER_SYNC_CANCEL", "a_synchronous_cancel_takes_every_key"),
-    ("ENTER_EXT_ARG_REG", "a_registered_argument_is_read_at_each_wait"),
-    ("MEM_REGION_TYPE_USER", "a_region_is_checked_field_by_field"),
-    ("MEM_REGION_REG_WAIT_ARG", "a_region_of_the_rings_own_is_mapped"),
-    ("REG_WAIT_TS", "a_registered_argument_is_checked"),
-    ("UNREGISTER_IOWQ_AFF", "workers_run_where_they_are_sent"),
+    ("REGISTER_CLOCK", "a_ring_can_wait_by_another_clock"),
     ("UNREGISTER_NAPI", "busy_polling_is_set_and_told"),
 ];
 

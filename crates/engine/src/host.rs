@@ -97,6 +97,14 @@ pub trait Poller: Send + Sync + Debug {
     ) -> HostResult<usize>;
     /// Makes the current or the next wait return.
     fn wake(&self);
+    /// Reports under that token each time that somebody sets the real-time clock, or that the machine
+    /// was suspended.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    fn watch_clocks(&self, _token: u64) -> HostResult<()> {
+        Err(Errno::ENOMEM)
+    }
     /// Watches another poller: ready while anything in it is (edge-triggered).
     ///
     /// # Errors
@@ -160,6 +168,13 @@ pub trait HostFile: Clone + Send + Sync + Debug + 'static {
     fn number(&self) -> Option<i32>;
     /// Whether both refer to the same open file as far as the host knows (cancel by descriptor).
     fn same_file(&self, other: &Self) -> bool;
+    /// The same open file under a number of its own, which a poller takes for another one.
+    ///
+    /// # Errors
+    /// `EMFILE`: none is to be had.
+    fn another(&self) -> HostResult<Self> {
+        Err(Errno::EMFILE)
+    }
 }
 
 /// Memory of one ring, until it is dropped; what the application mapped of it stays as it is.
@@ -373,6 +388,10 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn set_identity(&self, identity: Identity);
     /// What rights the calling thread has now. Some system calls.
     fn credentials(&self) -> Credentials;
+    /// The user that memory counts for which the calling thread locks; `None`: it counts for nobody.
+    fn memory_user(&self) -> Option<u32> {
+        None
+    }
     /// Sleeps while `*word == expected`.
     ///
     /// # Errors
@@ -406,6 +425,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn cpus(&self) -> u32;
     /// Whether `cpu` is online and allowed for this process.
     fn cpu_allowed(&self, cpu: u32) -> bool;
+    /// Whether these CPUs (a bit each) name one that the machine may have and that no thread of this
+    /// process may be sent to: its cpuset lacks it.
+    fn beyond_cpuset(&self, _cpus: &[u64]) -> bool {
+        false
+    }
     /// The soft RLIMIT_NPROC.
     fn nproc(&self) -> u32;
     /// How long the kernel's CPU masks are \[bytes\], a multiple of 8.

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-/// Names an entry: index in the low half, generation in the high half. Never 0.
+/// Names an entry: index in the low half, generation in the high half but for its top bit. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(u64);
 
@@ -37,6 +37,9 @@ impl Key {
         (self.0 >> 32) as u32
     }
 }
+
+/// The top bit of a key is free for whoever stores it.
+const GENERATION_MAX: u32 = u32::MAX >> 1;
 
 #[derive(Debug)]
 struct Cell<T> {
@@ -100,7 +103,7 @@ impl<T> Slab<T> {
             return None;
         }
         let value = cell.value.take()?;
-        cell.generation = cell.generation.wrapping_add(1).max(1);
+        cell.generation = ((cell.generation + 1) & GENERATION_MAX).max(1);
         self.free.push(key.index() as u32);
         Some(value)
     }

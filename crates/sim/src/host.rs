@@ -68,6 +68,15 @@ impl HostFile for SimFile {
     fn same_file(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.open, &other.0.open)
     }
+
+    fn another(&self) -> HostResult<Self> {
+        if self.0.number.is_none() || self.0.sched.strikes(Fault::NoFile) {
+            return Err(Errno::EMFILE);
+        }
+        let (open, world) = (self.0.open.clone(), self.0.world.clone());
+        let number = Some(lock(&world).install_held(open.clone()));
+        Ok(Self(Arc::new(Held { open, number, world, sched: self.0.sched.clone() })))
+    }
 }
 
 /// A thread that the engine started.
@@ -210,9 +219,8 @@ impl Host for SimHost {
         self.sched.breathe();
         match clock {
             Clock::Monotonic => self.sched.now(),
-            // It was suspended for an hour.
-            Clock::Boottime => self.sched.now() + 3_600_000_000_000,
-            Clock::Realtime => self.sched.now() + 1_700_000_000_000_000_000,
+            Clock::Boottime => self.sched.now() + lock(&self.world).clocks[0],
+            Clock::Realtime => self.sched.now() + lock(&self.world).clocks[1],
         }
     }
 
@@ -305,6 +313,11 @@ impl Host for SimHost {
 
     fn cpu_allowed(&self, cpu: u32) -> bool {
         cpu < 2
+    }
+
+    fn beyond_cpuset(&self, cpus: &[u64]) -> bool {
+        // The machine has four, the process two of them.
+        cpus.first().is_some_and(|word| word & 0b1100 != 0)
     }
 
     fn nproc(&self) -> u32 {

@@ -47,6 +47,7 @@ use names::Node;
 use object::{Body, Open, RamFile};
 use policy::Choices;
 use ringer_engine::Engine;
+use ringer_engine::host::Clock;
 use ringer_uapi::Errno;
 use sched::{Sched, lock};
 use std::sync::atomic::Ordering::Relaxed;
@@ -308,6 +309,18 @@ impl Sim {
     /// Nanoseconds on the virtual clock.
     pub fn now(&self) -> u64 {
         self.sched.now()
+    }
+
+    /// Once the clock has moved on by `after`, the real-time clock is set ahead by `ns`, or the machine
+    /// has been suspended for so long.
+    pub fn step_clock_later(&self, after: u64, clock: Clock, ns: u64) {
+        let world = self.world.clone();
+        let step = move || {
+            let mut w = lock(&world);
+            w.clocks[usize::from(clock == Clock::Realtime)] += ns;
+            w.steps.fetch_add(1, Relaxed);
+        };
+        self.sched.at(after, Box::new(step));
     }
 
     /// The application sleeps: others run, the clock moves.

@@ -364,21 +364,29 @@ impl Open {
 
     /// Changes whenever something happened that wakes who polls this file.
     pub(crate) fn edge(&self) -> u64 {
+        self.edge_for(!0)
+    }
+
+    /// Changes whenever something happened that wakes who polls this file for these events: what
+    /// comes in wakes who wants that, room who wants that, the rest everybody.
+    pub(crate) fn edge_for(&self, events: u32) -> u64 {
+        let of = |class: u32, n: &AtomicU64| if events & class == 0 { 0 } else { n.load(Relaxed) };
         match &self.body {
             Body::Regular { .. } | Body::Epoll(_) => 0,
-            Body::Event { signals, .. } => signals.load(Relaxed),
-            Body::Dgram { rx, tx } => rx.wrote.load(Relaxed) + tx.took.load(Relaxed),
+            Body::Event { signals, .. } => of(POLLIN, signals),
+            Body::Dgram { rx, tx } => of(POLLIN, &rx.wrote) + of(POLLOUT, &tx.took),
             Body::Net { state, edges } => {
                 let inner = match &*lock(state) {
-                    Net::Connected(end) => end.edge(),
+                    Net::Connected(end) => end.edge_for(events),
                     _ => 0,
                 };
                 edges.load(Relaxed).wrapping_add(inner)
             }
             Body::Stream { rx, tx, .. } => {
-                let wrote = rx.as_ref().map_or(0, |c| c.wrote.load(Relaxed));
-                let took = tx.as_ref().map_or(0, |c| c.took.load(Relaxed));
-                wrote + took + (u64::from(self.peer_gone()) << 63)
+                let shut = |c: &Arc<Chan>| u64::from(c.is_shut()) << 62;
+                let wrote = rx.as_ref().map_or(0, |c| of(POLLIN, &c.wrote) + shut(c));
+                let took = tx.as_ref().map_or(0, |c| of(POLLOUT, &c.took) + shut(c));
+                wrote.wrapping_add(took).wrapping_add(u64::from(self.peer_gone()) << 63)
             }
         }
     }

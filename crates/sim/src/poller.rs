@@ -1,7 +1,8 @@
 //! A poller with epoll's edge-triggered rules over files in RAM.
 //!
-//! An entry is reported when something happened at its file since it was last reported (or added, or
-//! modified) and a bit that was asked for holds now. An entry goes when its file does.
+//! An entry is reported when something happened at its file, of the kind that it asks for or of no
+//! kind, since it was last reported (or added, or modified) and a bit that was asked for holds now. An
+//! entry goes when its file does.
 
 use crate::object::{Open, POLLERR, POLLHUP, POLLIN};
 use crate::policy::Fault;
@@ -11,7 +12,7 @@ use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
 use ringer_uapi::Errno;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 
 #[derive(Debug)]
@@ -34,6 +35,8 @@ struct Set {
     entries: Mutex<BTreeMap<i32, Entry>>,
     nested: Mutex<Vec<Nested>>,
     woken: AtomicBool,
+    /// Steps of clocks: their token, and how many were told.
+    steps: Mutex<Option<(u64, u64)>>,
 }
 
 impl Set {
@@ -42,7 +45,8 @@ impl Set {
         let mut found = Vec::new();
         lock(&self.entries).retain(|_, e| {
             let Some(open) = e.open.upgrade() else { return false };
-            let (mask, edge) = (open.mask() & (e.events | POLLERR | POLLHUP), open.edge());
+            let mask = open.mask() & (e.events | POLLERR | POLLHUP);
+            let edge = open.edge_for(e.events);
             if mask != 0 && e.seen != Some(edge) && found.len() < max {
                 found.push(PollEvent { events: mask, token: e.token });
                 if take {
@@ -59,9 +63,20 @@ impl Set {
     fn edge(&self) -> u64 {
         let mut hash = DefaultHasher::new();
         for (fd, e) in &*lock(&self.entries) {
-            (*fd, e.token, e.open.upgrade().map(|o| o.edge())).hash(&mut hash);
+            (*fd, e.token, e.open.upgrade().map(|o| o.edge_for(e.events))).hash(&mut hash);
         }
         hash.finish()
+    }
+
+    fn stepped(&self, found: &mut Vec<PollEvent>, max: usize, steps: u64) {
+        let mut mine = lock(&self.steps);
+        if let Some((token, told)) = &mut *mine
+            && *told != steps
+            && found.len() < max
+        {
+            *told = steps;
+            found.push(PollEvent { events: 1, token: *token });
+        }
     }
 
     fn nested_ready(&self, found: &mut Vec<PollEvent>, max: usize) {
@@ -83,12 +98,16 @@ pub struct SimPoller {
     set: Arc<Set>,
     sched: Arc<Sched>,
     world: Arc<Mutex<World>>,
+    steps: Arc<AtomicU64>,
 }
 
 impl SimPoller {
     pub(crate) fn new(sched: Arc<Sched>, world: Arc<Mutex<World>>) -> Self {
-        lock(&world).pollers += 1;
-        Self { set: Arc::default(), sched, world }
+        let mut w = lock(&world);
+        w.pollers += 1;
+        let steps = w.steps.clone();
+        drop(w);
+        Self { set: Arc::default(), sched, world, steps }
     }
 
     fn entry(&self, fd: i32, events: u32, token: u64) -> HostResult<Entry> {
@@ -160,6 +179,7 @@ impl Poller for SimPoller {
         let found = self.sched.wait_for(until, || {
             let mut found = self.set.ready(max, true);
             self.set.nested_ready(&mut found, max);
+            self.set.stepped(&mut found, max, self.steps.load(Relaxed));
             (self.set.woken.swap(false, Relaxed) || !found.is_empty()).then_some(found)
         });
         match found {
@@ -179,6 +199,14 @@ impl Poller for SimPoller {
     fn wake(&self) {
         self.set.woken.store(true, Relaxed);
         self.sched.changed();
+    }
+
+    fn watch_clocks(&self, token: u64) -> HostResult<()> {
+        if self.sched.strikes(Fault::NoFile) {
+            return Err(Errno::EMFILE);
+        }
+        *lock(&self.set.steps) = Some((token, self.steps.load(Relaxed)));
+        Ok(())
     }
 
     fn nest(&self, inner: &Self, token: u64) -> HostResult<()> {

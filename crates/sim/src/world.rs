@@ -12,6 +12,7 @@ use crate::ring::Pages;
 use ringer_engine::host::{Identity, Iovec, RingId};
 use ringer_uapi::Errno;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 /// Where the application's memory begins.
@@ -55,6 +56,10 @@ pub(crate) struct World {
     pub(crate) no_nesting: bool,
     /// Numbers are never given out twice.
     pub(crate) fresh_numbers: Option<i32>,
+    /// How far the boot clock and the real-time clock are from the monotonic \[ns\], and how often they
+    /// made a step.
+    pub(crate) clocks: [u64; 2],
+    pub(crate) steps: Arc<AtomicU64>,
     pub(crate) ledger: Ledger,
 }
 
@@ -123,6 +128,9 @@ impl World {
             page_objects: 0,
             no_nesting: false,
             fresh_numbers: None,
+            // It was suspended for an hour.
+            clocks: [3_600_000_000_000, 1_700_000_000_000_000_000],
+            steps: Arc::default(),
             ledger: Ledger::default(),
         }
     }

@@ -3,6 +3,7 @@
 use ringer_sim::errno::{ECANCELED, EINTR};
 use ringer_sim::sqe::{ASYNC, FIXED, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
+use ringer_uapi::Errno;
 
 fn limits(sim: &Sim, ring: &Client, bounded: u64, unbounded: u64) -> (u32, u32) {
     let arg = sim.words(&[bounded | unbounded << 32]);
@@ -77,6 +78,18 @@ fn workers_are_sent_to_their_cpus() {
     assert_eq!(pairs(&ring.run([with(ASYNC, sqe::nop(1))], 1)), [(1, 0)]);
     assert_eq!(sim.calls().iter().filter(|c| **c == ("run_on", 2)).count(), 1);
     sim.register(ring.fd, 18, 0, 0).expect("all of them");
+}
+
+#[test]
+fn workers_are_not_sent_beyond_the_cpuset() {
+    let sim = Sim::default();
+    let ring = Client::new(&sim, 8, 0);
+    for (cpus, want) in
+        [(0b0101, Err(Errno::EINVAL)), (0b1000, Err(Errno::EINVAL)), (0b1_0001, Ok(0))]
+    {
+        let mask = sim.words(&[cpus]);
+        assert_eq!(sim.register(ring.fd, 17, mask, 8), want, "{cpus:#b}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ringer_uapi::{Errno, Sqe};
 const MORE: u32 = 2;
 const MSG_WAITALL: u32 = 0x100;
 const POLLIN: u32 = 1;
+const POLLOUT: u32 = 4;
 const POLLHUP: i32 = 0x10;
 const MS: u64 = 1_000_000;
 
@@ -140,6 +141,30 @@ fn a_multishot_poll_tells_of_every_write_until_it_is_removed() {
     }
     assert_eq!(pairs(&ring.run([sqe::poll_remove(1, 2)], 2)), [(2, 0), (1, ECANCELED)]);
     assert_eq!((ring.in_flight(), sim.held()), (0, 0));
+}
+
+#[test]
+fn a_multishot_poll_of_both_directions_tells_the_one_that_woke_it() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (a, b) = sim.socketpair();
+    sim.register(ring.fd, 2, sim.fds(&[a]), 1).expect("files");
+    let slot = with(FIXED, sqe::poll_multi(0, POLLIN | POLLOUT, 2));
+    for (poll, ud) in [(sqe::poll_multi(a, POLLIN | POLLOUT, 1), 1), (slot, 2)] {
+        let told = |ring: &mut Client| -> Vec<_> {
+            ring.wait(1).iter().map(|c| (c.user_data, c.res as u32, c.flags)).collect()
+        };
+        ring.push([poll]);
+        ring.submit();
+        assert_eq!(told(&mut ring), [(ud, POLLOUT, MORE)]);
+        for _ in 0..2 {
+            sim.feed(b, b"x");
+            assert_eq!(told(&mut ring), [(ud, POLLIN, MORE)]);
+        }
+        assert_eq!(pairs(&ring.run([sqe::poll_remove(ud, 3)], 2)), [(3, 0), (ud, ECANCELED)]);
+        sim.eat(a, 8);
+    }
+    assert_eq!(ring.in_flight(), 0);
 }
 
 #[test]

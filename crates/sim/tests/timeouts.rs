@@ -1,9 +1,10 @@
 //! TIMEOUT by time and by count, its removal and what it does to waits (spec 3.5).
 
+use ringer_engine::host::Clock;
 use ringer_sim::errno::{ECANCELED, ENOENT, ETIME};
 use ringer_sim::sqe::{LINK, with};
 use ringer_sim::{Client, Sim, pairs, sqe};
-use ringer_uapi::Sqe;
+use ringer_uapi::{Errno, Sqe};
 
 const MS: u64 = 1_000_000;
 const MULTISHOT: u32 = 64;
@@ -241,5 +242,79 @@ fn a_timeout_whose_time_has_come_is_not_found() {
         let mut got = pairs(&ring.run([sqe::timeout(now, 0, 1), finder], 2));
         got.sort_unstable();
         assert_eq!(got, [(1, ETIME), (2, ENOENT)]);
+    }
+}
+
+const ABS: u32 = 1;
+const BOOTTIME: u32 = 4;
+const REALTIME: u32 = 8;
+const HOUR: u64 = 3_600_000 * MS;
+/// What the clocks of the world say at the start.
+const BOOTED: u64 = HOUR;
+const EPOCH: u64 = 1_700_000_000_000 * MS;
+
+#[test]
+fn a_timeout_fires_by_its_own_clock_when_that_is_set() {
+    let whole = [(REALTIME | ABS, EPOCH + HOUR), (BOOTTIME | ABS, BOOTED + HOUR), (BOOTTIME, HOUR)];
+    for (flags, time) in whole {
+        let clock = if flags & REALTIME != 0 { Clock::Realtime } else { Clock::Boottime };
+        for waits in [true, false] {
+            let sim = Sim::default();
+            let mut ring = Client::new(&sim, 8, 0);
+            let ts = sim.timespec(time);
+            ring.push([Sqe { op_flags: flags, ..sqe::timeout(ts, 0, 1) }]);
+            ring.submit();
+            let start = sim.now();
+            sim.step_clock_later(5 * MS, clock, HOUR / 2);
+            sim.step_clock_later(7 * MS, clock, HOUR / 2);
+            if !waits {
+                sim.sleep(6 * MS);
+                assert_eq!(ring.reap().len(), 0, "{flags:#x}: half an hour is left");
+                sim.sleep(30 * MS);
+            }
+            assert_eq!(pairs(&ring.wait(1)), [(1, ETIME)], "{flags:#x}");
+            assert!(sim.now() - start < 40 * MS, "{flags:#x}: {}", sim.now() - start);
+        }
+    }
+}
+
+#[test]
+fn a_relative_timeout_is_not_moved_by_the_real_time() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (ts, linked) = (sim.timespec(20 * MS), sim.timespec(EPOCH + HOUR));
+    let ((r, _w), buf, start) = (sim.pipe(), sim.alloc(8), sim.now());
+    ring.push([
+        Sqe { op_flags: REALTIME, ..sqe::timeout(ts, 0, 1) },
+        with(LINK, sqe::read(r, buf, 8, 0, 2)),
+        Sqe { op_flags: REALTIME | ABS, ..sqe::link_timeout(linked, 3) },
+    ]);
+    ring.submit();
+    sim.step_clock_later(5 * MS, Clock::Realtime, HOUR);
+    let mut got = pairs(&ring.wait(2));
+    got.sort_unstable();
+    assert_eq!((got, sim.now() - start), (vec![(2, ECANCELED), (3, ETIME)], 5 * MS));
+    assert_eq!((pairs(&ring.wait(1)), sim.now() - start), (vec![(1, ETIME)], 20 * MS));
+}
+
+#[test]
+fn a_wait_ends_by_the_rings_clock_when_the_machine_was_suspended() {
+    const GETEVENTS_EXT_ARG_ABS_TIMER: u32 = 1 | 8 | 32;
+    for polls in [false, true] {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, 0);
+        sim.register(ring.fd, 29, sim.words(&[7, 0]), 0).expect("CLOCK");
+        let ((r, _w), buf) = (sim.pipe(), sim.alloc(8));
+        if polls {
+            ring.push([sqe::read(r, buf, 8, 0, 1)]);
+            ring.submit();
+        }
+        let arg = sim.words(&[0, 0, sim.timespec(BOOTED + HOUR)]);
+        sim.step_clock_later(5 * MS, Clock::Boottime, HOUR);
+        let (fd, start) = (ring.fd, sim.now());
+        let ended = sim.on_another_thread(move |engine| {
+            engine.enter(fd, 0, 1, GETEVENTS_EXT_ARG_ABS_TIMER, arg, 24)
+        });
+        assert_eq!((ended, sim.now() - start), (Err(Errno::ETIME), 5 * MS), "{polls}");
     }
 }

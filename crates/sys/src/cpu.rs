@@ -1,6 +1,10 @@
 //! Which CPUs threads may use.
 
+use crate::lock::ForkMutex;
 use crate::raw::{self, general as g};
+use crate::thread::{self, Name, Spec, Table};
+use rust_alloc::boxed::Box;
+use rust_alloc::sync::Arc;
 
 /// Bits of CPUs, as many as any kernel is configured for.
 type Mask = [u64; 128];
@@ -10,9 +14,71 @@ pub fn count() -> u32 {
     affinity().iter().map(|word| word.count_ones()).sum::<u32>().max(1)
 }
 
-/// Whether `cpu` is among them (so it is online).
+/// Whether `cpu` is in the process's cpuset and online.
 pub fn allowed(cpu: u32) -> bool {
-    affinity().get(cpu as usize / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0)
+    names(&affinity(), cpu) || of_cpuset().is_some_and(|mask| names(&mask, cpu))
+}
+
+/// The CPUs that any thread of this process may be sent to: those of its cpuset that are online.
+/// `None`: nobody can say.
+///
+/// A thread that asks for all CPUs gets just these (6.18 kernel/sched/syscalls.c
+/// `__sched_setaffinity`); so one is made that asks.
+fn of_cpuset() -> Option<Mask> {
+    let answer = Arc::new(ForkMutex::new(None));
+    let theirs = Arc::clone(&answer);
+    let body = move || {
+        let all: Mask = [u64::MAX; 128];
+        *theirs.lock() = send(&all).then(affinity);
+    };
+    let spec = Spec { name: Name::worker(), table: Table::Shared, cpu: None };
+    thread::spawn(spec, Box::new(body)).ok()?.join();
+    *answer.lock()
+}
+
+/// Whether `cpus` names one of the machine's that the cpuset lacks (6.18 lib/bitmap.c: bits beyond
+/// `nr_cpu_ids` are not looked at). `false` where nobody can say.
+pub fn beyond_cpuset(cpus: &[u64]) -> bool {
+    let possible = possible().and_then(|text| last_cpu(&text));
+    match (possible, of_cpuset()) {
+        (Some(last), Some(may)) => lacks(&may, cpus, last),
+        _ => false,
+    }
+}
+
+/// Whether `may` lacks one of `cpus` up to the `last`.
+fn lacks(may: &[u64], cpus: &[u64], last: u32) -> bool {
+    (0..=last).any(|cpu| names(cpus, cpu) && !names(may, cpu))
+}
+
+fn names(mask: &[u64], cpu: u32) -> bool {
+    mask.get(cpu as usize / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0)
+}
+
+/// The list of CPUs that the machine may have, as the kernel writes it.
+fn possible() -> Option<[u8; 64]> {
+    let path = c"/sys/devices/system/cpu/possible";
+    let fd = raw::openat(g::AT_FDCWD, path, g::O_RDONLY | g::O_CLOEXEC, 0).ok()?;
+    let mut text = [0; 64];
+    let read = raw::read(fd, &mut text);
+    let _ = raw::close(fd);
+    // A list that does not fit has holes: nobody's machine.
+    read.is_ok_and(|n| n < text.len()).then_some(text)
+}
+
+/// The last number of a list such as `0-63`.
+fn last_cpu(list: &[u8]) -> Option<u32> {
+    let digits = list.split(|b| !b.is_ascii_digit()).rfind(|part| !part.is_empty())?;
+    let add = |n: u32, digit: &u8| n.checked_mul(10)?.checked_add((digit - b'0').into());
+    digits.iter().try_fold(0, add).filter(|cpu| *cpu < 8192)
+}
+
+/// Binds the calling thread. Whether that worked.
+fn send(mask: &Mask) -> bool {
+    let (len, at) = (size_of_val(mask), mask.as_ptr() as usize);
+    // SAFETY: the kernel reads `len` bytes.
+    let ret = unsafe { raw::syscall3(g::__NR_sched_setaffinity, 0, len, at) };
+    ret == 0
 }
 
 fn affinity() -> Mask {
@@ -44,9 +110,7 @@ pub fn run_on(cpus: &[u64]) {
         let asked = cpus.get(i).copied().unwrap_or(0);
         *word = if meet { asked & now.get(i).copied().unwrap_or(0) } else { asked };
     }
-    let (len, at) = (size_of_val(&mask), mask.as_ptr() as usize);
-    // SAFETY: the kernel reads `len` bytes.
-    let _ = unsafe { raw::syscall3(g::__NR_sched_setaffinity, 0, len, at) };
+    send(&mask);
 }
 
 #[cfg(test)]
@@ -70,6 +134,22 @@ mod tests {
         .join()
         .unwrap();
         assert!(mask_len() >= 8 && mask_len().is_multiple_of(8));
+    }
+
+    #[test]
+    fn a_cpu_that_the_machine_has_and_the_cpuset_lacks_is_beyond_it() {
+        for (list, last) in [("0\n", 0), ("0-63\n", 63), ("0,4-7\n\0\0", 7)] {
+            assert_eq!(last_cpu(list.as_bytes()), Some(last));
+        }
+        assert_eq!((last_cpu(b"\n"), last_cpu(b"0-99999999999")), (None, None));
+        assert!(lacks(&[0b0011], &[0b0101], 3));
+        assert!(!lacks(&[0b0011], &[0b0101], 1), "no machine's");
+        assert!(lacks(&[1], &[0, 1], 64) && !lacks(&[1], &[1], 64));
+        let everything = [u64::MAX; 128];
+        let may = of_cpuset().unwrap();
+        let last = last_cpu(&possible().unwrap()).unwrap();
+        assert_eq!(beyond_cpuset(&everything), lacks(&may, &everything, last));
+        assert!(!beyond_cpuset(&may) && allowed(0) == (may[0] & 1 != 0));
     }
 
     #[test]

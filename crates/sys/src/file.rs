@@ -13,6 +13,7 @@
 //!
 //! Numbers of regular files are listed, so that `posixlock` can withdraw them. What it does not do: read or write; know which request holds a file.
 
+mod same;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,7 @@ use ringer_uapi::Errno;
 use crate::keeper::{self, Cloexec, Facts, Home, Settled, Wait};
 use crate::lock::{ForkLock, ForkMutex};
 use crate::raw::{self, SysResult, general as g};
-use crate::{fdtable, generation, io, posixlock, ringobj, thread};
+use crate::{fdtable, generation, posixlock, ringobj};
 
 /// No number.
 const NONE: i32 = -1;
@@ -260,9 +261,8 @@ impl HostFile for LinuxFile {
         Some(self.0.number.load(Acquire)).filter(|number| *number != NONE)
     }
 
-    /// By kcmp(2) where that is allowed. Otherwise by inode, which takes two opens of one regular
-    /// file for one, and is not used for files that share the anonymous inode: those are the same
-    /// only if they are one reference, or eventfds of one number.
+    /// Where that cannot be told, by inode, which takes two opens of one file for one, and is not used
+    /// for files that share the anonymous inode.
     fn same_file(&self, other: &Self) -> bool {
         if Arc::ptr_eq(&self.0, &other.0) {
             return true;
@@ -270,43 +270,19 @@ impl HostFile for LinuxFile {
         if self.0.facts != other.0.facts {
             return false;
         }
-        match compare(&self.0, &other.0) {
-            Some(same) => same,
-            None if self.0.facts.kind() != 0 => true,
-            None => same_eventfd(&self.0, &other.0),
+        // Nothing opens a socket a second time.
+        if self.0.facts.kind() == g::S_IFSOCK {
+            return true;
         }
+        same::same(&self.0, &other.0).unwrap_or(self.0.facts.kind() != 0)
     }
-}
 
-/// What kcmp(2) says, if it can be asked.
-fn compare(a: &Inner, b: &Inner) -> Option<bool> {
-    let numbers = (a.number.load(Acquire), b.number.load(Acquire));
-    if keeper::in_app_table() && numbers.0 != NONE && numbers.1 != NONE {
-        return same_open_file((thread::tid(), numbers.0), (thread::tid(), numbers.1));
+    fn another(&self) -> SysResult<Self> {
+        let number = self.number().ok_or(Errno::EMFILE)?;
+        let inner = Inner::new(self.0.facts, None);
+        inner.cache_number(number)?;
+        Ok(Self(inner))
     }
-    // One lock at a time: cancel compares both ways round.
-    let place = |file: &Inner| file.home.lock().as_ref().map(|h| (Arc::clone(&h.shelf), h.number));
-    let (a, b) = (place(a)?, place(b)?);
-    same_open_file((a.0.tid(), a.1), (b.0.tid(), b.1))
-}
-
-/// Whether both are numbers of one eventfd.
-fn same_eventfd(a: &Inner, b: &Inner) -> bool {
-    let id = |file: &Inner| match file.number.load(Acquire) {
-        NONE => None,
-        number => io::eventfd_id(number),
-    };
-    keeper::in_app_table() && id(a).is_some_and(|a| Some(a) == id(b))
-}
-
-/// `kcmp(2)` of two (thread, number); the threads may have different tables.
-fn same_open_file(a: (u32, i32), b: (u32, i32)) -> Option<bool> {
-    const KCMP_FILE: usize = 0;
-    let (task_a, task_b) = (a.0 as usize, b.0 as usize);
-    let (fd_a, fd_b) = (raw::fd_arg(a.1), raw::fd_arg(b.1));
-    // SAFETY: touches no memory.
-    let order = unsafe { raw::syscall5(g::__NR_kcmp, task_a, task_b, KCMP_FILE, fd_a, fd_b) };
-    Errno::demux(order).ok().map(|order| order == 0)
 }
 
 // --- what trait Host asks --------------------------------------------------------------------

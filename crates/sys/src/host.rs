@@ -129,6 +129,10 @@ impl Host for LinuxHost {
     fn set_identity(&self, identity: Identity) {
         identity::give(identity);
     }
+    fn memory_user(&self) -> Option<u32> {
+        pin::memory_user()
+    }
+
     fn credentials(&self) -> Credentials {
         identity::credentials()
     }
@@ -164,6 +168,10 @@ impl Host for LinuxHost {
     }
     fn cpu_allowed(&self, cpu: u32) -> bool {
         cpu::allowed(cpu)
+    }
+
+    fn beyond_cpuset(&self, cpus: &[u64]) -> bool {
+        cpu::beyond_cpuset(cpus)
     }
     fn nproc(&self) -> u32 {
         let soft = raw::rlimit(g::RLIMIT_NPROC).map_or(u64::MAX, |(soft, _)| soft);

@@ -189,23 +189,6 @@ pub fn check_eventfd(fd: i32) -> HostResult<()> {
     if is_eventfd { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// The number the kernel gave an eventfd, by fdinfo: the same for every descriptor of it.
-pub(crate) fn eventfd_id(fd: i32) -> Option<u64> {
-    const FIELD: &[u8] = b"eventfd-id:";
-    let mut path = Line::default();
-    let _ = write!(path, "/proc/thread-self/fdinfo/{fd}\0");
-    let path = core::ffi::CStr::from_bytes_until_nul(&path.bytes).ok()?;
-    let info = raw::openat(g::AT_FDCWD, path, g::O_RDONLY | g::O_CLOEXEC, 0).ok()?;
-    let mut text = [0u8; 256];
-    let read = raw::read(info, &mut text);
-    let _ = raw::close(info);
-    let text = text.get(..read.ok()?)?;
-    let at = text.windows(FIELD.len()).position(|w| w == FIELD)? + FIELD.len();
-    let digits = text.get(at..)?.trim_ascii_start();
-    let end = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
-    core::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
-}
-
 /// A short line that is built without memory of its own.
 struct Line {
     bytes: [u8; 64],
@@ -373,21 +356,6 @@ mod tests {
             0
         });
         assert_eq!(code, 0);
-    }
-
-    #[test]
-    fn an_eventfd_is_known_by_its_number() {
-        let (one, two) = (raw::eventfd(0, g::EFD_CLOEXEC), raw::eventfd(0, g::EFD_CLOEXEC));
-        let (one, two) = (one.unwrap(), two.unwrap());
-        let again = raw::fcntl(one, g::F_DUPFD_CLOEXEC, 0).unwrap();
-        let other = raw::epoll_create().unwrap();
-        assert!(eventfd_id(one).is_some());
-        assert_eq!(eventfd_id(one), eventfd_id(again));
-        assert_ne!(eventfd_id(one), eventfd_id(two));
-        assert_eq!((eventfd_id(other), eventfd_id(-1)), (None, None));
-        for fd in [one, two, again, other] {
-            raw::close(fd).unwrap();
-        }
     }
 
     #[test]

@@ -35,9 +35,19 @@ pub fn check(addr: u64, len: u64) -> SysResult<()> {
     if has_disk_file(first, last) { Err(Errno::EFAULT) } else { Ok(()) }
 }
 
+/// `CAP_IPC_LOCK`.
+const CAP_IPC_LOCK: u32 = 14;
+
+/// The user that memory locked by the calling thread counts for (6.18 io_uring.c `io_uring_create`:
+/// `ctx->user`), the real one; `None` where it counts for nobody.
+pub(crate) fn memory_user() -> Option<u32> {
+    // SAFETY: takes no memory, and cannot fail.
+    let uid = || unsafe { raw::syscall0(g::__NR_getuid) } as u32;
+    (!has_capability(CAP_IPC_LOCK)).then(uid)
+}
+
 /// RLIMIT_MEMLOCK as far as it binds the calling thread \[bytes\].
 pub(crate) fn memlock() -> u64 {
-    const CAP_IPC_LOCK: u32 = 14;
     let limit = raw::rlimit(g::RLIMIT_MEMLOCK).map_or(u64::MAX, |(soft, _)| soft);
     if limit == u64::MAX || has_capability(CAP_IPC_LOCK) { u64::MAX } else { limit }
 }

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  epoll (high, close-on-exec) --- watched descriptors, token = the engine's
-//!        '---- eventfd, token u64::MAX --- wake(): written once until the next wait drains it
+//!        |---- eventfd, token u64::MAX --- wake(): written once until the next wait drains it
+//!        '---- timerfd, if asked for ----- never due; readable when its clock was set (timerfd_create(2),
+//!                                          TFD_TIMER_CANCEL_ON_SET), and after a suspend
 //! ```
 //!
 //! One thread at a time waits. What it does not do: restart after `EINTR`, survive that the
 //! application closes its two numbers (interception keeps them from its close family).
 
-use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicI32};
 use rust_alloc::sync::Arc;
 
 use ringer_engine::host::{HostResult, PollEvent, Poller, SigMask};
@@ -21,6 +23,10 @@ use crate::{fdtable, keeper, signals, thread};
 
 /// The token of the eventfd; the engine's own never has this value.
 const WAKE: u64 = u64::MAX;
+/// No number.
+const NONE: i32 = -1;
+/// In 2262, as late as the clock goes \[ns\].
+const NEVER_NS: u64 = i64::MAX as u64;
 /// Events taken from the kernel at once.
 const BATCH: usize = 64;
 
@@ -40,6 +46,8 @@ pub struct LinuxPoller {
     epoll: i32,
     eventfd: Arc<Waker>,
     woken: Wake,
+    /// The timerfd.
+    clock: AtomicI32,
 }
 
 impl LinuxPoller {
@@ -57,7 +65,8 @@ impl LinuxPoller {
             }
         };
         let waker = Arc::new(Waker(eventfd));
-        let new = Self { epoll, eventfd: waker, woken: Wake::new() };
+        let clock = AtomicI32::new(NONE);
+        let new = Self { epoll, eventfd: waker, woken: Wake::new(), clock };
         raw::epoll_ctl(epoll, g::EPOLL_CTL_ADD, eventfd, Some((g::EPOLLIN, WAKE)))?;
         Ok(new)
     }
@@ -78,6 +87,10 @@ impl LinuxPoller {
 impl Drop for LinuxPoller {
     fn drop(&mut self) {
         keeper::close_in_app_table(self.epoll);
+        let clock = *self.clock.get_mut();
+        if clock != NONE {
+            keeper::close_in_app_table(clock);
+        }
     }
 }
 
@@ -132,6 +145,22 @@ impl Poller for LinuxPoller {
                 let _ = raw::write(waker.0, &1u64.to_ne_bytes());
             });
         });
+    }
+
+    fn watch_clocks(&self, token: u64) -> HostResult<()> {
+        if !keeper::in_app_table() {
+            return Err(Errno::EPERM);
+        }
+        let fd =
+            fdtable::move_high(raw::timerfd(g::CLOCK_REALTIME, g::TFD_CLOEXEC | g::TFD_NONBLOCK)?);
+        let flags = g::TFD_TIMER_ABSTIME | g::TFD_TIMER_CANCEL_ON_SET;
+        // Each step is an edge, read or not.
+        let watched = raw::timerfd_set(fd, flags, NEVER_NS)
+            .and_then(|()| self.add(fd, g::EPOLLIN | g::EPOLLET, token));
+        if watched.is_err() || self.clock.compare_exchange(NONE, fd, Relaxed, Relaxed).is_err() {
+            fdtable::close_ours(fd);
+        }
+        watched
     }
 
     fn nest(&self, inner: &Self, token: u64) -> HostResult<()> {
@@ -261,6 +290,17 @@ mod tests {
         outer.unnest(&inner);
         inner.wake();
         assert_eq!(outer.wait(&mut got, NOW, None), Ok(0));
+    }
+
+    #[test]
+    fn a_clock_that_nobody_sets_says_nothing_and_its_number_goes() {
+        let p = LinuxPoller::new().unwrap();
+        p.watch_clocks(8).unwrap();
+        assert_eq!(p.wait(&mut [PollEvent::default(); 2], NOW, None), Ok(0));
+        let fd = p.clock.load(Relaxed);
+        assert!(raw::fstat(fd).is_ok());
+        drop(p);
+        assert!(raw::fstat(fd).is_err());
     }
 
     #[test]

@@ -130,6 +130,26 @@ pub fn eventfd(count: u32, flags: u32) -> SysResult<i32> {
     int(unsafe { syscall2(g::__NR_eventfd2, count as usize, flags as usize) })
 }
 
+/// `timerfd_create(2)` of a clock.
+///
+/// # Errors
+/// The call's.
+pub fn timerfd(clock: u32, flags: u32) -> SysResult<i32> {
+    // SAFETY: touches no memory.
+    int(unsafe { syscall2(g::__NR_timerfd_create, clock as usize, flags as usize) })
+}
+
+/// `timerfd_settime(2)`: once, at or after `ns`.
+///
+/// # Errors
+/// The call's.
+pub fn timerfd_set(fd: i32, flags: u32, ns: u64) -> SysResult<()> {
+    let once = g::__kernel_itimerspec { it_interval: timespec(0), it_value: timespec(ns) };
+    let at = core::ptr::from_ref(&once) as usize;
+    // SAFETY: the kernel reads the timespecs, and writes no old ones.
+    ok(unsafe { syscall4(g::__NR_timerfd_settime, fd_arg(fd), flags as usize, at, 0) })
+}
+
 /// `memfd_create(2)`.
 ///
 /// # Errors

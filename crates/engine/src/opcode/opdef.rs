@@ -276,9 +276,7 @@ op_table! {
     5 => WriteFixed(rw::Rw) = OpDef { name: "WRITE_FIXED", ..WRITE };
     6 => PollAdd(poll::PollAdd) = OpDef {
         name: "POLL_ADD", needs_file: true,
-        support: Support::Partial(
-            "a multishot reports what holds, not what woke it",
-        ),
+        support: Support::Partial("what the program takes back before anybody looks is no event"),
         ..OpDef::RING
     };
     7 => PollRemove(poll::PollRemove) = OpDef { name: "POLL_REMOVE", ..OpDef::RING };

@@ -14,7 +14,7 @@ use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile};
 use crate::request::cancel::was_polled;
-use crate::request::{Phase, Req, ReqFile};
+use crate::request::{Phase, Req};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use crate::support::opflags::{POLL_ADD_ACCEPTED, POLL_REMOVE_ACCEPTED};
@@ -27,10 +27,13 @@ const UPDATE_EVENTS: u32 = 2;
 const UPDATE_USER_DATA: u32 = 4;
 const EPOLLONESHOT: u32 = 1 << 30;
 const O_PATH: u32 = 0o10_000_000;
+const POLLPRI: u32 = 2;
 const POLLERR: u32 = 8;
 const POLLHUP: u32 = 0x10;
 const POLLNVAL: u32 = 0x20;
 const POLLRDHUP: u32 = 0x2000;
+/// IN, RDNORM, RDBAND.
+const ARRIVALS: u32 = 1 | 0x40 | 0x80;
 /// fs/select.c: what a file without a poll operation always is: IN, OUT, RDNORM, WRNORM.
 pub(crate) const DEFAULT_POLLMASK: u32 = 1 | 4 | 0x40 | 0x100;
 
@@ -49,7 +52,12 @@ impl PollAdd {
         self.multi
     }
 
-    /// Whether what is reported now was there when it was armed; asked once for each report.
+    /// Whether what is reported next was there when it was armed.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// The same, asked once for each report.
     pub(crate) fn was_ready(&mut self) -> bool {
         core::mem::take(&mut self.ready)
     }
@@ -143,41 +151,16 @@ impl<H: Host> Engine<H> {
             return self.complete(ring, st, req, Ok(ready as i32), 0);
         }
         // A multishot that is ready already gets its first event from the poller: adding a ready
-        // descriptor reports it at once. A shared watch may have reported it before.
-        if multi && ready != 0 && req.flags.contains(SqeFlags::FIXED_FILE) {
-            return self.arm_ready_multishot(ring, st, req, (events, ready));
-        }
+        // descriptor reports it at once.
         st.poll_now |= ready != 0;
         if let Some(Cmd::PollAdd(p)) = &mut req.cmd {
             p.ready = ready != 0;
         }
-        self.arm(ring, st, req, events);
-    }
-
-    fn arm_ready_multishot(
-        &self,
-        ring: &Arc<Ring<H>>,
-        st: &mut State<H>,
-        mut req: Req<H>,
-        (events, ready): (u32, u32),
-    ) {
-        let watched = matches!(&req.file, ReqFile::Node(n) if n.watch().is_some());
-        match self.watch_for(st, &mut req, events) {
-            // What has no poll is ready once.
-            Err(Errno::EPERM) => return self.complete(ring, st, req, Ok(ready as i32), 0),
-            Err(e) => return self.complete(ring, st, req, Err(e), 0),
-            // A watch that was just made reports the readiness itself.
-            Ok(_) if !watched => {
-                st.poll_now = true;
-                return self.arm(ring, st, req, events);
-            }
-            Ok(_) => {}
-        }
-        if ring.cq_would_overflow(st) {
-            return self.complete(ring, st, req, Ok(ready as i32), 0);
-        }
-        ring.post_more(st, req.user_data, Ok(ready as i32), 0);
-        self.arm(ring, st, req, events);
+        // Data on a socket wakes for IN and PRI, but a wake-up does not match by PRI alone (poll.c
+        // `io_poll_wake`, `IO_ASYNC_POLL_COMMON`): nothing that arrives ends such a poll.
+        let deaf = req.file.kind() == Some(FileKind::Socket) && events & ARRIVALS == 0;
+        let wait_for = if deaf { events & !(POLLPRI & !ready) } else { events };
+        self.arm(ring, st, req, wait_for);
     }
 
     /// The poll request with this user_data, armed; the newest, as poll.c `io_poll_find` has it.

@@ -15,6 +15,7 @@
 use super::opdef::{Cmd, IssueCx, Op, Outcome, PrepCx};
 use crate::engine::Engine;
 use crate::host::{Clock, Host};
+use crate::request::clocks::Target;
 use crate::request::timers::{At, Timers};
 use crate::request::{Linked, Phase, Req};
 use crate::ring::{Ring, State};
@@ -35,7 +36,7 @@ const ETIME_SUCCESS: u32 = 32;
 const MULTISHOT: u32 = 64;
 const CLOCK_MASK: u32 = BOOTTIME | REALTIME;
 
-/// A time on a clock.
+/// A time as an entry gives it.
 #[derive(Clone, Copy, Debug)]
 struct When {
     ns: u64,
@@ -49,15 +50,15 @@ impl When {
         Ok(Self { ns, clock: clock_of(flags), abs: flags & ABS != 0 })
     }
 
-    /// The deadline on CLOCK_MONOTONIC \[ns\].
-    fn deadline<H: Host>(&self, host: &H) -> u64 {
-        let left = match self.clock {
-            _ if !self.abs => self.ns,
-            Clock::Monotonic => return self.ns,
-            other => self.ns.saturating_sub(host.now(other)),
+    /// When it is over, if it begins now.
+    fn target<H: Host>(&self, host: &H) -> Target {
+        let clock = match self.clock {
+            // hrtimer.c `hrtimer_setup`: steps do not matter to what is relative.
+            Clock::Realtime if !self.abs => Clock::Monotonic,
+            clock => clock,
         };
-        // Read last: who loses the CPU in between waits longer, never less.
-        host.now(Clock::Monotonic).saturating_add(left)
+        let from = if self.abs { 0 } else { host.now(clock) };
+        Target { clock, ns: from.saturating_add(self.ns) }
     }
 }
 
@@ -88,6 +89,8 @@ pub(crate) fn copy_timespec<H: Host>(host: &H, addr: u64) -> Result<u64, Errno> 
 #[derive(Debug)]
 pub struct Timeout {
     when: When,
+    /// When it fires, once it is armed.
+    target: Option<Target>,
     /// Completions to wait for, or repeats.
     off: u32,
     etime_success: bool,
@@ -100,6 +103,7 @@ pub struct Timeout {
 #[derive(Debug)]
 pub struct LinkTimeout {
     when: When,
+    target: Option<Target>,
 }
 
 fn prep_common<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe, linked: bool) -> Result<When, Errno> {
@@ -129,6 +133,7 @@ impl Op for Timeout {
         let when = prep_common(cx, sqe, false)?;
         Ok(Self {
             when,
+            target: None,
             off: sqe.off as u32,
             etime_success: sqe.op_flags & ETIME_SUCCESS != 0,
             multishot: sqe.op_flags & MULTISHOT != 0,
@@ -155,7 +160,7 @@ impl Timeout {
 
 impl Op for LinkTimeout {
     fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
-        Ok(Self { when: prep_common(cx, sqe, true)? })
+        Ok(Self { when: prep_common(cx, sqe, true)?, target: None })
     }
 
     fn issue<H: Host>(&mut self, _cx: &IssueCx<'_, H>) -> Outcome {
@@ -206,6 +211,25 @@ impl Op for TimeoutRemove {
     }
 }
 
+/// What a timeout was given, and when it fires.
+fn times(cmd: &mut Cmd) -> Option<(&mut When, &mut Option<Target>)> {
+    match cmd {
+        Cmd::Timeout(t) => Some((&mut t.when, &mut t.target)),
+        Cmd::LinkTimeout(t) => Some((&mut t.when, &mut t.target)),
+        _ => None,
+    }
+}
+
+/// When a timeout fires whose clock may step.
+pub(crate) fn steps_with(cmd: &Cmd) -> Option<Target> {
+    let target = match cmd {
+        Cmd::Timeout(t) => t.target,
+        Cmd::LinkTimeout(t) => t.target,
+        _ => None,
+    };
+    target.filter(|t| t.may_step())
+}
+
 /// Takes a request out of those that count.
 fn stop_counting<H: Host>(timers: &mut Timers, req: &mut Req<H>) {
     if let Some(Cmd::Timeout(t)) = &mut req.cmd
@@ -229,9 +253,8 @@ impl<H: Host> Engine<H> {
     pub(crate) fn issue_timeout(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
         let Some(Cmd::Timeout(t)) = &req.cmd else { return };
         let count = (t.off != 0 && !t.multishot).then_some(t.off);
-        let deadline = t.when.deadline(self.host());
         let key = self.park(ring, st, req, Phase::Timer(None));
-        self.set_timer(ring, st, key, deadline);
+        self.set_timer(ring, st, key);
         let Some(off) = count else { return };
         // timeout.c `io_timeout`: counted from the completions published so far, without those of
         // timeouts.
@@ -242,11 +265,22 @@ impl<H: Host> Engine<H> {
     }
 
     /// Starts (or restarts) the clock of a request.
-    fn set_timer(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key, deadline_ns: u64) {
+    fn set_timer(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key) {
+        let whose =
+            |st: &mut State<H>| st.reqs.get_mut(key)?.cmd.as_mut().and_then(times).map(|t| *t.0);
+        let Some(when) = whose(st) else { return };
+        if when.clock != Clock::Monotonic {
+            self.expect_steps(ring, st);
+        }
+        let target = when.target(self.host());
+        let deadline_ns = target.deadline(self.host());
         let first = st.timers.next().is_none_or(|t| deadline_ns < t);
         let at = st.timers.arm(deadline_ns, key);
         if let Some(req) = st.reqs.get_mut(key) {
             req.phase = Phase::Timer(Some(at));
+            if let Some((_, to)) = req.cmd.as_mut().and_then(times) {
+                *to = Some(target);
+            }
         }
         if first {
             // Whoever sleeps until a later time must look again.
@@ -263,14 +297,10 @@ impl<H: Host> Engine<H> {
         mut lt: Req<H>,
         head: Key,
     ) -> Key {
-        let deadline = match &lt.cmd {
-            Some(Cmd::LinkTimeout(t)) => t.when.deadline(self.host()),
-            _ => u64::MAX,
-        };
         lt.head = Some(head);
         lt.phase = Phase::Timer(None);
         let key = st.reqs.insert(lt);
-        self.set_timer(ring, st, key, deadline);
+        self.set_timer(ring, st, key);
         key
     }
 
@@ -296,22 +326,18 @@ impl<H: Host> Engine<H> {
         let again = match &mut req.cmd {
             Some(Cmd::Timeout(t)) if t.multishot && t.off != 1 => {
                 t.off = t.off.saturating_sub(1);
-                Some(t.when)
+                true
             }
-            _ => None,
+            _ => false,
         };
-        let Some(when) = again else {
-            return self.complete(ring, st, req, Err(Errno::ETIME), 0);
-        };
-        if !st.may_post || ring.cq_would_overflow(st) {
+        if !again || !st.may_post || ring.cq_would_overflow(st) {
             return self.complete(ring, st, req, Err(Errno::ETIME), 0);
         }
         ring.post_more(st, req.user_data, Err(Errno::ETIME), 0);
         st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
         self.wake_waiters(ring, st, true);
-        let deadline = when.deadline(self.host());
         let key = self.park(ring, st, req, Phase::Timer(None));
-        self.set_timer(ring, st, key, deadline);
+        self.set_timer(ring, st, key);
     }
 
     /// A linked timeout fires: its own CQE first, then its request's cancellation.
@@ -385,16 +411,11 @@ impl<H: Host> Engine<H> {
         let State { reqs, timers, .. } = st;
         let Some(r) = reqs.get_mut(key) else { return };
         stop_counting(timers, r);
-        let when = match &mut r.cmd {
-            Some(Cmd::Timeout(t)) => &mut t.when,
-            Some(Cmd::LinkTimeout(t)) => &mut t.when,
-            _ => return,
-        };
+        let Some((when, _)) = r.cmd.as_mut().and_then(times) else { return };
         *when = When { ns, clock: when.clock, abs };
-        let deadline = when.deadline(self.host());
         if let Phase::Timer(Some(at)) = r.phase {
             st.timers.remove(at);
         }
-        self.set_timer(ring, st, key, deadline);
+        self.set_timer(ring, st, key);
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!  req --waits in--> Watch --number, edge-triggered--> poller
 //!                      |  one a request on a plain descriptor: made and removed with it
-//!                      '  one a registered file: made once, shared, no call for each request
+//!                      |  one a registered file: made once, shared, no call for each request
+//!                      '  one a multishot poll, with one entry or two (`edges`)
 //! ```
 //!
 //! No edge is lost: a request waits only after its own attempt said "not ready", and an edge that
@@ -20,6 +21,7 @@
 //!
 //! What it does not do: wait (`ring::wait` and `reactor` do).
 
+use super::edges::{self, Edge, edge_of, tells_wakes};
 use super::turns::accepts;
 use super::{Phase, Req, ReqFile, aio};
 use crate::engine::Engine;
@@ -35,11 +37,11 @@ use ringer_uapi::Errno;
 /// How often a file may look ready without being so (6.18 io_uring/poll.c).
 const APOLL_MAX_RETRY: u32 = 128;
 pub(super) const EPOLLIN: u32 = 1;
-const EPOLLPRI: u32 = 2;
-const EPOLLOUT: u32 = 4;
-const EPOLLERR: u32 = 8;
-const EPOLLHUP: u32 = 0x10;
-const EPOLLRDHUP: u32 = 0x2000;
+pub(super) const EPOLLPRI: u32 = 2;
+pub(super) const EPOLLOUT: u32 = 4;
+pub(super) const EPOLLERR: u32 = 8;
+pub(super) const EPOLLHUP: u32 = 0x10;
+pub(super) const EPOLLRDHUP: u32 = 0x2000;
 const EPOLLET: u32 = 1 << 31;
 /// Everything a watch of a registered file asks for.
 const ANY: u32 = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP;
@@ -56,8 +58,16 @@ pub struct Watch<H: Host> {
     pub(super) waiters: Vec<(Key, u32)>,
     /// Registered files that it is for: those that were registered under one number are one.
     nodes: u32,
+    /// The entry for room, under its own number, of a watch that has two.
+    pub(super) room: Option<H::File>,
     /// The ring that it is.
     of: Option<Weak<Ring<H>>>,
+}
+
+impl<H: Host> Watch<H> {
+    fn new(file: H::File, number: i32) -> Self {
+        Self { file, number, waiters: Vec::new(), nodes: 0, room: None, of: None }
+    }
 }
 
 /// Whether a multishot poll watches the ring's own eventfd, and the ring signalled it: each
@@ -155,6 +165,9 @@ impl<H: Host> Engine<H> {
             return Ok(Some(w));
         }
         self.find_file(st, req)?;
+        if tells_wakes(req) {
+            return self.watch_alone(st, req, events);
+        }
         let known = match &req.file {
             ReqFile::Node(node) => node.watch(),
             ReqFile::Held(file) if accepts(req) => self.acceptors_of(st, file),
@@ -187,8 +200,7 @@ impl<H: Host> Engine<H> {
         let end = if matches!(req.cmd, Some(Cmd::Recv(_))) { EPOLLRDHUP } else { 0 };
         let ask = if shared { ANY } else { events & !HOW | end };
         let poller = self.poller_of(st)?;
-        let waiters = Vec::new();
-        let mut watch = st.watches.insert(Watch { file, number, waiters, nodes: 0, of: None });
+        let mut watch = st.watches.insert(Watch::new(file, number));
         if let Err(e) = poller.add(number, ask | EPOLLET, watch.bits()) {
             st.watches.remove(watch);
             // Registered under one number twice: both wait in the first one's.
@@ -200,6 +212,43 @@ impl<H: Host> Engine<H> {
             node.set_watch(Some(watch));
         }
         Ok(watch)
+    }
+
+    /// A watch for one multishot poll.
+    fn watch_alone(
+        &self,
+        st: &mut State<H>,
+        req: &Req<H>,
+        events: u32,
+    ) -> Result<Option<Key>, Errno> {
+        let file = match &req.file {
+            ReqFile::Node(node) => node.file.another().ok(),
+            held => held.file().cloned(),
+        };
+        let Some(file) = file else { return Ok(None) };
+        let Some(number) = file.number() else { return Ok(None) };
+        let poller = self.poller_of(st)?;
+        let two = edges::halves(events & !HOW).and_then(|two| Some((file.another().ok()?, two)));
+        let (room, ask) = match two {
+            Some((room, (arrivals, _))) => (Some(room), arrivals),
+            // With no number to be had, what holds is told.
+            None => (None, events & !HOW),
+        };
+        let watch = st.watches.insert(Watch { room, ..Watch::new(file, number) });
+        let mut added = poller.add(number, ask | EPOLLET, watch.bits());
+        let second = st.watches.get(watch).and_then(|w| w.room.as_ref()?.number());
+        if let (Ok(()), Some(second)) = (added, second) {
+            let ask = events & !HOW & !ask;
+            added = poller.add(second, ask | EPOLLET, watch.bits() | edges::ROOM);
+            if added.is_err() {
+                poller.remove(number);
+            }
+        }
+        if let Err(e) = added {
+            st.watches.remove(watch);
+            return Err(e);
+        }
+        Ok(Some(watch))
     }
 
     /// A registered file that was watched is gone.
@@ -237,24 +286,27 @@ impl<H: Host> Engine<H> {
         {
             st.acceptors.retain(|a| *a != watch);
             p.remove(w.number);
-            drop(w.file);
+            if let Some(second) = w.room.as_ref().and_then(HostFile::number) {
+                p.remove(second);
+            }
+            drop((w.file, w.room));
         }
     }
 
     /// Handles what the poller reported.
     pub(crate) fn on_events(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, events: &[PollEvent]) {
-        for ev in events {
-            if ev.token == aio::TOKEN {
+        for i in 0..events.len() {
+            if events.get(i).is_some_and(|ev| ev.token == aio::TOKEN) {
                 self.reap_transfers(ring, st);
                 continue;
             }
-            let watch = Key::from_bits(ev.token);
+            let Some((watch, edge)) = edge_of(st, events, i) else { continue };
             let Some(w) = st.watches.get_mut(watch) else { continue };
             let mut due = Vec::new();
             let mut turn = false;
             w.waiters.retain(|&(key, want)| {
-                let mut hit = ev.events & (want | ALWAYS) != 0
-                    || want & EPOLLIN != 0 && ev.events & EPOLLRDHUP != 0;
+                let mut hit = edge.seen & (want | ALWAYS) != 0
+                    || want & EPOLLIN != 0 && edge.seen & EPOLLRDHUP != 0;
                 if hit && st.reqs.get(key).is_some_and(accepts) {
                     turn = true;
                     hit = false;
@@ -268,7 +320,7 @@ impl<H: Host> Engine<H> {
             while !due.is_empty() {
                 let next = self.policy().next_ready(due.len()).min(due.len() - 1);
                 let (key, want) = due.remove(next);
-                self.retry(ring, st, key, (watch, ev.events, want));
+                self.retry(ring, st, key, (watch, edge, want));
             }
             if turn {
                 self.serve(ring, st, watch, true);
@@ -284,11 +336,12 @@ impl<H: Host> Engine<H> {
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
         key: Key,
-        (watch, seen, want): (Key, u32, u32),
+        (watch, edge, want): (Key, Edge, u32),
     ) {
         let Some(mut req) = st.reqs.remove(key) else { return };
         if let Some(Cmd::PollAdd(p)) = &req.cmd {
-            let mask = seen & (want | ALWAYS) & !HOW;
+            let told = if p.is_ready() { edge.seen } else { edge.told(req.file.kind()) };
+            let mask = told & (want | ALWAYS) & !HOW;
             if !p.multishot() {
                 return self.complete(ring, st, req, Ok(mask as i32), 0);
             }
@@ -298,7 +351,7 @@ impl<H: Host> Engine<H> {
             return self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
         }
         if let Some(Cmd::Recv(c)) = &mut req.cmd {
-            c.woken_by(seen);
+            c.woken_by(edge.seen);
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);
         for _ in 0..APOLL_MAX_RETRY {

@@ -2,7 +2,9 @@
 pub mod aio;
 pub mod apoll;
 pub mod cancel;
+pub(crate) mod clocks;
 pub mod complete;
+mod edges;
 pub mod iowq;
 pub mod reactor;
 pub mod req;

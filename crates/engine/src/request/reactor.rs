@@ -20,18 +20,22 @@
 
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing, PollEvent, Poller, RingId, ThreadKind};
+use crate::primitive::AtomicU32;
 use crate::request::start::tell_owner;
 use crate::ring::{Ring, State};
 use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
 
 /// How often the reactor looks whether somebody leads a ring \[ns\].
 const TICK_NS: u64 = 1_000_000;
 /// Longest pause between looks while a caller stays in its wait; then the ring is parked \[ns\].
 const TICK_MAX_NS: u64 = 8_000_000;
+/// The token of steps of clocks; no ring has it.
+const STEPS: u64 = u64::MAX - 1;
 /// Events taken from a ring's poller at once.
 const BATCH: usize = 64;
 
@@ -50,17 +54,22 @@ struct Care<H: Host> {
 struct Inner<H: Host> {
     inbox: Vec<Care<H>>,
     poller: Option<Arc<H::Poller>>,
+    /// It reports steps of clocks.
+    steps: bool,
 }
 
 /// See the module's doc.
 #[derive(Debug)]
 pub struct Reactor<H: Host> {
     inner: Mutex<H, Inner<H>>,
+    /// Steps that clocks made.
+    pub(super) clock_epoch: AtomicU32,
 }
 
 impl<H: Host> Default for Reactor<H> {
     fn default() -> Self {
-        Self { inner: mutex(Inner { inbox: Vec::new(), poller: None }) }
+        let inner = Inner { inbox: Vec::new(), poller: None, steps: false };
+        Self { inner: mutex(inner), clock_epoch: AtomicU32::new(0) }
     }
 }
 
@@ -101,6 +110,19 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
+    /// Has the reactor's poller report steps of clocks, if that can be had.
+    pub(super) fn watch_clocks(&self) {
+        if self.ensure_reactor().is_err() {
+            return;
+        }
+        let mut inner = self.reactor().inner.lock();
+        if !inner.steps
+            && let Some(p) = &inner.poller
+        {
+            inner.steps = p.watch_clocks(STEPS).is_ok();
+        }
+    }
+
     /// Gives a ring to the reactor, which is made if there is none. `None`: it cannot be made.
     fn hand_to_reactor(&self, care: Care<H>) -> Option<()> {
         self.ensure_reactor().ok()?;
@@ -115,7 +137,7 @@ impl<H: Host> Engine<H> {
     /// A caller leaves its wait: if the reactor had stopped looking, it must look again; if there was
     /// none to be had, there may be now.
     pub(crate) fn unpark_care(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        if !st.in_care && (st.polled > 0 || !st.timers.is_empty()) {
+        if !st.in_care && cares(st) {
             self.need_care(ring, st);
         }
         if !core::mem::take(&mut st.care_parked) {
@@ -163,6 +185,9 @@ fn react<H: Host>(engine: &Arc<Engine<H>>, poller: &Arc<H::Poller>) {
         // An error (EINTR is impossible with everything blocked) only means to look again.
         let n = poller.wait(&mut events, pause, None).unwrap_or(0);
         for ev in events.get(..n).unwrap_or(&[]) {
+            if ev.token == STEPS {
+                engine.reactor().clock_epoch.fetch_add(1, Relaxed);
+            }
             if let Some(c) = cares.iter_mut().find(|c| c.id.0 == ev.token) {
                 c.ready = true;
             }
@@ -177,6 +202,11 @@ enum Look {
     Again(u64),
     /// Only an event of the nested poller, or a wake, needs another look.
     Events,
+}
+
+/// Whether something in the ring waits that somebody has to look after.
+fn cares<H: Host>(st: &State<H>) -> bool {
+    st.polled > 0 || !st.timers.is_empty() || st.clock_waits > 0
 }
 
 /// Looks after one ring once.
@@ -197,7 +227,8 @@ fn look_locked<H: Host>(
     care: &mut Care<H>,
 ) -> Look {
     st.care_until = 0;
-    if st.polled == 0 && st.timers.is_empty() || st.dying {
+    engine.follow_clocks(ring, st);
+    if !cares(st) || st.dying {
         unnest(poller, st, care);
         st.in_care = false;
         return Look::Gone;

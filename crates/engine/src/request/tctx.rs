@@ -141,15 +141,21 @@ impl<H: Host> Engine<H> {
     /// count.
     ///
     /// # Errors
-    /// `EFAULT`; `EINVAL` the thread has not used io_uring.
+    /// `EFAULT`; `EINVAL` the thread has not used io_uring, or a CPU is not in its cpuset.
     pub(crate) fn iowq_aff(&self, ring: &Ring<H>, arg: u64, len: u32) -> Result<u32, Errno> {
+        self.tctx_of(ring).ok_or(Errno::EINVAL)?;
         let mut bytes = vec![0u8; self.host().cpu_mask_len()];
         let len = bytes.len().min(len as usize);
         if let Some(bytes) = bytes.get_mut(..len) {
             self.host().copy_in(arg, bytes)?;
         }
         let word = |b: &[u8]| b.iter().rev().fold(0, |w, b| w << 8 | u64::from(*b));
-        self.set_iowq_aff(ring, Some(bytes.chunks(8).map(word).collect()))
+        let asked: Vec<u64> = bytes.chunks(8).map(word).collect();
+        // io-wq.c `io_wq_cpu_affinity`.
+        if self.host().beyond_cpuset(&asked) {
+            return Err(Errno::EINVAL);
+        }
+        self.set_iowq_aff(ring, Some(asked))
     }
 
     /// The same, and `IORING_UNREGISTER_IOWQ_AFF`.

@@ -2,7 +2,7 @@
 //!
 //! Two B-trees, by (deadline, sequence) and by (count, sequence): arming, removing and firing are
 //! O(log n), what is due comes in the order it was armed. All deadlines are on CLOCK_MONOTONIC
-//! \[ns\]; other clocks are converted when armed. What it does not do: sleep; the leader of the ring
+//! \[ns\]; other clocks are converted (`clocks`). What it does not do: sleep; the leader of the ring
 //! sleeps until [`Timers::next`].
 
 use crate::slab::Key;

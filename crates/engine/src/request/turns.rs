@@ -13,6 +13,7 @@
 
 use super::Req;
 use super::apoll::EPOLLIN;
+use super::edges::Edge;
 use crate::engine::Engine;
 use crate::host::{Host, HostFile};
 use crate::opcode::Cmd;
@@ -56,7 +57,7 @@ impl<H: Host> Engine<H> {
             let (key, want) = w.waiters.remove(first);
             st.polled -= 1;
             let under_way = st.reqs.len();
-            self.retry(ring, st, key, (watch, EPOLLIN, want));
+            self.retry(ring, st, key, (watch, Edge::plain(EPOLLIN), want));
             if st.reqs.len() >= under_way {
                 // On a worker, or waiting again.
                 break;

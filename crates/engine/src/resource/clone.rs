@@ -10,7 +10,7 @@
 //! order for all, and looks again at what may have changed meanwhile.
 //!
 //! Source: 6.18 io_uring/rsrc.c `io_register_clone_buffers`, `io_clone_buffers`, `lock_two_rings`. What
-//! it does not do: tell rings of different users apart (both are of this process).
+//! it does not do: know of rings of other processes.
 
 use super::regdef::Call;
 use super::rsrc::BufTable;
@@ -127,6 +127,8 @@ impl<H: Host> Engine<H> {
             Err(Errno::EBADF)
         } else if owner != 0 && owner != self.host().tid() {
             Err(Errno::EEXIST)
+        } else if from.user != ring.user {
+            Err(Errno::EINVAL)
         } else {
             cloned(there.bufs.as_ref(), here.bufs.as_ref(), *range)
         };

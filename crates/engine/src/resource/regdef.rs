@@ -62,7 +62,6 @@ const NOT_PINNED: Support = Partial(
      not for the sum",
 );
 const AS_BUFFERS: Support = Partial("as REGISTER_BUFFERS");
-const CLOCK: &str = "converted when the wait begins: a boot clock that jumps then does not move it";
 const WORKERS: &str =
     "threads that set none share their workers; files without a number count apart";
 const REGION: &str = "the caller's private memory as with SETUP_NO_MMAP; a mapping of the ring's own does not keep the ring";
@@ -106,7 +105,7 @@ register_table! {
             .and_then(|r| e.register_buffers(c.st, r.data, r.nr, r.tags));
     16 REGISTER_BUFFERS_UPDATE (5, 13) AS_BUFFERS
         => |e, c| e.rsrc_update(c.arg, c.nr).and_then(|u| e.buffers_update(c.ring, c.st, &u));
-    17 REGISTER_IOWQ_AFF (5, 14) Partial("CPUs outside the cpuset are not refused")
+    17 REGISTER_IOWQ_AFF (5, 14) Full
         => |e, c| if c.arg == 0 || c.nr == 0 { Err(Errno::EINVAL) } else {
             e.iowq_aff(c.ring, c.arg, c.nr)
         };
@@ -128,7 +127,7 @@ register_table! {
         => |e, c| one(c).and_then(|()| e.register_napi(c.ring, c.st, c.arg));
     28 UNREGISTER_NAPI (6, 9) Full
         => |e, c| if c.nr != 1 { Err(Errno::EINVAL) } else { e.unregister_napi(c.st, c.arg) };
-    29 REGISTER_CLOCK (6, 12) Partial(CLOCK)
+    29 REGISTER_CLOCK (6, 12) Full
         => |e, c| if c.arg == 0 || c.nr != 0 { Err(Errno::EINVAL) } else {
             e.register_clock(c.st, c.arg)
         };

@@ -78,6 +78,8 @@ pub struct Ring<H: Host> {
     pub sqpoll: Option<SqPoll<H>>,
     /// Whether the caller gave the memory (`SETUP_NO_MMAP`).
     pub user_memory: bool,
+    /// The user that its registered memory counts for.
+    pub user: Option<u32>,
 }
 
 /// The pages of a ring of that host.
@@ -158,6 +160,10 @@ pub struct State<H: Host> {
     pub napi: Napi,
     /// What absolute times of waits are on.
     pub clock: Clock,
+    /// The steps of clocks that the ring's times were converted behind.
+    pub clock_epoch: u32,
+    /// Waits until a time on a clock that may step.
+    pub clock_waits: u32,
     /// Registered eventfd, and whether only workers' completions signal it.
     pub eventfd: Option<(H::File, bool)>,
     /// What waits for its owner (DEFER_TASKRUN).
@@ -243,6 +249,8 @@ impl<H: Host> State<H> {
             region: None,
             napi: Napi::default(),
             clock: Clock::Monotonic,
+            clock_epoch: 0,
+            clock_waits: 0,
             eventfd: None,
             deferred: VecDeque::new(),
             outbox: Outbox::default(),

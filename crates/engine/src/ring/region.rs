@@ -13,6 +13,7 @@ use super::wait::WaitArg;
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing};
+use crate::request::clocks::Target;
 use core::sync::atomic::Ordering::Acquire;
 use ringer_uapi::bytes::{all_zero, put_u64, u32_at, u64_at};
 use ringer_uapi::flags::{Enter, Setup};
@@ -165,18 +166,13 @@ impl<H: Host> Engine<H> {
         })
     }
 
-    /// A wait's timespec as a deadline on CLOCK_MONOTONIC \[ns\]. Negative times have passed.
-    pub(super) fn deadline(&self, ring: &Ring<H>, (sec, nsec): (i64, i64), flags: Enter) -> u64 {
+    /// When a wait's timespec is over. Negative times have passed.
+    pub(super) fn deadline(&self, ring: &Ring<H>, (sec, nsec): (i64, i64), flags: Enter) -> Target {
         let ns = sec.saturating_mul(1_000_000_000).saturating_add(nsec).max(0).cast_unsigned();
-        let left = if flags.contains(Enter::ABS_TIMER) {
-            match ring.state.lock().clock {
-                Clock::Monotonic => return ns,
-                other => ns.saturating_sub(self.host().now(other)),
-            }
-        } else {
-            ns
-        };
-        // Read last: who loses the CPU in between waits longer, never less.
-        self.host().now(Clock::Monotonic).saturating_add(left)
+        if !flags.contains(Enter::ABS_TIMER) {
+            let now = self.host().now(Clock::Monotonic);
+            return Target { clock: Clock::Monotonic, ns: now.saturating_add(ns) };
+        }
+        Target { clock: ring.state.lock().clock, ns }
     }
 }

@@ -127,6 +127,7 @@ impl<H: Host> Engine<H> {
             disabled: AtomicBool::new(flags.contains(Setup::R_DISABLED)),
             sqpoll,
             user_memory: spec.user_memory.is_some(),
+            user: self.host().memory_user(),
         });
         if flags.contains(Setup::SINGLE_ISSUER) && !flags.contains(Setup::R_DISABLED) {
             ring.issuer.store(self.host().tid(), Relaxed);

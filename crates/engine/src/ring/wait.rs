@@ -23,6 +23,7 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing, PollEvent, Poller, SigMask};
+use crate::request::clocks::Target;
 use crate::request::start::owner_came;
 use crate::sync::MutexGuard;
 use alloc::sync::Arc;
@@ -37,8 +38,8 @@ const UNPOLLED_MAX: u32 = 4;
 /// How long and under what mask to wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WaitArg {
-    /// On CLOCK_MONOTONIC \[ns\].
-    pub(crate) deadline: Option<u64>,
+    /// When it ends.
+    pub(crate) deadline: Option<Target>,
     /// After this long \[ns\] one completion is enough.
     pub(crate) min_wait: Option<u64>,
     /// Address and size of the mask that is in force during the wait.
@@ -48,7 +49,7 @@ pub(crate) struct WaitArg {
 /// How long a wait goes on, and for how many completions.
 #[derive(Debug)]
 struct Span {
-    deadline: Option<u64>,
+    deadline: Option<Target>,
     min_deadline: Option<u64>,
     want: u32,
 }
@@ -59,14 +60,14 @@ impl Span {
         Self { deadline: arg.deadline, min_deadline, want }
     }
 
-    fn until(&self) -> Option<u64> {
+    fn until<H: Host>(&self, host: &H) -> Option<u64> {
         // io_uring.c `io_cqring_schedule_timeout`: until the minimum is over, nothing else is armed.
-        self.min_deadline.or(self.deadline)
+        self.min_deadline.or_else(|| self.deadline.map(|d| d.deadline(host)))
     }
 
     /// Whether time ends the wait, with `ready` completions there.
     fn expire<H: Host>(&mut self, host: &H, ready: u32) -> Option<Result<(), Errno>> {
-        let until = self.until()?;
+        let until = self.until(host)?;
         let now = host.now(Clock::Monotonic);
         if now < until {
             return None;
@@ -77,7 +78,7 @@ impl Span {
             }
             // From here the first completion is enough; without a timeout this was all of it.
             self.want = self.want.min(1);
-            if self.deadline.is_some_and(|d| now < d) {
+            if self.deadline.is_some_and(|d| now < d.deadline(host)) {
                 return None;
             }
         }
@@ -94,6 +95,12 @@ impl<H: Host> Engine<H> {
         let mut st = ring.state.lock();
         self.catch_up(ring, &mut st, min);
         let timeouts = st.cq_timeouts;
+        let steps = arg.deadline.is_some_and(Target::may_step);
+        if steps {
+            st.clock_waits += 1;
+            self.expect_steps(ring, &mut st);
+            self.need_care(ring, &mut st);
+        }
         let mut span = Span::new(self.host(), &arg, min.min(st.geo.cq_entries));
         // io_cqring_wait: a call that finds enough there never looks at its mask.
         let waits = ring.cq_ready(&st) < span.want;
@@ -111,11 +118,13 @@ impl<H: Host> Engine<H> {
                 break over;
             }
             let r;
-            (st, r) = self.wait_once(ring, st, span.want, span.until(), mask);
+            let until = span.until(self.host());
+            (st, r) = self.wait_once(ring, st, span.want, until, mask);
             if r == Err(Errno::EINTR) && ring.cq_ready(&st) < span.want {
                 break r;
             }
         };
+        st.clock_waits -= u32::from(steps);
         self.leave_wait(ring, &mut st);
         let empty = ring.cq_ready(&st) == 0;
         if empty {

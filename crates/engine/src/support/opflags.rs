@@ -9,8 +9,6 @@ use ringer_uapi::Errno;
 
 const OPS: &str = "not carried out yet (issue 5)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
-const CLOCK: &str = "converted when armed: a clock that is set later does not move it";
-const KCMP: &str = "where kcmp(2) is refused, two opens of one file count as the same";
 const NOWAIT: &str = "a write of 0 bytes says EAGAIN on xfs and btrfs too, where the kernel says 0";
 const HOST: &str = "as the host's kernel has it";
 
@@ -63,7 +61,7 @@ pub const FSYNC: &[Row] = &[row("FSYNC_DATASYNC", 1, (5, 1), Full)];
 
 /// `IORING_POLL_ADD_*`.
 pub const POLL_ADD: &[Row] = &[
-    row("POLL_ADD_MULTI", 1, (5, 13), Partial("reports what holds, not what woke it")),
+    row("POLL_ADD_MULTI", 1, (5, 13), Partial("wake-ups between two looks are one")),
     row("POLL_ADD_LEVEL", 8, (5, 18), Refused(Errno::EINVAL, "6.18 refuses it too")),
 ];
 
@@ -74,8 +72,8 @@ pub const POLL_REMOVE: &[Row] =
 /// `IORING_TIMEOUT_*` of TIMEOUT and LINK_TIMEOUT.
 pub const TIMEOUT: &[Row] = &[
     row("TIMEOUT_ABS", 1, (5, 5), Full),
-    row("TIMEOUT_BOOTTIME", 4, (5, 15), Partial(CLOCK)),
-    row("TIMEOUT_REALTIME", 8, (5, 15), Partial(CLOCK)),
+    row("TIMEOUT_BOOTTIME", 4, (5, 15), Full),
+    row("TIMEOUT_REALTIME", 8, (5, 15), Full),
     row("TIMEOUT_ETIME_SUCCESS", 32, (5, 16), Full),
     row("TIMEOUT_MULTISHOT", 64, (6, 4), Full),
     row("TIMEOUT_IMMEDIATE_ARG", 128, (7, 1), Refused(Errno::EINVAL, NEWER)),
@@ -95,9 +93,9 @@ pub const ACCEPT: &[Row] = &[
 /// `IORING_ASYNC_CANCEL_*`.
 pub const ASYNC_CANCEL: &[Row] = &[
     row("ASYNC_CANCEL_ALL", 1, (5, 19), Full),
-    row("ASYNC_CANCEL_FD", 2, (5, 19), Partial(KCMP)),
+    row("ASYNC_CANCEL_FD", 2, (5, 19), Full),
     row("ASYNC_CANCEL_ANY", 4, (5, 19), Full),
-    row("ASYNC_CANCEL_FD_FIXED", 8, (6, 0), Partial(KCMP)),
+    row("ASYNC_CANCEL_FD_FIXED", 8, (6, 0), Full),
     row("ASYNC_CANCEL_USERDATA", 16, (6, 6), Full),
     row("ASYNC_CANCEL_OP", 32, (6, 6), Full),
 ];

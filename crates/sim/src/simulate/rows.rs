@@ -42,6 +42,8 @@ const MS: u64 = 1_000_000;
 const CHANGES: &[i32] = &[ENOENT, EALREADY];
 const NAMING: &[i32] = &[ENOENT, EEXIST, EPERM, -20, -21];
 const OPENING: &[i32] = &[ENOENT, -21, -23, -40, EINVAL, -6];
+const BOOTTIME: u32 = 4;
+const REALTIME: u32 = 8;
 const MULTISHOT: u32 = 64;
 /// `IORING_NOP_CQE32`.
 pub(crate) const WIDE_NOP: u32 = 32;
@@ -273,8 +275,9 @@ fn poll_remove(d: &mut Draw<'_>) -> Entry {
 fn timeout(d: &mut Draw<'_>) -> Entry {
     let (ns, ts) = d.timespec();
     let sqe = Sqe { addr: ts.0, len: 1, off: d.below(4), ..d.entry(11, -1) };
-    let sqe = match d.below(5) {
+    let sqe = match d.below(6) {
         0 => Sqe { op_flags: 32, ..sqe },
+        5 => Sqe { op_flags: d.of(&[BOOTTIME, REALTIME]), ..sqe },
         // Repeats, but not for ever.
         1 if d.multis => Sqe { op_flags: MULTISHOT, off: 1 + d.below(3), ..sqe },
         _ => sqe,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::raw::testing::in_child;
-use crate::thread::{Name, Spec, Table};
+use crate::thread::{self, Name, Spec, Table};
 use core::ffi::CStr;
 
 /// Runs claims in a child of their own, because they are about the process: its locks, its limits,

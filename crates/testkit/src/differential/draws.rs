@@ -210,6 +210,11 @@ fn register_name(r: &Register) -> &'static str {
         Register::Clone(..) => "REGISTER_CLONE_BUFFERS",
         Register::Post(..) => "REGISTER_SEND_MSG_RING",
         Register::Resize(..) => "REGISTER_RESIZE_RINGS",
+        Register::SyncCancel(..) => "REGISTER_SYNC_CANCEL",
+        Register::Workers(..) => "REGISTER_IOWQ_MAX_WORKERS",
+        Register::Affinity(Some(_)) => "REGISTER_IOWQ_AFF",
+        Register::Affinity(None) => "UNREGISTER_IOWQ_AFF",
+        Register::Region(..) => "REGISTER_MEM_REGION",
         Register::Raw(..) => "",
     }
 }
@@ -230,6 +235,10 @@ pub fn names_in(p: &Program) -> BTreeSet<&'static str> {
                     Register::Index => names.extend(["ENTER_REGISTERED_RING", "FEAT_REG_REG_RING"]),
                     Register::Sparse(_) => _ = names.insert("RSRC_REGISTER_SPARSE"),
                     Register::Clone(2, ..) => _ = names.insert("REGISTER_DST_REPLACE"),
+                    Register::SyncCancel(_, _, flags, _) => {
+                        named("ASYNC_CANCEL", *flags, &mut names)
+                    }
+                    Register::Region(own, waits) => names.extend(region_names(*own, *waits)),
                     _ => {}
                 }
             }
@@ -239,6 +248,13 @@ pub fn names_in(p: &Program) -> BTreeSet<&'static str> {
     }
     names.remove("");
     names
+}
+
+/// A region of arguments is waited by from then on.
+fn region_names(own: bool, waits: bool) -> impl Iterator<Item = &'static str> {
+    let user = (!own).then_some("MEM_REGION_TYPE_USER");
+    let args = ["MEM_REGION_REG_WAIT_ARG", "ENTER_EXT_ARG_REG", "REG_WAIT_TS"];
+    user.into_iter().chain(args.into_iter().filter(move |_| waits))
 }
 
 fn entry_names(e: &Entry, names: &mut BTreeSet<&'static str>) {
@@ -268,6 +284,7 @@ pub const DRAWS: &[&str] = &[
     "CLOSE",
     "CONNECT",
     "ENTER_EXT_ARG",
+    "ENTER_EXT_ARG_REG",
     "ENTER_GETEVENTS",
     "ENTER_REGISTERED_RING",
     "ENTER_SQ_WAKEUP",
@@ -286,6 +303,8 @@ pub const DRAWS: &[&str] = &[
     "LINKAT",
     "LINK_TIMEOUT",
     "LINK_TIMEOUT_UPDATE",
+    "MEM_REGION_REG_WAIT_ARG",
+    "MEM_REGION_TYPE_USER",
     "MKDIRAT",
     "MSG_RING",
     "MSG_RING_CQE_SKIP",
@@ -318,12 +337,17 @@ pub const DRAWS: &[&str] = &[
     "REGISTER_FILES_UPDATE",
     "REGISTER_FILES_UPDATE2",
     "REGISTER_FILE_ALLOC_RANGE",
+    "REGISTER_IOWQ_AFF",
+    "REGISTER_IOWQ_MAX_WORKERS",
+    "REGISTER_MEM_REGION",
     "REGISTER_PERSONALITY",
     "REGISTER_PROBE",
     "REGISTER_RESIZE_RINGS",
     "REGISTER_RESTRICTIONS",
     "REGISTER_RING_FDS",
     "REGISTER_SEND_MSG_RING",
+    "REGISTER_SYNC_CANCEL",
+    "REG_WAIT_TS",
     "RENAMEAT",
     "RSRC_REGISTER_SPARSE",
     "RWF_APPEND",
@@ -358,6 +382,7 @@ pub const DRAWS: &[&str] = &[
     "UNREGISTER_BUFFERS",
     "UNREGISTER_EVENTFD",
     "UNREGISTER_FILES",
+    "UNREGISTER_IOWQ_AFF",
     "UNREGISTER_PERSONALITY",
     "UNREGISTER_RING_FDS",
     "WRITE",

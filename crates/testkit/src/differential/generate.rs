@@ -88,7 +88,7 @@ pub(super) struct Gen<'a> {
     personalities: u16,
     /// Entries the ring takes at once: a chain that is cut is another chain.
     room: usize,
-    /// The CQ is as small as the SQ.
+    /// The CQ is as small as the SQ, or two batches fill it.
     pub(super) small_cq: bool,
     /// There is a second ring.
     pub(super) other: bool,
@@ -121,7 +121,7 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         wide: setup.flags & (S::CQE32 | S::CQE_MIXED).bits() != 0,
         personalities: 0,
         room: setup.entries as usize,
-        small_cq: setup.cq_entries == setup.entries,
+        small_cq: setup.cq_entries == setup.entries || setup.entries == 4,
         other: setup.other.is_some(),
         defers: setup.flags & S::DEFER_TASKRUN.bits() != 0,
         ops: OPS.iter().filter(|(name, _)| rows.has(name)).map(|(_, op)| *op).collect(),
@@ -289,6 +289,10 @@ impl Gen<'_> {
         }
         if disabled {
             if self.d.one_in(2) {
+                let own = self.d.one_in(2);
+                self.steps.push(Step::Register(Register::Region(own, true)));
+            }
+            if self.d.one_in(2) {
                 let list = self.restrictions();
                 self.steps.push(Step::Register(Register::Restrict(list)));
             }
@@ -313,6 +317,9 @@ impl Gen<'_> {
     }
 
     fn register(&mut self) -> Register {
+        if self.d.one_in(5) {
+            return self.call();
+        }
         let from = self.d.below(5) as u32;
         match self.d.below(if self.other { 19 } else { 15 }) {
             13 if self.d.one_in(2) => {

@@ -238,6 +238,14 @@ pub enum Register {
     Post(Obj, u64, u32),
     /// `REGISTER_RESIZE_RINGS` to so many entries.
     Resize(u32, u32),
+    /// `REGISTER_SYNC_CANCEL`: user_data, descriptor, flags, opcode.
+    SyncCancel(u64, Fd, u32, u8),
+    /// `REGISTER_IOWQ_MAX_WORKERS`: for what is bounded, for the rest; then what is told.
+    Workers(u32, u32),
+    /// `REGISTER_IOWQ_AFF` of these CPUs, or `UNREGISTER_IOWQ_AFF`.
+    Affinity(Option<u64>),
+    /// `REGISTER_MEM_REGION`: of memory of the ring's own, for the arguments of waits.
+    Region(bool, bool),
     /// Any operation with any argument.
     Raw(u32, u64, u32),
 }

@@ -70,6 +70,7 @@ fn mentioned(p: &Program) -> BTreeSet<Obj> {
                 | Register::Update2(_, fds, _),
             ) => fds.iter().for_each(&mut see),
             Step::Register(Register::Eventfd(_)) => see(&Fd::Obj(Obj::Event)),
+            Step::Register(Register::SyncCancel(_, fd, ..)) => see(fd),
             Step::Do(Action::Write(o, _) | Action::Close(o)) => see(&Fd::Obj(*o)),
             Step::Do(Action::Dup2(a, b)) => [a, b].into_iter().for_each(|o| see(&Fd::Obj(*o))),
             Step::Do(Action::Lock(..) | Action::Unlock(..)) => see(&Fd::Obj(Obj::File)),

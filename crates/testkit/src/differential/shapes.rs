@@ -1,4 +1,5 @@
-//! One function an opcode: the entries that the generator draws for it.
+//! One function an opcode: the entries that the generator draws for it; and synchronous cancels, which name
+//! what entries name.
 //!
 //! A shape says besides what its entry lays claim to (a direction of a pipe, a slot, a name in the
 //! folder), so that no batch holds two entries whose order the kernel leaves open.
@@ -6,8 +7,8 @@
 use super::draws::op;
 use super::generate::{Claim, Gen, Key};
 use super::program::{
-    Entry, FILE_LEN, FILE_WRITES, Fd, MESSAGES, OTHER_SLOTS, Obj, Pair, Port, REGION, Val, bit,
-    reads_into, writes_from,
+    Entry, FILE_LEN, FILE_WRITES, Fd, MESSAGES, OTHER_SLOTS, Obj, Pair, Port, REGION, Register,
+    Val, bit, reads_into, writes_from,
 };
 
 /// An entry and what it lays claim to.
@@ -253,10 +254,6 @@ impl Gen<'_> {
         // (LIMITATIONS.md).
         if self.d.one_in(3) && o != Obj::Event && !self.small_cq {
             e.len = 1;
-            if !self.rows.full("POLL_ADD") {
-                // What else holds is reported, too: interest in one thing only.
-                e.op_flags = IN;
-            }
         } else if self.d.one_in(20) {
             e.len = self.d.pick(&[2, 8]);
         }
@@ -344,6 +341,37 @@ impl Gen<'_> {
             _ => e.addr = Val::Num(self.victim()),
         }
         (e, claims)
+    }
+
+    /// A synchronous cancel, or what is about workers and waits.
+    pub(super) fn call(&mut self) -> Register {
+        match self.d.below(8) {
+            0..4 => self.sync_cancel(),
+            4 | 5 => Register::Workers(self.d.pick(&[2, 4, 64]), self.d.pick(&[2, 8, 64])),
+            6 => Register::Affinity(self.d.pick(&[Some(1), Some(0), Some(1 << 63 | 1), None])),
+            _ => Register::Region(self.d.one_in(2), self.d.one_in(2)),
+        }
+    }
+
+    fn sync_cancel(&mut self) -> Register {
+        let (none, name) = (Fd::Number(-1), self.victim());
+        match self.d.below(7) {
+            0 => Register::SyncCancel(name, none, 4, 0),
+            1 | 2 => {
+                let fd = Fd::Obj(self.source());
+                Register::SyncCancel(name, fd, self.d.pick(&[2, 2 | 1, 2 | 16]), 0)
+            }
+            3 => {
+                let slot = Fd::Number(self.d.below(6) as i32);
+                Register::SyncCancel(name, slot, self.d.pick(&[2 | 8, 2 | 8 | 1]), 0)
+            }
+            4 => {
+                let op = self.d.pick(&[op::READ, op::POLL_ADD, op::TIMEOUT, op::RECV]);
+                Register::SyncCancel(name, none, 32 | self.d.pick(&[0, 1, 16, 4]), op)
+            }
+            5 => Register::SyncCancel(name, none, self.d.pick(&[1, 16, 2, 6, 1 << 10]), 0),
+            _ => Register::SyncCancel(name, none, 0, 0),
+        }
     }
 
     /// A slot to put something in: (file_index, claims).

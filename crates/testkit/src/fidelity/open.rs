@@ -51,7 +51,10 @@ pub const GAPS: &[(&str, Open)] = &[
         "EPOLL_SQ_FULL",
         Open::Limit("a ring's descriptor is a pipe, always writable to epoll, select and POLL_ADD"),
     ),
-    ("POLL_WAKE_MASK", Open::Differs(4, "a multishot poll reports what holds")),
+    (
+        "POLL_EXCLUSIVE",
+        Open::Limit("all polls that wait for a file are woken: wake-ups cannot be counted"),
+    ),
 ];
 
 /// The row of that name.

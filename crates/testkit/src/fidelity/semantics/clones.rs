@@ -70,6 +70,12 @@ pub(super) const CLAIMS: &[Claim] = &[
         "With SRC_REGISTERED the source is the ring at an index, also when its descriptor is closed.",
         needs "REGISTER_CLONE_BUFFERS", "REGISTER_SRC_REGISTERED"
     ),
+    claim!(
+        "3.10",
+        a_clone_is_of_a_ring_of_the_same_user,
+        "CLONE_BUFFERS from a ring whose memory counts for another user is EINVAL, behind the other checks.",
+        needs "REGISTER_CLONE_BUFFERS"
+    ),
 ];
 
 /// `IORING_REGISTER_SRC_REGISTERED`.
@@ -252,4 +258,27 @@ fn a_clone_of_a_registered_ring_needs_one() -> Outcome {
     fails("none", range(to.fd, 15, SRC_REGISTERED, (0, 0), 0), EBADF)?;
     fails("beyond", range(to.fd, 16, SRC_REGISTERED, (0, 0), 0), EINVAL)?;
     fails("beyond", range(to.fd, -1, SRC_REGISTERED, (0, 0), 0), EINVAL)
+}
+
+fn a_clone_is_of_a_ring_of_the_same_user() -> Outcome {
+    const NOBODY: u64 = 65_534;
+    if os::raw(libc::SYS_geteuid, [0; 3]) != Ok(0) {
+        return Err("skip: needs root".to_owned());
+    }
+    let ((roots, _one), bare) = (source()?, ring()?);
+    let fd = roots.fd;
+    let bare = bare.fd;
+    // Root's memory counts for nobody, but for root without its capabilities it does.
+    let as_nobody = move || -> Outcome {
+        must("setresuid", os::raw(libc::SYS_setresuid, [u64::MAX, NOBODY, u64::MAX]))?;
+        let ((theirs, _two), other, own) =
+            (source()?, ring()?, with(8, Setup::SINGLE_ISSUER.bits())?);
+        fails("root's", range(other.fd, fd, 0, (0, 0), 0), EINVAL)?;
+        fails("root's, and none there", range(other.fd, bare, 0, (0, 0), 0), EINVAL)?;
+        fails("root's, and a table here", range(theirs.fd, fd, 0, (0, 0), 0), EBUSY)?;
+        fails("theirs for root", range(bare, theirs.fd, 0, (0, 0), 0), EINVAL)?;
+        expect("its own", range(other.fd, theirs.fd, 0, (0, 0), 0), Ok(0))?;
+        expect("once more", range(own.fd, theirs.fd, 0, (0, 0), 0), Ok(0))
+    };
+    on_thread(as_nobody)?
 }

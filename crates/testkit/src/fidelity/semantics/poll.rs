@@ -32,8 +32,57 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.7",
         a_multishot_poll_reports_what_woke_it,
-        "A multishot poll of a writable socket that data arrives at reports IN alone.",
-        needs "POLL_WAKE_MASK"
+        "A multishot poll of a writable socket that data arrives at reports IN alone."
+    ),
+    claim!(
+        "3.7",
+        each_end_of_a_connection_is_told_what_woke_it,
+        "Over TCP and AF_UNIX a multishot poll of IN and OUT tells arrivals alone, room alone, and the end \
+         of the peer with all that holds."
+    ),
+    claim!(
+        "3.7",
+        a_multishot_poll_of_an_eventfd_tells_the_direction,
+        "A multishot poll of IN and OUT of an eventfd tells IN for a write, OUT for a read."
+    ),
+    claim!(
+        "3.7",
+        a_multishot_poll_of_a_pipe_tells_its_end_with_what_holds,
+        "A multishot poll of a pipe that can be read and written tells IN for a write, OUT for a read of a \
+         full one."
+    ),
+    claim!(
+        "3.7",
+        a_multishot_poll_of_a_registered_file_tells_what_woke_it,
+        "A multishot poll of a registered file tells as one of its descriptor, beside other requests on it."
+    ),
+    claim!(
+        "3.7",
+        an_updated_multishot_poll_tells_what_woke_it,
+        "A multishot poll whose events were updated tells what holds once, then what woke it."
+    ),
+    claim!(
+        "3.7",
+        a_sockets_arrival_is_all_that_it_wakes_for,
+        "A poll of a socket for IN and PRI that data wakes reports both; one that is ready reports what \
+         holds."
+    ),
+    claim!(
+        "3.7",
+        a_poll_for_pri_alone_is_not_woken_by_data,
+        "A poll of a socket for PRI alone stays for data, and for urgent data."
+    ),
+    claim!(
+        "3.7",
+        of_exclusive_polls_one_is_woken,
+        "Of polls with EPOLLEXCLUSIVE a write wakes the one that was armed first; the hang-up ends all.",
+        needs "POLL_EXCLUSIVE"
+    ),
+    claim!(
+        "3.7",
+        an_error_is_told_with_what_holds,
+        "A multishot poll of a UDP socket whose peer is not there tells the error that its datagram brings, \
+         and the room that the datagram leaves: what holds."
     ),
     claim!(
         "3.7",
@@ -216,6 +265,161 @@ fn a_multishot_poll_reports_what_woke_it() -> Outcome {
     ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
     put(b, b"x")?;
     ends_flags(&ring, &[(1, IN as i32, MORE)])
+}
+
+/// A multishot poll of IN and OUT of a connection, told apart.
+fn tells_apart(ring: &mut Ring, (a, b): (i32, i32)) -> Outcome {
+    submit(ring, &[poll_multi(a, IN | OUT, 1)])?;
+    ends_flags(ring, &[(1, OUT as i32, MORE)])?;
+    for _ in 0..2 {
+        put(b, b"x")?;
+        ends_flags(ring, &[(1, IN as i32, MORE)])?;
+    }
+    must("shutdown", os::shutdown(b, libc::SHUT_WR))?;
+    let end = IN | OUT | libc::POLLRDHUP as u32;
+    ends_flags(ring, &[(1, end as i32, MORE)])?;
+    submit(ring, &[at(op::POLL_REMOVE, 1, 2)])?;
+    ends_all(ring, &[(1, -ECANCELED), (2, 0)])
+}
+
+fn each_end_of_a_connection_is_told_what_woke_it() -> Outcome {
+    let mut ring = ring()?;
+    tells_apart(&mut ring, pair()?)?;
+    tells_apart(&mut ring, tcp()?)?;
+    // Room, which the peer makes.
+    let (a, b) = pair()?;
+    put(a, b"x")?;
+    submit(&mut ring, &[poll_multi(a, IN | OUT, 1)])?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
+    put(b, b"x")?;
+    ends_flags(&ring, &[(1, IN as i32, MORE)])?;
+    get(b)?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
+    close(b)?;
+    let all = IN | OUT | HUP | libc::POLLRDHUP as u32;
+    ends_flags(&ring, &[(1, all as i32, MORE)])
+}
+
+fn a_multishot_poll_of_an_eventfd_tells_the_direction() -> Outcome {
+    let mut ring = ring()?;
+    let event = must("eventfd", os::eventfd(0, 0))?;
+    submit(&mut ring, &[poll_multi(event, IN | OUT, 1)])?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
+    for _ in 0..2 {
+        put(event, &1u64.to_ne_bytes())?;
+        ends_flags(&ring, &[(1, IN as i32, MORE)])?;
+    }
+    get(event)?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])
+}
+
+fn a_multishot_poll_of_a_pipe_tells_its_end_with_what_holds() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    let both = must("reopen", os::open(&format!("/proc/self/fd/{r}"), libc::O_RDWR))?;
+    submit(&mut ring, &[poll_multi(both, IN | OUT, 1)])?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
+    for _ in 0..2 {
+        put(w, b"x")?;
+        ends_flags(&ring, &[(1, IN as i32, MORE)])?;
+    }
+    submit(&mut ring, &[at(op::POLL_REMOVE, 1, 2)])?;
+    ends_all(&ring, &[(1, -ECANCELED), (2, 0)])
+}
+
+fn a_multishot_poll_of_a_registered_file_tells_what_woke_it() -> Outcome {
+    let mut ring = ring()?;
+    let ((a, b), buf) = (pair()?, Buf::new(8));
+    must("FILES", ring.register_files(&[a]))?;
+    let fixed = |s: Sqe| flagged(Sqe { fd: 0, ..s }, FIXED);
+    // The file is watched for others already, and was told ready.
+    submit(&mut ring, &[fixed(read(0, buf.addr(), 8, 0, 9))])?;
+    put(b, b"y")?;
+    ends(&ring, &[(9, 1)])?;
+    submit(&mut ring, &[fixed(poll_multi(0, IN | OUT, 1)), fixed(poll_multi(0, IN, 2))])?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
+    put(b, b"x")?;
+    let mut both = wait_for(&ring, 2)?;
+    both.sort_unstable_by_key(|c| c.user_data);
+    let both: Vec<_> = both.iter().map(|c| (c.user_data, c.res, c.flags)).collect();
+    expect("woken", both, vec![(1, IN as i32, MORE), (2, IN as i32, MORE)])?;
+    no_more(&mut ring)
+}
+
+fn an_updated_multishot_poll_tells_what_woke_it() -> Outcome {
+    let mut ring = ring()?;
+    let (a, b) = pair()?;
+    submit(&mut ring, &[poll_multi(a, IN, 1)])?;
+    submit(&mut ring, &[update(1, 2, IN | OUT, 0, 2)])?;
+    ends_all(&ring, &[(1, OUT as i32), (2, 0)])?;
+    put(b, b"x")?;
+    ends_flags(&ring, &[(1, IN as i32, MORE)])
+}
+
+const PRI: u32 = libc::POLLPRI as u32;
+
+fn a_sockets_arrival_is_all_that_it_wakes_for() -> Outcome {
+    let mut ring = ring()?;
+    for (a, b) in [pair()?, tcp()?] {
+        submit(&mut ring, &[poll_add(a, IN | PRI, 1)])?;
+        pending(&ring)?;
+        put(b, b"x")?;
+        ends(&ring, &[(1, (IN | PRI) as i32)])?;
+        res(&mut ring, poll_add(a, IN | PRI, 2), IN as i32)?;
+        submit(&mut ring, &[poll_multi(a, IN | OUT | PRI, 3)])?;
+        ends_flags(&ring, &[(3, (IN | OUT) as i32, MORE)])?;
+        put(b, b"x")?;
+        ends_flags(&ring, &[(3, (IN | PRI) as i32, MORE)])?;
+    }
+    Ok(())
+}
+
+fn a_poll_for_pri_alone_is_not_woken_by_data() -> Outcome {
+    let mut ring = ring()?;
+    let (a, b) = tcp()?;
+    submit(&mut ring, &[poll_add(a, PRI, 1)])?;
+    put(b, b"x")?;
+    waits(&ring)?;
+    let (mut other, byte) = (with(4, 0)?, Buf::of(b"u"));
+    let urgent = libc::MSG_OOB.cast_unsigned();
+    res(&mut other, Sqe { op_flags: urgent, ..rw(op::SEND, b, byte.addr(), 1, 0, 2) }, 1)?;
+    expect("urgent data", os::poll(a, libc::POLLPRI, 0), Ok(libc::POLLPRI))?;
+    waits(&ring)
+}
+
+fn an_error_is_told_with_what_holds() -> Outcome {
+    let mut ring = ring()?;
+    // A port that was somebody's, and is nobody's.
+    let gone = must("socket", os::socket(libc::AF_INET, libc::SOCK_DGRAM))?;
+    let fd = i64::from(gone).cast_unsigned();
+    let (addr, len) = (Buf::of(&os::loopback(0)), u64s(&[16]));
+    must("bind", os::raw(libc::SYS_bind, [fd, addr.addr(), 16]))?;
+    must("name", os::raw(libc::SYS_getsockname, [fd, addr.addr(), len.addr()]))?;
+    close(gone)?;
+    let a = must("socket", os::socket(libc::AF_INET, libc::SOCK_DGRAM))?;
+    let fd = i64::from(a).cast_unsigned();
+    must("connect", os::raw(libc::SYS_connect, [fd, addr.addr(), 16]))?;
+    submit(&mut ring, &[poll_multi(a, IN | OUT, 1)])?;
+    ends_flags(&ring, &[(1, OUT as i32, MORE)])?;
+    put(a, b"x")?;
+    ends_flags(&ring, &[(1, OUT as i32 | i32::from(libc::POLLERR), MORE)])
+}
+
+fn of_exclusive_polls_one_is_woken() -> Outcome {
+    let mut ring = ring()?;
+    let (r, w) = pipe()?;
+    let bit = libc::EPOLLEXCLUSIVE.cast_unsigned();
+    for ud in 1..4 {
+        submit(&mut ring, &[poll_add(r, IN | bit, ud)])?;
+    }
+    put(w, b"x")?;
+    ends(&ring, &[(1, IN as i32)])?;
+    no_more(&mut ring)?;
+    put(w, b"x")?;
+    ends(&ring, &[(2, IN as i32)])?;
+    no_more(&mut ring)?;
+    close(w)?;
+    ends(&ring, &[(3, (IN | HUP) as i32)])
 }
 
 fn a_multishot_poll_stays_after_a_hang_up() -> Outcome {
