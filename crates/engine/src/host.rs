@@ -407,6 +407,31 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn fsync(&self, fd: i32, datasync: bool) -> HostResult<()>;
+    /// `sync_file_range(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn sync_file_range(&self, fd: i32, off: u64, len: u64, flags: u32) -> HostResult<()>;
+    /// `fallocate(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn fallocate(&self, fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()>;
+    /// `ftruncate(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn ftruncate(&self, fd: i32, len: u64) -> HostResult<()>;
+    /// `posix_fadvise(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn fadvise(&self, fd: i32, off: u64, len: u64, advice: u32) -> HostResult<()>;
+    /// `madvise(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()>;
     /// Starts reading a range into the page cache; errors do not matter.
     fn readahead(&self, fd: i32, off: u64, len: u64);
     /// `poll(2)` without waiting: the `POLL*` bits of `events` (and ERR, HUP, NVAL) that hold now.

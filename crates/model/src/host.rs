@@ -403,6 +403,26 @@ impl Host for Machine {
         Err(Errno::ENOSYS)
     }
 
+    fn sync_file_range(&self, _fd: i32, _off: u64, _len: u64, _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn fallocate(&self, _fd: i32, _mode: u32, _off: u64, _len: u64) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn ftruncate(&self, _fd: i32, _len: u64) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn fadvise(&self, _fd: i32, _off: u64, _len: u64, _advice: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn madvise(&self, _addr: u64, _len: u64, _advice: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
     fn readahead(&self, _fd: i32, _off: u64, _len: u64) {}
 
     fn poll_now(&self, fd: i32, events: u32) -> u32 {

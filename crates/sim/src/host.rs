@@ -402,6 +402,26 @@ impl Host for SimHost {
         }
     }
 
+    fn sync_file_range(&self, fd: i32, off: u64, _len: u64, flags: u32) -> HostResult<()> {
+        self.sync_range(fd, off, flags)
+    }
+
+    fn fallocate(&self, fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()> {
+        self.allocate(fd, mode, off, len)
+    }
+
+    fn ftruncate(&self, fd: i32, len: u64) -> HostResult<()> {
+        self.truncate(fd, len)
+    }
+
+    fn fadvise(&self, fd: i32, _off: u64, _len: u64, advice: u32) -> HostResult<()> {
+        self.advise_file(fd, advice)
+    }
+
+    fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()> {
+        self.advise_memory(addr, len, advice)
+    }
+
     fn readahead(&self, fd: i32, _off: u64, _len: u64) {
         self.call("readahead", fd);
     }

@@ -16,6 +16,7 @@
 
 mod client;
 pub mod errno;
+mod files;
 mod host;
 mod kit;
 mod names;

@@ -219,6 +219,21 @@ impl Host for LinuxHost {
     fn fsync(&self, fd: i32, datasync: bool) -> HostResult<()> {
         io::fsync(fd, datasync)
     }
+    fn sync_file_range(&self, fd: i32, off: u64, len: u64, flags: u32) -> HostResult<()> {
+        io::sync_file_range(fd, off, len, flags)
+    }
+    fn fallocate(&self, fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()> {
+        io::fallocate(fd, mode, off, len)
+    }
+    fn ftruncate(&self, fd: i32, len: u64) -> HostResult<()> {
+        io::ftruncate(fd, len)
+    }
+    fn fadvise(&self, fd: i32, off: u64, len: u64, advice: u32) -> HostResult<()> {
+        io::fadvise(fd, off, len, advice)
+    }
+    fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()> {
+        io::madvise(addr, len, advice)
+    }
     fn readahead(&self, fd: i32, off: u64, len: u64) {
         io::readahead(fd, off, len);
     }

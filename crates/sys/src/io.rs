@@ -138,6 +138,50 @@ pub fn fsync(fd: i32, datasync: bool) -> HostResult<()> {
     app_call(nr, [fd_arg(fd), 0, 0, 0, 0, 0]).map(drop)
 }
 
+/// `sync_file_range(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn sync_file_range(fd: i32, off: u64, len: u64, flags: u32) -> HostResult<()> {
+    let args = [fd_arg(fd), off as usize, len as usize, flags as usize, 0, 0];
+    app_call(g::__NR_sync_file_range, args).map(drop)
+}
+
+/// `fallocate(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn fallocate(fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()> {
+    let args = [fd_arg(fd), mode as usize, off as usize, len as usize, 0, 0];
+    app_call(g::__NR_fallocate, args).map(drop)
+}
+
+/// `ftruncate(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn ftruncate(fd: i32, len: u64) -> HostResult<()> {
+    app_call(g::__NR_ftruncate, [fd_arg(fd), len as usize, 0, 0, 0, 0]).map(drop)
+}
+
+/// `posix_fadvise(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn fadvise(fd: i32, off: u64, len: u64, advice: u32) -> HostResult<()> {
+    let args = [fd_arg(fd), off as usize, len as usize, advice as usize, 0, 0];
+    app_call(g::__NR_fadvise64, args).map(drop)
+}
+
+/// `madvise(2)` of the application's memory.
+///
+/// # Errors
+/// The call's.
+pub fn madvise(addr: u64, len: u64, advice: u32) -> HostResult<()> {
+    let args = [addr as usize, len as usize, advice as usize, 0, 0, 0];
+    app_call(g::__NR_madvise, args).map(drop)
+}
+
 /// Starts reading a range into the page cache.
 pub fn readahead(fd: i32, off: u64, len: u64) {
     // What cannot be read ahead is read when it is read.

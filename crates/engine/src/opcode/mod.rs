@@ -1,11 +1,11 @@
 //! The opcodes: one file or family each, and the table that names them.
 pub mod accept;
+pub mod advise;
 pub mod async_cancel;
 pub mod connect;
 pub mod epoll;
 pub mod files_update;
 pub mod fs;
-pub mod fsync;
 pub mod msg_ring;
 pub mod nop;
 pub mod opdef;
@@ -15,7 +15,9 @@ pub mod rw;
 pub mod sendrecv;
 pub mod shutdown;
 pub mod statx;
+pub mod sync;
 pub mod timeout;
+pub mod truncate;
 
 pub use crate::support::Support;
 pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opdef};

@@ -7,8 +7,8 @@
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
 use super::{
-    accept, async_cancel, connect, epoll, files_update, fs, fsync, msg_ring, nop, openclose, poll,
-    rw, sendrecv, shutdown, statx, timeout,
+    accept, advise, async_cancel, connect, epoll, files_update, fs, msg_ring, nop, openclose, poll,
+    rw, sendrecv, shutdown, statx, sync, timeout, truncate,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -78,6 +78,7 @@ impl OpDef {
 
     const FILE: Self = Self { needs_file: true, ..Self::BASE };
     const WORKER: Self = Self { force_async: true, never_fails: true, ..Self::BASE };
+    const FILE_WORKER: Self = Self { needs_file: true, ..Self::WORKER };
     const RING: Self = Self { ring_op: true, ..Self::BASE };
 }
 
@@ -160,7 +161,8 @@ pub struct IssueCx<'a, H: Host> {
     pub policy: &'a dyn Policy,
 }
 
-const O_PATH: u32 = 0o10_000_000;
+/// A descriptor that is a place and no file.
+pub(crate) const O_PATH: u32 = 0o10_000_000;
 
 impl<H: Host> IssueCx<'_, H> {
     /// The kind of the file, as the kernel's lookup finds it: one opened with `O_PATH` is none.
@@ -266,9 +268,9 @@ op_table! {
     };
     1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
-    3 => Fsync(fsync::Fsync) = OpDef {
-        name: "FSYNC", force_async: true, never_fails: true,
-        support: Support::Partial("a range is widened to the whole file"), ..OpDef::FILE
+    3 => Fsync(sync::Fsync) = OpDef {
+        name: "FSYNC", support: Support::Partial("a range is widened to the whole file"),
+        ..OpDef::FILE_WORKER
     };
     4 => ReadFixed(rw::Rw) = OpDef { name: "READ_FIXED", ..READ };
     5 => WriteFixed(rw::Rw) = OpDef { name: "WRITE_FIXED", ..WRITE };
@@ -280,7 +282,8 @@ op_table! {
         ..OpDef::RING
     };
     7 => PollRemove(poll::PollRemove) = OpDef { name: "POLL_REMOVE", ..OpDef::RING };
-    8 = OpDef::later("SYNC_FILE_RANGE", (5, 2), OPS);
+    8 => SyncFileRange(sync::SyncFileRange)
+        = OpDef { name: "SYNC_FILE_RANGE", since: (5, 2), ..OpDef::FILE_WORKER };
     9 = OpDef::later("SENDMSG", (5, 3), OPS);
     10 = OpDef::later("RECVMSG", (5, 3), OPS);
     11 => Timeout(timeout::Timeout) = OpDef { name: "TIMEOUT", since: (5, 4), ..OpDef::RING };
@@ -302,7 +305,8 @@ op_table! {
         ),
         ..OpDef::FILE
     };
-    17 = OpDef::later("FALLOCATE", (5, 6), OPS);
+    17 => Fallocate(sync::Fallocate)
+        = OpDef { name: "FALLOCATE", since: (5, 6), ..OpDef::FILE_WORKER };
     18 => Openat(openclose::Open) = OpDef { name: "OPENAT", since: (5, 6), ..OpDef::BASE };
     19 => Close(openclose::Close) = OpDef { name: "CLOSE", since: (5, 6), ..OpDef::RING };
     20 => FilesUpdate(files_update::FilesUpdate)
@@ -310,8 +314,8 @@ op_table! {
     21 => Statx(statx::Statx) = OpDef { name: "STATX", since: (5, 6), ..OpDef::WORKER };
     22 => Read(rw::Rw) = OpDef { name: "READ", since: (5, 6), support: NO_SELECT, ..READ };
     23 => Write(rw::Rw) = OpDef { name: "WRITE", since: (5, 6), ..WRITE };
-    24 = OpDef::later("FADVISE", (5, 6), OPS);
-    25 = OpDef::later("MADVISE", (5, 6), OPS);
+    24 => Fadvise(advise::Fadvise) = OpDef { name: "FADVISE", since: (5, 6), ..OpDef::FILE };
+    25 => Madvise(advise::Madvise) = OpDef { name: "MADVISE", since: (5, 6), ..OpDef::WORKER };
     26 => Send(sendrecv::Send) = OpDef {
         name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true,
         support: Support::Partial("no buffer select, bundle or vectorised send yet"), ..OpDef::FILE
@@ -327,7 +331,7 @@ op_table! {
     32 = OpDef::later("REMOVE_BUFFERS", (5, 7), OPS);
     33 = OpDef::later("TEE", (5, 8), OPS);
     34 => Shutdown(shutdown::Shutdown)
-        = OpDef { name: "SHUTDOWN", since: (5, 11), force_async: true, never_fails: true, ..OpDef::FILE };
+        = OpDef { name: "SHUTDOWN", since: (5, 11), ..OpDef::FILE_WORKER };
     35 => Renameat(fs::Rename) = OpDef { name: "RENAMEAT", since: (5, 11), ..OpDef::WORKER };
     36 => Unlinkat(fs::Unlink) = OpDef { name: "UNLINKAT", since: (5, 11), ..OpDef::WORKER };
     37 => Mkdirat(fs::Mkdir) = OpDef { name: "MKDIRAT", since: (5, 15), ..OpDef::WORKER };
@@ -350,7 +354,8 @@ op_table! {
     52 = OpDef::later("FUTEX_WAKE", (6, 7), OPS);
     53 = OpDef::later("FUTEX_WAITV", (6, 7), OPS);
     54 = OpDef::later("FIXED_FD_INSTALL", (6, 8), OPS);
-    55 = OpDef::later("FTRUNCATE", (6, 9), OPS);
+    55 => Ftruncate(truncate::Ftruncate)
+        = OpDef { name: "FTRUNCATE", since: (6, 9), ..OpDef::FILE_WORKER };
     56 = OpDef::later("BIND", (6, 11), OPS);
     57 = OpDef::later("LISTEN", (6, 11), OPS);
     58 = OpDef::later("RECV_ZC", (6, 15), "needs a network card with header split");

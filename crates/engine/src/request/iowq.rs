@@ -19,9 +19,10 @@
 //! does not do: interrupt (`cancel.rs`).
 
 use super::tctx::Tctx;
-use super::{Phase, Req};
+use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, HostThread as _, Identity, ThreadKind};
+use crate::opcode::opdef::O_PATH;
 use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome};
 use crate::primitive::AtomicU32;
 use crate::resource::personality::Acting;
@@ -448,10 +449,22 @@ impl<H: Host> Engine<H> {
             {
                 Outcome::Done(Err(Errno::ECANCELED), f)
             }
+            // file.c `fget`: no lookup by number finds a place, and the call may say something else.
+            Outcome::Done(Err(_), f) if req.def().force_async && self.is_place(req) => {
+                req.file = ReqFile::None;
+                Outcome::Done(Err(Errno::EBADF), f)
+            }
             // An edge that came since found nobody in the file's watch.
             Outcome::Again if req.is_watched() => self.issue_inline(ring, st, req),
             other => other,
         }
+    }
+
+    /// Whether the descriptor that a request named is no file but a place.
+    fn is_place(&self, req: &Req<H>) -> bool {
+        let ReqFile::Held(file) = &req.file else { return false };
+        let flags = file.number().map(|n| self.host().status_flags(n));
+        req.def().needs_file && flags.is_some_and(|f| f.is_ok_and(|f| f & O_PATH != 0))
     }
 
     /// Issues a command on this worker: what does not block first, if there is such a way.

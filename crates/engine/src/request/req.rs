@@ -134,6 +134,7 @@ impl<H: Host> Req<H> {
     /// Whether it goes to a worker before anything is tried.
     pub fn starts_on_worker(&self) -> bool {
         self.def().force_async
+            || matches!(&self.cmd, Some(Cmd::Fadvise(c)) if c.blocks())
             || self.flags.contains(SqeFlags::ASYNC)
             || self.on_worker && self.is_nowait()
     }
@@ -199,12 +200,17 @@ impl<H: Host> Req<H> {
         self.on_worker && self.failed.is_none() && matches!(self.phase, Phase::Fresh)
     }
 
+    /// Whether it needs a file and none was found: an error of the call may be the same.
+    fn lacks_file(&self) -> bool {
+        self.def().needs_file && matches!(self.file, ReqFile::None)
+    }
+
     /// Whether issue returns this error.
     fn returns(&self, e: Errno) -> bool {
         match &self.cmd {
             Some(Cmd::PollRemove(_)) => true,
             // io_uring.c `io_issue_sqe`: there is no such file.
-            _ if e == Errno::EBADF && self.def().needs_file => true,
+            _ if e == Errno::EBADF && self.lacks_file() => true,
             // Of the operations on sockets these look for theirs first.
             Some(Cmd::Send(_) | Cmd::Recv(_) | Cmd::Shutdown(_)) => e == Errno::ENOTSOCK,
             _ => self.rw().is_some(),
@@ -265,7 +271,7 @@ impl<H: Host> Req<H> {
             }
             // Cancelled, or no file to call it on: that is no error of the call.
             Err(e) if self.def().never_fails => {
-                let no_file = matches!(e, Errno::EBADF | Errno::ENOTSOCK);
+                let no_file = e == Errno::ENOTSOCK || e == Errno::EBADF && self.lacks_file();
                 return e == Errno::ECANCELED || self.def().needs_file && no_file;
             }
             Err(_) => return true,

@@ -121,12 +121,12 @@ fn fails(e: &Entry, res: i32) -> bool {
     (res < 0 || short) && !fine && !forgiven(e, res)
 }
 
-/// What these say of their call, the kernel never takes for a failure: fsync, statx, shutdown, rename,
-/// unlink, mkdir, symlink and link. A cancel is one, a restriction, and a file they cannot be asked of.
+/// What these say of their call, the kernel never takes for a failure: what a worker does to a file,
+/// to memory or to a name. A cancel is one, a restriction, and a file they cannot be asked of.
 fn forgiven(e: &Entry, res: i32) -> bool {
     let called = match e.sqe.opcode {
-        3 | 34 => ![EBADF, ENOTSOCK].contains(&res),
-        21 | 35..=39 => true,
+        3 | 8 | 17 | 34 | 55 => ![EBADF, ENOTSOCK].contains(&res),
+        21 | 25 | 35..=39 => true,
         _ => false,
     };
     called && ![ECANCELED, EACCES].contains(&res)

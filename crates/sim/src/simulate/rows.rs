@@ -11,7 +11,10 @@
 
 use super::mailbox::{self, MESSAGE, OWN};
 use super::program::{Entry, Owes};
-use crate::errno::{EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENOENT, EPERM, EPIPE, ETIME};
+use crate::errno::{
+    EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, EPIPE, ESPIPE,
+    ETIME,
+};
 use crate::rng::Rng;
 use crate::world::BASE;
 use ringer_uapi::Sqe;
@@ -78,18 +81,22 @@ pub(crate) const ROWS: &[Row] = &[
     (5, 2, |d| plain_rw(d, 5)),
     (6, 4, poll_add),
     (7, 2, poll_remove),
+    (8, 1, sync_range),
     (11, 3, timeout),
     (12, 2, timeout_remove),
     (13, 3, accept),
     (14, 4, cancel),
     (15, 0, link_timeout),
     (16, 2, connect),
+    (17, 1, allocate),
     (18, 2, openat),
     (19, 2, close),
     (20, 2, files_update),
     (21, 1, statx),
     (22, 6, |d| plain_rw(d, 22)),
     (23, 3, |d| plain_rw(d, 23)),
+    (24, 2, advise_file),
+    (25, 1, advise_memory),
     (26, 4, |d| socket_io(d, 26)),
     (27, 5, |d| socket_io(d, 27)),
     (28, 1, openat2),
@@ -101,6 +108,7 @@ pub(crate) const ROWS: &[Row] = &[
     (38, 1, symlink),
     (39, 1, link),
     (40, 3, message),
+    (55, 1, truncate),
 ];
 
 /// Whether an opcode may go to a ring with IOPOLL.
@@ -247,6 +255,41 @@ fn fsync(d: &mut Draw<'_>) -> Entry {
     let sqe = d.entry(3, fd);
     let sqe = d.perhaps_fixed(sqe);
     if fd == 2 { owes(sqe, (1, 0), &[EINVAL]) } else { owes(sqe, (0, 0), &[]) }
+}
+
+fn sync_range(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 1, 2]);
+    let sqe = Sqe { off: d.below(300), len: 100, op_flags: d.of(&[0, 2, 7]), ..d.entry(8, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    if fd == 2 { owes(sqe, (1, 0), &[ESPIPE]) } else { owes(sqe, (0, 0), &[]) }
+}
+
+fn allocate(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[1, 1, 2]);
+    let (off, addr, len) = (d.below(300), d.below(3) * 200, d.of(&[0, 1, 3, 64]));
+    let sqe = Sqe { off, addr, len, ..d.entry(17, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, 0), &[EINVAL, EOPNOTSUPP, ESPIPE])
+}
+
+fn truncate(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[1, 1, 10]);
+    let sqe = Sqe { off: d.below(600), ..d.entry(55, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    if fd == 10 { owes(sqe, (1, 0), &[EINVAL]) } else { owes(sqe, (0, 0), &[]) }
+}
+
+fn advise_file(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 1, 2]);
+    let sqe = Sqe { len: 100, op_flags: d.below(7) as u32, ..d.entry(24, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, 0), &[EINVAL, ESPIPE])
+}
+
+fn advise_memory(d: &mut Draw<'_>) -> Entry {
+    let addr = d.of(&[ARENA, ARENA + 4096, ARENA + 1, 4096]);
+    let sqe = Sqe { addr, off: 4096, op_flags: d.below(6) as u32, ..d.entry(25, -1) };
+    owes(sqe, (0, 0), &[EINVAL, ENOMEM])
 }
 
 fn poll_add(d: &mut Draw<'_>) -> Entry {

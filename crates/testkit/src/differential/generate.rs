@@ -203,6 +203,7 @@ impl Gen<'_> {
             Obj::File,
             Obj::ReadOnly,
             Obj::Append,
+            Obj::Scratch,
             Obj::PipeR(0),
             Obj::PipeR(1),
             Obj::PipeW(0),
@@ -673,7 +674,12 @@ fn runs_at_once(e: &Entry) -> bool {
         op::WRITE | op::WRITEV | op::WRITE_FIXED => {
             !regular && e.fd != Fd::Obj(Obj::Event) && e.flags & bit::FIXED == 0
         }
+        op::FADVISE => e.op_flags <= 2,
         op::FSYNC
+        | op::SYNC_FILE_RANGE
+        | op::FALLOCATE
+        | op::FTRUNCATE
+        | op::MADVISE
         | op::STATX
         | op::SHUTDOWN
         | op::OPENAT

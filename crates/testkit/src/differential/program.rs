@@ -110,6 +110,8 @@ pub enum Obj {
     ReadOnly,
     /// Another one, open with `O_APPEND`.
     Append,
+    /// A regular file of 8 KiB that no other object shares.
+    Scratch,
     /// A duplicate of `File`'s descriptor.
     Spare(u8),
     /// A folder of the program's own.

@@ -110,6 +110,7 @@ impl Scene {
                     appending
                 }
             }
+            Obj::Scratch => os::temp_file(&pattern(FILE_LEN))?,
             Obj::ReadOnly => {
                 self.make(Obj::File)?;
                 os::open(&format!("/proc/self/fd/{}", self.fds[&Obj::File]), libc::O_RDONLY)?
@@ -243,7 +244,7 @@ impl Scene {
 
     fn one_left(&self, o: Obj, fd: i32) -> Option<String> {
         Some(match o {
-            Obj::File | Obj::Append | Obj::ReadOnly => {
+            Obj::File | Obj::Append | Obj::ReadOnly | Obj::Scratch => {
                 let bytes = std::fs::read(format!("/proc/self/fd/{fd}")).unwrap_or_default();
                 let changed = changes(&pattern(FILE_LEN), &bytes);
                 format!("at {:?}, {} bytes, changed {changed}", state::position(fd), bytes.len())

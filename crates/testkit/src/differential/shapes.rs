@@ -33,6 +33,11 @@ impl Gen<'_> {
             op::READ | op::READV | op::READ_FIXED => self.read(op, id),
             op::WRITE | op::WRITEV | op::WRITE_FIXED => self.write(op, id),
             op::FSYNC => self.fsync(id),
+            op::SYNC_FILE_RANGE => self.sync_range(id),
+            op::FALLOCATE => self.allocate(id),
+            op::FTRUNCATE => self.truncate(id),
+            op::FADVISE => self.advise_file(id),
+            op::MADVISE => self.advise_memory(id),
             op::POLL_ADD => self.poll_add(id),
             op::POLL_REMOVE => self.poll_remove(id),
             op::TIMEOUT => self.timeout(id),
@@ -235,6 +240,63 @@ impl Gen<'_> {
         e.off = Val::Num(self.d.pick(&[0, 0, 64, u64::MAX]));
         e.len = self.d.pick(&[0, 0, 64]);
         (e, claims)
+    }
+
+    fn sync_range(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let o = self.d.pick(&[Obj::File, Obj::File, Obj::ReadOnly, Obj::PipeR(0), Obj::Folder]);
+        let mut e = entry(id, op::SYNC_FILE_RANGE, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.off = Val::Num(self.d.pick(&[0, 64, FILE_LEN.into(), u64::MAX]));
+        e.len = self.d.pick(&[0, 64, u32::MAX]);
+        e.op_flags = self.d.pick(&[0, 1, 2, 4, 7, 7, 8]);
+        (e, claims)
+    }
+
+    /// A file that no other kind of request looks at: its length and holes are its own.
+    fn scratch(&mut self, id: u64, op: u8) -> Drawn {
+        let wrong = self.d.pick(&[Obj::ReadOnly, Obj::PipeW(0), Obj::Folder]);
+        let o = if self.d.one_in(6) { wrong } else { Obj::Scratch };
+        let mut claims = vec![Claim::sole(Key::Way(Obj::Scratch))];
+        let mut e = entry(id, op, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        (e, claims)
+    }
+
+    fn allocate(&mut self, id: u64) -> Drawn {
+        let (mut e, claims) = self.scratch(id, op::FALLOCATE);
+        // None, KEEP_SIZE, a hole, zeroes, a hole that grows, an unknown one.
+        e.len = self.d.pick(&[0, 0, 1, 3, 3, 0x10, 0x11, 2, 1 << 20]);
+        e.off = Val::Num(self.d.pick(&[0, 100, 4096, u64::from(FILE_LEN), 1 << 63]));
+        e.addr = Val::Num(self.d.pick(&[1, 500, 4096, 0, 1 << 63]));
+        (e, claims)
+    }
+
+    fn truncate(&mut self, id: u64) -> Drawn {
+        let (mut e, claims) = self.scratch(id, op::FTRUNCATE);
+        e.off = Val::Num(self.d.pick(&[0, 100, 4096, 10_000, 1 << 63, i64::MAX as u64]));
+        (e, claims)
+    }
+
+    fn advise_file(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let o = self.d.pick(&[Obj::File, Obj::File, Obj::Scratch, Obj::PipeR(0), Obj::Folder]);
+        let mut e = entry(id, op::FADVISE, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.off = Val::Num(self.d.pick(&[0, 64, u64::MAX]));
+        (e.addr, e.len) = (Val::Num(self.d.pick(&[0, 0, 64, 1 << 63])), self.d.pick(&[0, 64]));
+        // Not DONTNEED: what is cached then is a matter of time.
+        e.op_flags = self.d.pick(&[0, 1, 2, 3, 3, 5, 6]);
+        (e, claims)
+    }
+
+    fn advise_memory(&mut self, id: u64) -> Drawn {
+        let mut e = entry(id, op::MADVISE, Fd::Number(-1));
+        e.addr = self.d.pick_one(&[Val::Arena(0), Val::Arena(4096), Val::Arena(8), Val::Num(4096)]);
+        (e.off, e.len) = (Val::Num(self.d.pick(&[0, 4096])), self.d.pick(&[0, 4096]));
+        // None that changes what is there.
+        e.op_flags = self.d.pick(&[0, 1, 2, 3, 99]);
+        (e, Vec::new())
     }
 
     fn poll_add(&mut self, id: u64) -> Drawn {

@@ -26,6 +26,7 @@ mod overflow;
 mod patch2019;
 mod personality;
 mod poll;
+mod ranges;
 mod refused;
 mod regions;
 mod ringfds;
@@ -44,6 +45,7 @@ mod zc;
 pub const FAMILIES: &[&[Claim]] = &[
     transfers::CLAIMS,
     flags::CLAIMS,
+    ranges::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
     sockets::CLAIMS,
