@@ -219,6 +219,15 @@ impl Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Credentials(pub u64);
 
+/// What has extended attributes.
+#[derive(Clone, Copy, Debug)]
+pub enum Attributed<'a> {
+    /// An open file, by its number.
+    File(i32),
+    /// A path, NUL-terminated.
+    Path(&'a [u8]),
+}
+
 /// A user `sockaddr`, copied.
 #[derive(Clone, Copy, Debug)]
 pub struct SockAddr {
@@ -274,11 +283,18 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EFAULT`.
     fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()>;
-    /// Copies a NUL-terminated path, the NUL included, as getname(9) does.
+    /// Copies a NUL-terminated text, the NUL included.
     ///
     /// # Errors
-    /// `EFAULT`; `ENAMETOOLONG` for 4096 bytes without a NUL.
-    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>>;
+    /// `EFAULT`; `ENAMETOOLONG` for `max` bytes without a NUL.
+    fn copy_text(&self, addr: u64, max: usize) -> HostResult<Box<[u8]>>;
+    /// The same of a path, as getname(9) does.
+    ///
+    /// # Errors
+    /// As [`Host::copy_text`]; a path has 4096 bytes at most.
+    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
+        self.copy_text(addr, 4096)
+    }
     /// Whether `addr..addr+len` could be pinned as a registered buffer (readable and writable
     /// memory, not a shared mapping of a disk file).
     ///
@@ -561,6 +577,23 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()>;
+
+    /// `setxattr(2)`, `fsetxattr(2)` of a copied name (NUL-terminated) and value.
+    ///
+    /// # Errors
+    /// The call's.
+    fn set_xattr(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> HostResult<()>;
+    /// `getxattr(2)`, `fgetxattr(2)` into user memory.
+    ///
+    /// # Errors
+    /// The call's.
+    fn get_xattr(&self, whom: Attributed<'_>, name: &[u8], to: Iovec) -> HostResult<u32>;
 
     // --- eventfd, trace ----------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ use crate::quiet;
 use crate::ring::{ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
-    Clock, Credentials, FileKind, Host, HostResult, HostThread, Identity, Iovec, RingId, RingSpec,
-    SockAddr, ThreadKind,
+    Attributed, Clock, Credentials, FileKind, Host, HostResult, HostThread, Identity, Iovec,
+    RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_sys::primitive::Futexes;
@@ -235,7 +235,7 @@ impl Host for Machine {
         Ok(())
     }
 
-    fn copy_path(&self, _addr: u64) -> HostResult<Box<[u8]>> {
+    fn copy_text(&self, _addr: u64, _max: usize) -> HostResult<Box<[u8]>> {
         Err(Errno::ENOSYS)
     }
 
@@ -500,6 +500,20 @@ impl Host for Machine {
     }
 
     fn linkat(&self, _from: (i32, &[u8]), _to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn set_xattr(
+        &self,
+        _whom: Attributed<'_>,
+        _name: &[u8],
+        _value: &[u8],
+        _flags: u32,
+    ) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn get_xattr(&self, _whom: Attributed<'_>, _name: &[u8], _to: Iovec) -> HostResult<u32> {
         Err(Errno::ENOSYS)
     }
 

@@ -1,11 +1,13 @@
-//! What is done to a file as a whole or to a range of it, in RAM, and advice about memory.
+//! What is done to a file as a whole or to a range of it, in RAM, its extended attributes, and advice
+//! about memory.
 //!
 //! What it does not do: keep anything on a disk. What is advised shows in what is cached.
 
 use crate::host::SimHost;
+use crate::names::Node;
 use crate::object::{Body, RamFile};
 use crate::sched::lock;
-use ringer_engine::host::HostResult;
+use ringer_engine::host::{Attributed, HostResult, Iovec};
 use ringer_uapi::Errno;
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +17,8 @@ const PUNCH_HOLE: u32 = 2;
 const LONGEST: u64 = 1 << 24;
 const WILLNEED: u32 = 3;
 const DONTNEED: u32 = 4;
+const XATTR_CREATE: u32 = 1;
+const XATTR_REPLACE: u32 = 2;
 const NOREUSE: u32 = 5;
 
 impl SimHost {
@@ -87,5 +91,57 @@ impl SimHost {
         }
         let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
         lock(&self.world).read(addr, len).map(drop).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// What has attributes; `no_such` says what else is there.
+    fn attributed(&self, whom: Attributed<'_>, no_such: Errno) -> HostResult<Arc<Mutex<RamFile>>> {
+        let path = match whom {
+            Attributed::File(fd) => return self.regular(fd, no_such),
+            Attributed::Path(path) => path,
+        };
+        match lock(&self.world).names.get(path) {
+            Some(Node::File(file)) => Ok(file.clone()),
+            Some(_) => Err(no_such),
+            None => Err(Errno::ENOENT),
+        }
+    }
+
+    pub(crate) fn set_attribute(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> HostResult<()> {
+        self.app_call("setxattr", -1)?;
+        let file = self.attributed(whom, Errno::EPERM)?;
+        let mut f = lock(&file);
+        match (flags, f.xattrs.contains_key(name)) {
+            (XATTR_CREATE, true) => Err(Errno::EEXIST),
+            (XATTR_REPLACE, false) => Err(Errno::ENODATA),
+            _ => {
+                f.xattrs.insert(name.to_vec(), value.to_vec());
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn get_attribute(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        to: Iovec,
+    ) -> HostResult<u32> {
+        self.app_call("getxattr", -1)?;
+        let file = self.attributed(whom, Errno::ENODATA)?;
+        let value = lock(&file).xattrs.get(name).cloned().ok_or(Errno::ENODATA)?;
+        if to.len == 0 {
+            return Ok(value.len() as u32);
+        }
+        if (to.len as usize) < value.len() {
+            return Err(Errno::ERANGE);
+        }
+        lock(&self.world).write(to.base, &value)?;
+        Ok(value.len() as u32)
     }
 }

@@ -8,8 +8,8 @@ use crate::ring::{Pages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
-    Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity, Iovec, RingId,
-    RingSpec, SockAddr, ThreadKind,
+    Attributed, Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity,
+    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -188,10 +188,10 @@ impl Host for SimHost {
         lock(&self.world).write(addr, from)
     }
 
-    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
+    fn copy_text(&self, addr: u64, max: usize) -> HostResult<Box<[u8]>> {
         let w = lock(&self.world);
         let mut path = Vec::new();
-        for i in 0..4096 {
+        for i in 0..max as u64 {
             let b = w.read(addr.wrapping_add(i), 1)?[0];
             path.push(b);
             if b == 0 {
@@ -515,6 +515,20 @@ impl Host for SimHost {
 
     fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
         self.link_name(from.1, to.1)
+    }
+
+    fn set_xattr(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> HostResult<()> {
+        self.set_attribute(whom, name, value, flags)
+    }
+
+    fn get_xattr(&self, whom: Attributed<'_>, name: &[u8], to: Iovec) -> HostResult<u32> {
+        self.get_attribute(whom, name, to)
     }
 
     fn check_eventfd(&self, fd: i32) -> HostResult<()> {

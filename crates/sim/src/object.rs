@@ -29,6 +29,8 @@ pub(crate) struct RamFile {
     pub(crate) data: Vec<u8>,
     /// Bytes below this are in the page cache: `RWF_NOWAIT` reads no further.
     pub(crate) cached: usize,
+    /// Extended attributes by name.
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// Bytes on their way from one end to another.

@@ -10,8 +10,8 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec, SockAddr,
-    ThreadKind,
+    Attributed, Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec,
+    SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 
@@ -97,8 +97,8 @@ impl Host for LinuxHost {
     fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()> {
         usermem::copy_out(addr, from)
     }
-    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
-        usermem::copy_path(addr)
+    fn copy_text(&self, addr: u64, max: usize) -> HostResult<Box<[u8]>> {
+        usermem::copy_text(addr, max)
     }
     fn check_pinnable(&self, addr: u64, len: u64) -> HostResult<()> {
         pin::check(addr, len)
@@ -313,6 +313,19 @@ impl Host for LinuxHost {
     }
     fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()> {
         names::linkat(from, to, flags)
+    }
+
+    fn set_xattr(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> HostResult<()> {
+        names::set_xattr(whom, name, value, flags)
+    }
+    fn get_xattr(&self, whom: Attributed<'_>, name: &[u8], to: Iovec) -> HostResult<u32> {
+        names::get_xattr(whom, name, to)
     }
 
     fn check_eventfd(&self, fd: i32) -> HostResult<()> {

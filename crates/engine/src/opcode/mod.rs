@@ -18,6 +18,7 @@ pub mod statx;
 pub mod sync;
 pub mod timeout;
 pub mod truncate;
+pub mod xattr;
 
 pub use crate::support::Support;
 pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opdef};

@@ -8,7 +8,7 @@
 
 use super::{
     accept, advise, async_cancel, connect, epoll, files_update, fs, msg_ring, nop, openclose, poll,
-    rw, sendrecv, shutdown, statx, sync, timeout, truncate,
+    rw, sendrecv, shutdown, statx, sync, timeout, truncate, xattr,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -340,10 +340,10 @@ op_table! {
     40 => MsgRing(msg_ring::MsgRing) = OpDef {
         name: "MSG_RING", since: (5, 18), needs_file: true, iopoll: true, ..OpDef::RING
     };
-    41 = OpDef::later("FSETXATTR", (5, 19), OPS);
-    42 = OpDef::later("SETXATTR", (5, 19), OPS);
-    43 = OpDef::later("FGETXATTR", (5, 19), OPS);
-    44 = OpDef::later("GETXATTR", (5, 19), OPS);
+    41 => Fsetxattr(xattr::Set) = OpDef { name: "FSETXATTR", since: (5, 19), ..OpDef::FILE_WORKER };
+    42 => Setxattr(xattr::Set) = OpDef { name: "SETXATTR", since: (5, 19), ..OpDef::WORKER };
+    43 => Fgetxattr(xattr::Get) = OpDef { name: "FGETXATTR", since: (5, 19), ..OpDef::FILE_WORKER };
+    44 => Getxattr(xattr::Get) = OpDef { name: "GETXATTR", since: (5, 19), ..OpDef::WORKER };
     45 = OpDef::later("SOCKET", (5, 19), OPS);
     46 = OpDef::later("URING_CMD", (5, 19), OPS);
     47 = OpDef::later("SEND_ZC", (6, 0), OPS);

@@ -12,8 +12,8 @@
 use super::mailbox::{self, MESSAGE, OWN};
 use super::program::{Entry, Owes};
 use crate::errno::{
-    EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, EPIPE, ESPIPE,
-    ETIME,
+    EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENODATA, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, EPIPE,
+    ERANGE, ESPIPE, ETIME,
 };
 use crate::rng::Rng;
 use crate::world::BASE;
@@ -108,6 +108,10 @@ pub(crate) const ROWS: &[Row] = &[
     (38, 1, symlink),
     (39, 1, link),
     (40, 3, message),
+    (41, 1, |d| set_xattr(d, 41)),
+    (42, 1, |d| set_xattr(d, 42)),
+    (43, 1, |d| get_xattr(d, 43)),
+    (44, 1, |d| get_xattr(d, 44)),
     (55, 1, truncate),
 ];
 
@@ -513,4 +517,29 @@ fn message(d: &mut Draw<'_>) -> Entry {
     let file_index = if d.alloc && d.rng.one_in(3) { u32::MAX } else { to };
     let sqe = Sqe { addr: SEND_FD, off, addr3, op_flags, file_index, ..d.entry(40, mailbox::FD) };
     owes(sqe, (0, mailbox::SLOTS as i32 - 1), &[EBADF, EINVAL, -23])
+}
+
+/// Whose attribute, by a descriptor or by a path, and the attribute's name.
+fn attribute(d: &mut Draw<'_>, opcode: u8) -> (Sqe, Vec<(u64, Vec<u8>)>) {
+    let by_path = matches!(opcode, 42 | 44);
+    let (path, key) = (d.name(OTHER_NAME_AT), memory(d.ud) + NAME_AT);
+    let fd = if by_path { -1 } else { d.of(&[0, 1, 1, 2]) };
+    let sqe = Sqe { addr: key, addr3: path.0, ..d.entry(opcode, fd) };
+    let sqe = if by_path { sqe } else { d.perhaps_fixed(sqe) };
+    let name = d.of(&["user.a\0", "user.b\0"]);
+    (sqe, vec![(key, name.into()), path])
+}
+
+fn set_xattr(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let (sqe, mut memory) = attribute(d, opcode);
+    let (value, len) = (d.aux(), d.below(16));
+    memory.push((value, vec![9; 16]));
+    let sqe = Sqe { off: value, len: len as u32, op_flags: d.below(3) as u32, ..sqe };
+    given(memory, owes(sqe, (0, 0), &[ENOENT, EPERM, EEXIST, ENODATA]))
+}
+
+fn get_xattr(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let (sqe, memory) = attribute(d, opcode);
+    let sqe = Sqe { off: d.buf(), len: d.of(&[0, 4, 16]), ..sqe };
+    given(memory, owes(sqe, (0, 16), &[ENOENT, ENODATA, ERANGE]))
 }

@@ -265,6 +265,10 @@ impl Run<'_> {
                 self.place(&words)
             }
             Val::Path(p) => self.place_bytes(&[p.as_bytes(), b"\0"].concat()),
+            Val::Whole(p) => {
+                let whole = self.scene.in_folder(p);
+                self.place_bytes(&[whole.as_bytes(), b"\0"].concat())
+            }
             Val::Port(p) => self.place_bytes(&os::loopback(self.scene.port(*p))),
             Val::How(flags, mode, resolve) => self.place(&[*flags, *mode, *resolve]),
             Val::Epoll(events, data) => {
@@ -301,7 +305,7 @@ impl Run<'_> {
             buf_index: e.buf_index,
             personality: e.personality,
             file_index: e.file_index,
-            addr3: e.addr3,
+            addr3: e.path.as_ref().map_or(e.addr3, |p| self.val(p)),
             ..Sqe::default()
         }
     }

@@ -680,6 +680,10 @@ fn runs_at_once(e: &Entry) -> bool {
         | op::FALLOCATE
         | op::FTRUNCATE
         | op::MADVISE
+        | op::FSETXATTR
+        | op::SETXATTR
+        | op::FGETXATTR
+        | op::GETXATTR
         | op::STATX
         | op::SHUTDOWN
         | op::OPENAT

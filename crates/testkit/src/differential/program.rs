@@ -84,6 +84,9 @@ pub struct Entry {
     /// As in the ABI.
     #[serde(default)]
     pub addr3: u64,
+    /// `addr3` is this address instead (SETXATTR, GETXATTR).
+    #[serde(default)]
+    pub path: Option<Val>,
 }
 
 /// What `fd` says.
@@ -166,6 +169,8 @@ pub enum Val {
     Iovs(Vec<(u32, u32)>),
     /// A path.
     Path(String),
+    /// A path in the folder, as a path that starts nowhere.
+    Whole(String),
     /// An address of 127.0.0.1.
     Port(Port),
     /// A `struct open_how`.

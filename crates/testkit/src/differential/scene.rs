@@ -51,11 +51,12 @@ fn mentioned(p: &Program) -> BTreeSet<Obj> {
     let entry = |e: &Entry, see: &mut dyn FnMut(&Fd)| {
         see(&e.fd);
         e.to.iter().for_each(|o| see(&Fd::Obj(*o)));
-        for v in [&e.off, &e.addr] {
+        for v in [Some(&e.off), Some(&e.addr), e.path.as_ref()].into_iter().flatten() {
             match v {
                 Val::Fds(fds) => fds.iter().for_each(&mut *see),
                 Val::Port(_) => see(&Fd::Obj(Obj::Listener)),
                 Val::Of(o) => see(&Fd::Obj(*o)),
+                Val::Whole(_) => see(&Fd::Obj(Obj::Folder)),
                 _ => {}
             }
         }
@@ -167,6 +168,12 @@ impl Scene {
             Fd::Obj(Obj::Ring(n)) => self.rings[usize::from(n)],
             Fd::Obj(o) => self.fds.get(&o).copied().unwrap_or(-1),
         }
+    }
+
+    /// A path in the folder.
+    pub(super) fn in_folder(&self, name: &str) -> String {
+        let folder = self.folder.as_ref().map(|d| d.path().join(name));
+        folder.unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// The port by its name.

@@ -33,6 +33,8 @@ impl Gen<'_> {
             op::READ | op::READV | op::READ_FIXED => self.read(op, id),
             op::WRITE | op::WRITEV | op::WRITE_FIXED => self.write(op, id),
             op::FSYNC => self.fsync(id),
+            op::FSETXATTR | op::SETXATTR => self.set_xattr(op, id),
+            op::FGETXATTR | op::GETXATTR => self.get_xattr(op, id),
             op::SYNC_FILE_RANGE => self.sync_range(id),
             op::FALLOCATE => self.allocate(id),
             op::FTRUNCATE => self.truncate(id),
@@ -250,6 +252,38 @@ impl Gen<'_> {
         e.off = Val::Num(self.d.pick(&[0, 64, FILE_LEN.into(), u64::MAX]));
         e.len = self.d.pick(&[0, 64, u32::MAX]);
         e.op_flags = self.d.pick(&[0, 1, 2, 4, 7, 7, 8]);
+        (e, claims)
+    }
+
+    /// A name of an attribute, of a file or of a path in the folder.
+    fn attribute(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, mut claims) = if matches!(op, op::SETXATTR | op::GETXATTR) {
+            let mut claims = Vec::new();
+            let mut e = entry(id, op, Fd::Number(-1));
+            if let Val::Path(name) = self.path(&mut claims) {
+                e.path = Some(Val::Whole(name));
+            }
+            (e, claims)
+        } else {
+            self.scratch(id, op)
+        };
+        let names = ["user.a", "user.a", "user.b", "user.c", "none", ""];
+        e.addr = Val::Path(self.d.pick_one(&names).to_owned());
+        claims.push(Claim::shared(Key::World));
+        (e, claims)
+    }
+
+    fn set_xattr(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, claims) = self.attribute(op, id);
+        (e.off, e.len) = (Val::Arena(writes_from(id)), self.d.pick(&[0, 1, 40, 70_000]));
+        e.op_flags = self.d.pick(&[0, 0, 1, 2, 4]);
+        (e, claims)
+    }
+
+    fn get_xattr(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, claims) = self.attribute(op, id);
+        (e.off, e.len) = (Val::Arena(reads_into(id)), self.d.pick(&[0, 10, 200]));
+        e.op_flags = u32::from(self.d.one_in(20));
         (e, claims)
     }
 

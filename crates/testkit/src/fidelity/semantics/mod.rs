@@ -39,6 +39,7 @@ mod timeouts;
 mod transfers;
 mod wait;
 mod workers;
+mod xattrs;
 mod zc;
 
 /// The families' lists, in the inventory's order.
@@ -66,6 +67,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     kbuf::CLAIMS,
     multishot::CLAIMS,
     zc::CLAIMS,
+    xattrs::CLAIMS,
     ringfds::CLAIMS,
     rings::CLAIMS,
     personality::CLAIMS,
