@@ -482,6 +482,21 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's; `EINVAL` for a ring in the control data.
     fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32>;
+    /// `socket(2)`; `kind` is type and flags.
+    ///
+    /// # Errors
+    /// The call's.
+    fn socket(&self, family: i32, kind: u32, protocol: i32) -> HostResult<i32>;
+    /// `bind(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn bind(&self, fd: i32, to: &SockAddr) -> HostResult<()>;
+    /// `listen(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn listen(&self, fd: i32, backlog: i32) -> HostResult<()>;
     /// `getsockopt(SO_ACCEPTCONN)`: whether the socket listens.
     ///
     /// # Errors
@@ -547,6 +562,16 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EBADF`, also for a ring and for a descriptor that is the engine's own.
     fn close(&self, fd: i32) -> HostResult<()>;
+    /// `pipe2(2)`: numbers of both ends, the reading one first.
+    ///
+    /// # Errors
+    /// The call's.
+    fn pipe(&self, flags: u32) -> HostResult<[i32; 2]>;
+    /// `pipe2(2)` that writes the numbers to user memory.
+    ///
+    /// # Errors
+    /// The call's.
+    fn pipe_into(&self, to: u64, flags: u32) -> HostResult<()>;
     /// `statx(2)` into user memory.
     ///
     /// # Errors

@@ -447,6 +447,18 @@ impl Host for Machine {
         Err(Errno::ENOSYS)
     }
 
+    fn socket(&self, _family: i32, _kind: u32, _protocol: i32) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn bind(&self, _fd: i32, _to: &SockAddr) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn listen(&self, _fd: i32, _backlog: i32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
     fn listening(&self, _fd: i32) -> HostResult<bool> {
         Ok(false)
     }
@@ -476,6 +488,14 @@ impl Host for Machine {
     }
 
     fn close(&self, _fd: i32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn pipe(&self, _flags: u32) -> HostResult<[i32; 2]> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn pipe_into(&self, _to: u64, _flags: u32) -> HostResult<()> {
         Err(Errno::ENOSYS)
     }
 

@@ -450,6 +450,18 @@ impl Host for SimHost {
         Err(Errno::ENOSYS)
     }
 
+    fn socket(&self, family: i32, kind: u32, _protocol: i32) -> HostResult<i32> {
+        self.make_socket(family, kind)
+    }
+
+    fn bind(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        self.bind_to(fd, to)
+    }
+
+    fn listen(&self, fd: i32, backlog: i32) -> HostResult<()> {
+        self.let_listen(fd, backlog)
+    }
+
     fn listening(&self, fd: i32) -> HostResult<bool> {
         self.is_listening(fd)
     }
@@ -491,6 +503,23 @@ impl Host for SimHost {
         drop(gone);
         self.sched.changed();
         Ok(())
+    }
+
+    fn pipe(&self, _flags: u32) -> HostResult<[i32; 2]> {
+        self.make_pipe()
+    }
+
+    fn pipe_into(&self, to: u64, _flags: u32) -> HostResult<()> {
+        let ends = self.make_pipe()?;
+        let bytes: Vec<u8> = ends.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
+        let done = lock(&self.world).write(to, &bytes);
+        if done.is_err() {
+            let mut w = lock(&self.world);
+            let gone = ends.map(|fd| w.fds.remove(&fd));
+            drop(w);
+            drop(gone);
+        }
+        done
     }
 
     fn statx(&self, _dir: i32, path: &[u8], _flags: u32, _mask: u32, buf: u64) -> HostResult<()> {

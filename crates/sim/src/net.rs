@@ -51,6 +51,65 @@ impl SimHost {
         if open.kind() == FileKind::Socket { Ok(open) } else { Err(Errno::ENOTSOCK) }
     }
 
+    /// Families up to 2 are there.
+    pub(crate) fn make_socket(&self, family: i32, kind: u32) -> HostResult<i32> {
+        self.app_call("socket", -1)?;
+        if !(1..=2).contains(&family) {
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        if self.fails_to_open() {
+            return Err(Errno::EMFILE);
+        }
+        let open = Open::net(Net::Idle);
+        if kind & O_NONBLOCK != 0 {
+            open.flags.fetch_or(O_NONBLOCK, Relaxed);
+        }
+        lock(&self.world).install(Entry::Open(open))
+    }
+
+    /// Both ends of a new pipe.
+    pub(crate) fn make_pipe(&self) -> HostResult<[i32; 2]> {
+        self.app_call("pipe2", -1)?;
+        if self.fails_to_open() {
+            return Err(Errno::EMFILE);
+        }
+        let (r, w) = Open::pipe(STREAM);
+        let mut world = lock(&self.world);
+        Ok([world.install(Entry::Open(r))?, world.install(Entry::Open(w))?])
+    }
+
+    /// A name is only asked for: who has it already.
+    pub(crate) fn bind_to(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        self.app_call("bind", fd)?;
+        let open = self.socket(fd)?;
+        let addr = to.bytes.get(..to.len as usize).unwrap_or(&[]);
+        let taken = lock(&self.world).listeners.contains_key(addr);
+        match &open.body {
+            Body::Net { state, .. } if matches!(&*lock(state), Net::Idle) => {
+                if taken {
+                    Err(Errno::EADDRINUSE)
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// One that listens gets more room, or less.
+    pub(crate) fn let_listen(&self, fd: i32, backlog: i32) -> HostResult<()> {
+        self.app_call("listen", fd)?;
+        let open = self.socket(fd)?;
+        let Body::Net { state, .. } = &open.body else { return Err(Errno::EINVAL) };
+        match &mut *lock(state) {
+            Net::Listening { max, .. } => {
+                *max = backlog.max(1) as usize;
+                Ok(())
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
     pub(crate) fn is_listening(&self, fd: i32) -> HostResult<bool> {
         let open = self.socket(fd)?;
         let Body::Net { state, .. } = &open.body else { return Ok(false) };

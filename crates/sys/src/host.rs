@@ -259,6 +259,15 @@ impl Host for LinuxHost {
     fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
         net::sendmsg(fd, msg, flags)
     }
+    fn socket(&self, family: i32, kind: u32, protocol: i32) -> HostResult<i32> {
+        net::socket(family, kind, protocol)
+    }
+    fn bind(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        net::bind(fd, to)
+    }
+    fn listen(&self, fd: i32, backlog: i32) -> HostResult<()> {
+        net::listen(fd, backlog)
+    }
     fn listening(&self, fd: i32) -> HostResult<bool> {
         net::listening(fd)
     }
@@ -295,6 +304,12 @@ impl Host for LinuxHost {
     }
     fn close(&self, fd: i32) -> HostResult<()> {
         io::close(fd)
+    }
+    fn pipe(&self, flags: u32) -> HostResult<[i32; 2]> {
+        raw::pipe2(flags).map(|(r, w)| [r, w])
+    }
+    fn pipe_into(&self, to: u64, flags: u32) -> HostResult<()> {
+        io::pipe_into(to, flags)
     }
     fn statx(&self, dirfd: i32, path: &[u8], flags: u32, mask: u32, buf: u64) -> HostResult<()> {
         names::statx(dirfd, path, flags, mask, buf)

@@ -288,6 +288,14 @@ pub(crate) fn is_ring(fd: i32) -> bool {
     matches!(fdtable::ring_of(fd), Ok(_) | Err(Errno::EOWNERDEAD))
 }
 
+/// `pipe2(2)` that writes the numbers to the application's memory.
+///
+/// # Errors
+/// The call's.
+pub fn pipe_into(to: u64, flags: u32) -> HostResult<()> {
+    app_call(g::__NR_pipe2, [to as usize, flags as usize, 0, 0, 0, 0]).map(drop)
+}
+
 /// `openat2(2)` with flags, mode and resolve. Where the call is not to be had (before 5.6, or an
 /// old container's filter) and nothing is to be resolved specially, `openat(2)`.
 ///

@@ -43,7 +43,12 @@ pub mod op {
     pub const SETXATTR: u8 = 42;
     pub const FGETXATTR: u8 = 43;
     pub const GETXATTR: u8 = 44;
+    pub const SOCKET: u8 = 45;
+    pub const FIXED_FD_INSTALL: u8 = 54;
     pub const FTRUNCATE: u8 = 55;
+    pub const BIND: u8 = 56;
+    pub const LISTEN: u8 = 57;
+    pub const PIPE: u8 = 62;
 }
 
 /// `IOSQE_FIXED_FILE`.

@@ -7,8 +7,9 @@
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
 use super::{
-    accept, advise, async_cancel, connect, epoll, files_update, fs, msg_ring, nop, openclose, poll,
-    rw, sendrecv, shutdown, statx, sync, timeout, truncate, xattr,
+    accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, msg_ring,
+    nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, statx, sync, timeout, truncate,
+    xattr,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -344,7 +345,7 @@ op_table! {
     42 => Setxattr(xattr::Set) = OpDef { name: "SETXATTR", since: (5, 19), ..OpDef::WORKER };
     43 => Fgetxattr(xattr::Get) = OpDef { name: "FGETXATTR", since: (5, 19), ..OpDef::FILE_WORKER };
     44 => Getxattr(xattr::Get) = OpDef { name: "GETXATTR", since: (5, 19), ..OpDef::WORKER };
-    45 = OpDef::later("SOCKET", (5, 19), OPS);
+    45 => Socket(socket::Socket) = OpDef { name: "SOCKET", since: (5, 19), ..OpDef::BASE };
     46 = OpDef::later("URING_CMD", (5, 19), OPS);
     47 = OpDef::later("SEND_ZC", (6, 0), OPS);
     48 = OpDef::later("SENDMSG_ZC", (6, 1), OPS);
@@ -353,16 +354,18 @@ op_table! {
     51 = OpDef::later("FUTEX_WAIT", (6, 7), OPS);
     52 = OpDef::later("FUTEX_WAKE", (6, 7), OPS);
     53 = OpDef::later("FUTEX_WAITV", (6, 7), OPS);
-    54 = OpDef::later("FIXED_FD_INSTALL", (6, 8), OPS);
+    54 => FixedFdInstall(fixed_fd_install::FixedFdInstall) = OpDef {
+        name: "FIXED_FD_INSTALL", since: (6, 8), needs_file: true, ..OpDef::RING
+    };
     55 => Ftruncate(truncate::Ftruncate)
         = OpDef { name: "FTRUNCATE", since: (6, 9), ..OpDef::FILE_WORKER };
-    56 = OpDef::later("BIND", (6, 11), OPS);
-    57 = OpDef::later("LISTEN", (6, 11), OPS);
+    56 => Bind(socket::Bind) = OpDef { name: "BIND", since: (6, 11), ..OpDef::FILE };
+    57 => Listen(socket::Listen) = OpDef { name: "LISTEN", since: (6, 11), ..OpDef::FILE };
     58 = OpDef::later("RECV_ZC", (6, 15), "needs a network card with header split");
     59 = OpDef::later("EPOLL_WAIT", (6, 15), OPS);
     60 = OpDef::later("READV_FIXED", (6, 15), OPS);
     61 = OpDef::later("WRITEV_FIXED", (6, 15), OPS);
-    62 = OpDef::later("PIPE", (6, 16), OPS);
+    62 => Pipe(pipe::Pipe) = OpDef { name: "PIPE", since: (6, 16), ..OpDef::BASE };
 }
 
 /// The rows by opcode.

@@ -134,9 +134,18 @@ impl<H: Host> Req<H> {
     /// Whether it goes to a worker before anything is tried.
     pub fn starts_on_worker(&self) -> bool {
         self.def().force_async
-            || matches!(&self.cmd, Some(Cmd::Fadvise(c)) if c.blocks())
+            || self.cmd.as_ref().is_some_and(Self::blocks)
             || self.flags.contains(SqeFlags::ASYNC)
             || self.on_worker && self.is_nowait()
+    }
+
+    /// Whether this of an opcode that is tried first blocks all the same.
+    fn blocks(cmd: &Cmd) -> bool {
+        match cmd {
+            Cmd::Fadvise(c) => c.blocks(),
+            Cmd::Bind(c) => c.blocks(),
+            _ => false,
+        }
     }
 
     /// Its state, if it reads or writes a file.
@@ -212,7 +221,9 @@ impl<H: Host> Req<H> {
             // io_uring.c `io_issue_sqe`: there is no such file.
             _ if e == Errno::EBADF && self.lacks_file() => true,
             // Of the operations on sockets these look for theirs first.
-            Some(Cmd::Send(_) | Cmd::Recv(_) | Cmd::Shutdown(_)) => e == Errno::ENOTSOCK,
+            Some(
+                Cmd::Send(_) | Cmd::Recv(_) | Cmd::Shutdown(_) | Cmd::Bind(_) | Cmd::Listen(_),
+            ) => e == Errno::ENOTSOCK,
             _ => self.rw().is_some(),
         }
     }
@@ -266,6 +277,11 @@ impl<H: Host> Req<H> {
             Ok(n) => n,
             // timeout.c `io_link_timeout_fn` does not mark it failed: CQE_SKIP hides its result.
             Err(_) if matches!(&self.cmd, Some(Cmd::LinkTimeout(_))) => return false,
+            Err(Errno::ENXIO | Errno::ENFILE | Errno::EINVAL)
+                if matches!(&self.cmd, Some(Cmd::Socket(c)) if c.was_made()) =>
+            {
+                return false;
+            }
             Err(Errno::ETIME) => {
                 return !matches!(&self.cmd, Some(Cmd::Timeout(t)) if t.etime_is_success());
             }

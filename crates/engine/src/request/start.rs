@@ -244,6 +244,18 @@ impl<H: Host> Engine<H> {
         file: Result<H::File, Errno>,
         slot: u32,
     ) -> Result<i32, Errno> {
+        let at = self.place_direct(ring, st, file, slot)?;
+        Ok(if slot == ringer_uapi::FILE_INDEX_ALLOC { at as i32 } else { 0 })
+    }
+
+    /// The same; the result is where it went.
+    pub(crate) fn place_direct(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        file: Result<H::File, Errno>,
+        slot: u32,
+    ) -> Result<u32, Errno> {
         // filetable.c: `io_file_bitmap_get` looks for a free slot before there must be a table.
         let missing =
             if slot == ringer_uapi::FILE_INDEX_ALLOC { Errno::ENFILE } else { Errno::ENXIO };
@@ -252,7 +264,7 @@ impl<H: Host> Engine<H> {
         if let Some(node) = old {
             self.put_node(ring, st, node);
         }
-        Ok(if slot == ringer_uapi::FILE_INDEX_ALLOC { at as i32 } else { 0 })
+        Ok(at)
     }
 
     /// Makes sure the request holds its file.
@@ -406,6 +418,8 @@ impl<H: Host> Engine<H> {
             Some(Cmd::AsyncCancel(_)) => self.issue_async_cancel(ring, st, req),
             Some(Cmd::FilesUpdate(_)) => self.issue_files_update(ring, st, req),
             Some(Cmd::MsgRing(_)) => self.issue_msg_ring(ring, st, req),
+            Some(Cmd::FixedFdInstall(_)) => self.issue_fixed_fd_install(ring, st, req),
+            Some(Cmd::Pipe(_)) => self.issue_pipe(ring, st, req),
             Some(Cmd::Close(c)) => {
                 let slot = c.slot().unwrap_or(u32::MAX);
                 let res = self.close_direct(ring, st, slot).map(|()| 0);
@@ -447,6 +461,7 @@ pub(crate) fn find_buffer<H: Host>(st: &State<H>, req: &mut Req<H>) {
 pub(crate) fn is_ring_op<H: Host>(req: &Req<H>) -> bool {
     match &req.cmd {
         Some(Cmd::Close(c)) => c.slot().is_some(),
+        Some(Cmd::Pipe(c)) => c.is_direct(),
         _ => req.def().ring_op,
     }
 }

@@ -120,8 +120,10 @@ pub const MSG_RING: &[Row] =
     &[row("MSG_RING_CQE_SKIP", 1, (6, 0), Full), row("MSG_RING_FLAGS_PASS", 2, (6, 3), Full)];
 
 /// Flags of opcodes that are not carried out.
-pub const OTHERS: &[Row] =
-    &[later("URING_CMD_FIXED", 1, (5, 19)), later("FIXED_FD_NO_CLOEXEC", 1, (6, 8))];
+pub const OTHERS: &[Row] = &[later("URING_CMD_FIXED", 1, (5, 19))];
+
+/// `IORING_FIXED_FD_*`.
+pub const INSTALL: &[Row] = &[row("FIXED_FD_NO_CLOEXEC", 1, (6, 8), Full)];
 
 /// What stands in the structures of registrations.
 pub const RESOURCES: &[Row] = &[
@@ -155,6 +157,8 @@ pub const TIMEOUT_UPDATES: u32 = accepted(TIMEOUT_REMOVE);
 pub const ACCEPT_ACCEPTED: u16 = accepted(ACCEPT) as u16;
 /// What ASYNC_CANCEL takes.
 pub const ASYNC_CANCEL_ACCEPTED: u32 = accepted(ASYNC_CANCEL);
+/// What FIXED_FD_INSTALL takes.
+pub const INSTALL_ACCEPTED: u32 = accepted(INSTALL);
 /// What MSG_RING takes.
 pub const MSG_RING_ACCEPTED: u32 = accepted(MSG_RING);
 /// What SEND and RECV take.

@@ -46,6 +46,8 @@ const CHANGES: &[i32] = &[ENOENT, EALREADY];
 const NAMING: &[i32] = &[ENOENT, EEXIST, EPERM, -20, -21];
 const OPENING: &[i32] = &[ENOENT, -21, -23, -40, EINVAL, -6];
 const MULTISHOT: u32 = 64;
+/// `IORING_OP_FIXED_FD_INSTALL`.
+pub(crate) const INSTALL: u8 = 54;
 /// `IORING_NOP_CQE32`.
 pub(crate) const WIDE_NOP: u32 = 32;
 
@@ -112,7 +114,12 @@ pub(crate) const ROWS: &[Row] = &[
     (42, 1, |d| set_xattr(d, 42)),
     (43, 1, |d| get_xattr(d, 43)),
     (44, 1, |d| get_xattr(d, 44)),
+    (45, 2, socket),
+    (54, 2, install),
     (55, 1, truncate),
+    (56, 1, bind),
+    (57, 1, listen),
+    (62, 2, pipe),
 ];
 
 /// Whether an opcode may go to a ring with IOPOLL.
@@ -542,4 +549,40 @@ fn get_xattr(d: &mut Draw<'_>, opcode: u8) -> Entry {
     let (sqe, memory) = attribute(d, opcode);
     let sqe = Sqe { off: d.buf(), len: d.of(&[0, 4, 16]), ..sqe };
     given(memory, owes(sqe, (0, 16), &[ENOENT, ENODATA, ERANGE]))
+}
+
+fn socket(d: &mut Draw<'_>) -> Entry {
+    let family = d.of(&[1, 1, 1, 2, 9]);
+    let sqe = Sqe { off: d.of(&[1, 1 | 0o4000]), ..d.entry(45, family) };
+    let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    owes(sqe, (0, i32::MAX), &[-97, -6, -23])
+}
+
+fn install(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 2, 6, 10, 18, 19]);
+    let sqe = Sqe { op_flags: d.of(&[0, 1]), flags: 1, ..d.entry(INSTALL, fd) };
+    owes(sqe, (0, i32::MAX), &[EBADF])
+}
+
+fn bind(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[13, 14, 15, 2, 11]);
+    let address = d.of(&[ADDRESSES[0], b"a name", b"\x01\x00path"]);
+    let (addr, off) = (memory(d.ud) + NAME_AT, address.len() as u64);
+    let sqe = Sqe { addr, off, ..d.entry(56, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    given(vec![(addr, address.to_vec())], owes(sqe, (0, 0), &[EINVAL, -88, -98]))
+}
+
+fn listen(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[11, 11, 12, 2, 6, 13]);
+    let sqe = Sqe { len: 2 + d.below(3) as u32, ..d.entry(57, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, 0), &[EINVAL, -88])
+}
+
+fn pipe(d: &mut Draw<'_>) -> Entry {
+    let addr = if d.rng.one_in(8) { 8 } else { d.aux() };
+    let sqe = Sqe { addr, op_flags: d.of(&[0, 0o4000]), ..d.entry(62, 0) };
+    let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    owes(sqe, (0, 0), &[-14, -6, -23])
 }

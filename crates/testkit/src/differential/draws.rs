@@ -57,7 +57,12 @@ pub const OPS: &[(&str, u8)] = &[
     ("SETXATTR", op::SETXATTR),
     ("FGETXATTR", op::FGETXATTR),
     ("GETXATTR", op::GETXATTR),
+    ("SOCKET", op::SOCKET),
+    ("FIXED_FD_INSTALL", op::FIXED_FD_INSTALL),
     ("FTRUNCATE", op::FTRUNCATE),
+    ("BIND", op::BIND),
+    ("LISTEN", op::LISTEN),
+    ("PIPE", op::PIPE),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -139,6 +144,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("ASYNC_CANCEL", 8, "ASYNC_CANCEL_FD_FIXED"),
     ("ASYNC_CANCEL", 16, "ASYNC_CANCEL_USERDATA"),
     ("ASYNC_CANCEL", 32, "ASYNC_CANCEL_OP"),
+    ("FIXED_FD_INSTALL", 1, "FIXED_FD_NO_CLOEXEC"),
     ("MSG_RING", 1, "MSG_RING_CQE_SKIP"),
     ("MSG_RING", 2, "MSG_RING_FLAGS_PASS"),
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
@@ -172,7 +178,8 @@ fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
         | op::TIMEOUT
         | op::TIMEOUT_REMOVE
         | op::ASYNC_CANCEL
-        | op::MSG_RING => op_name(e.op),
+        | op::MSG_RING
+        | op::FIXED_FD_INSTALL => op_name(e.op),
         _ => "",
     };
     let len = match e.op {
@@ -272,6 +279,7 @@ pub const DRAWS: &[&str] = &[
     "ASYNC_CANCEL_FD_FIXED",
     "ASYNC_CANCEL_OP",
     "ASYNC_CANCEL_USERDATA",
+    "BIND",
     "CLOSE",
     "CONNECT",
     "ENTER_EXT_ARG",
@@ -285,6 +293,8 @@ pub const DRAWS: &[&str] = &[
     "FGETXATTR",
     "FILES_UPDATE",
     "FILE_INDEX_ALLOC",
+    "FIXED_FD_INSTALL",
+    "FIXED_FD_NO_CLOEXEC",
     "FSETXATTR",
     "FSYNC",
     "FSYNC_DATASYNC",
@@ -299,6 +309,7 @@ pub const DRAWS: &[&str] = &[
     "LINKAT",
     "LINK_TIMEOUT",
     "LINK_TIMEOUT_UPDATE",
+    "LISTEN",
     "MADVISE",
     "MKDIRAT",
     "MSG_RING",
@@ -309,6 +320,7 @@ pub const DRAWS: &[&str] = &[
     "NOP_INJECT_RESULT",
     "OPENAT",
     "OPENAT2",
+    "PIPE",
     "POLL_ADD",
     "POLL_ADD_MULTI",
     "POLL_REMOVE",
@@ -357,6 +369,7 @@ pub const DRAWS: &[&str] = &[
     "SETUP_TASKRUN_FLAG",
     "SETXATTR",
     "SHUTDOWN",
+    "SOCKET",
     "STATX",
     "SYMLINKAT",
     "SYNC_FILE_RANGE",

@@ -596,6 +596,7 @@ impl Gen<'_> {
         // Only where the last of the chain says that it is over, or nobody goes elsewhere.
         let says_nothing = runs_at_once(e) && !self.may_wait(e) && e.flags & bit::ASYNC == 0;
         let makes = [op::OPENAT, op::OPENAT2, op::ACCEPT, op::CLOSE].contains(&e.op);
+        let makes = makes || [op::SOCKET, op::FIXED_FD_INSTALL, op::PIPE].contains(&e.op);
         // A connect runs on a worker of ringer's (LIMITATIONS.md): its silence has no end in sight.
         let makes = makes || e.op == op::CONNECT;
         if self.skips && self.d.one_in(4) && !makes && (says_nothing || !last) {

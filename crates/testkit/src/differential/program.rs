@@ -177,6 +177,8 @@ pub enum Val {
     How(u64, u64, u64),
     /// A `struct epoll_event`.
     Epoll(u32, u64),
+    /// Room for the two numbers of a pipe.
+    Pair,
     /// An array of descriptors.
     Fds(Vec<Fd>),
 }
@@ -194,6 +196,8 @@ pub enum Port {
     Listener,
     /// One that nobody listens on.
     Closed,
+    /// Any.
+    Any,
 }
 
 /// A register call.

@@ -181,6 +181,7 @@ impl Scene {
         match p {
             Port::Listener => self.ports.0,
             Port::Closed => self.ports.1,
+            Port::Any => 0,
         }
     }
 

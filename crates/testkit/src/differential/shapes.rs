@@ -59,6 +59,11 @@ impl Gen<'_> {
                 self.names(op, id)
             }
             op::MSG_RING => self.message(id),
+            op::SOCKET => self.socket(id),
+            op::BIND => self.bind(id),
+            op::LISTEN => self.listen(id),
+            op::PIPE => self.pipe(id),
+            op::FIXED_FD_INSTALL => self.install(id),
             _ => self.nop(id),
         }
     }
@@ -473,6 +478,62 @@ impl Gen<'_> {
             e.ioprio = 1;
         }
         (e, claims)
+    }
+
+    fn socket(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let family = self.d.pick(&[libc::AF_INET, libc::AF_INET, libc::AF_UNIX, 99]);
+        let mut e = entry(id, op::SOCKET, Fd::Number(family));
+        let flags = self.d.pick(&[0, 0, 0o4000, 0o2_000_000, 0x10]);
+        e.off = Val::Num(self.d.pick(&[1, 1, 2, 9]) | flags);
+        e.len = self.d.pick(&[0, 0, 0, 1, 250]);
+        if self.d.one_in(2) {
+            e.file_index = self.slot(&mut claims);
+        }
+        (e, claims)
+    }
+
+    fn bind(&mut self, id: u64) -> Drawn {
+        let o = if self.d.one_in(8) { Obj::PipeR(0) } else { Obj::Fresh(self.d.below(3) as u8) };
+        let mut claims = vec![Claim::sole(Key::Way(o))];
+        let mut e = entry(id, op::BIND, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.addr = Val::Port(self.d.pick(&[Port::Any, Port::Any, Port::Listener]));
+        e.off = Val::Num(self.d.pick(&[16, 16, 16, 3, 200]));
+        (e, claims)
+    }
+
+    fn listen(&mut self, id: u64) -> Drawn {
+        let wrong = self.d.pick(&[Obj::PipeR(0), Obj::Sock(Pair::Udp, 0), Obj::Sock(Pair::Tcp, 0)]);
+        let o = if self.d.one_in(3) { wrong } else { Obj::Fresh(self.d.below(3) as u8) };
+        let mut claims = vec![Claim::sole(Key::Way(o))];
+        let mut e = entry(id, op::LISTEN, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.len = self.d.pick(&[0, 5, u32::MAX]);
+        (e, claims)
+    }
+
+    fn pipe(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let mut e = entry(id, op::PIPE, Fd::Number(0));
+        e.addr = if self.d.one_in(6) { Val::Num(16) } else { Val::Pair };
+        e.op_flags = self.d.pick(&[0, 0, 0o4000, 0o2_000_000, 0o40_000, 1]);
+        if self.d.one_in(2) {
+            e.file_index = self.slot(&mut claims);
+            if e.file_index != ALLOC {
+                // The slot behind it, too.
+                claims.push(Claim::sole(Key::Slot(e.file_index)));
+            }
+        }
+        (e, claims)
+    }
+
+    fn install(&mut self, id: u64) -> Drawn {
+        let slot = self.d.below(6) as u32;
+        let mut e = entry(id, op::FIXED_FD_INSTALL, Fd::Number(slot as i32));
+        e.flags = if self.d.one_in(12) { 0 } else { bit::FIXED };
+        e.op_flags = self.d.pick(&[0, 0, 1, 1, 2]);
+        (e, vec![Claim::shared(Key::Slot(slot))])
     }
 
     fn connect(&mut self, id: u64) -> Drawn {

@@ -17,6 +17,7 @@ mod kbuf;
 mod kit;
 mod lifetime;
 mod links;
+mod making;
 mod modes;
 mod msg_ring;
 mod multishot;
@@ -47,6 +48,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     transfers::CLAIMS,
     flags::CLAIMS,
     ranges::CLAIMS,
+    making::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
     sockets::CLAIMS,
