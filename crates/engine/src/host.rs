@@ -380,6 +380,13 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn take(&self, fd: i32) -> HostResult<Self::File>;
     /// Drops references; a file that only these kept open is closed on return.
     fn release(&self, files: Vec<Self::File>);
+    /// Makes sure that [`Host::borrow`] works for a file that has a number.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    fn house(&self, _file: &Self::File) -> HostResult<()> {
+        Ok(())
+    }
     /// In a [`ThreadKind::Private`] thread: puts the file into this thread's table.
     ///
     /// # Errors
@@ -448,6 +455,16 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()>;
+    /// `splice(2)`: descriptors with their offsets, `u64::MAX` for the position.
+    ///
+    /// # Errors
+    /// The call's.
+    fn splice(&self, from: (i32, u64), to: (i32, u64), len: u32, flags: u32) -> HostResult<u32>;
+    /// `tee(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn tee(&self, from: i32, to: i32, len: u32, flags: u32) -> HostResult<u32>;
     /// Starts reading a range into the page cache; errors do not matter.
     fn readahead(&self, fd: i32, off: u64, len: u64);
     /// `poll(2)` without waiting: the `POLL*` bits of `events` (and ERR, HUP, NVAL) that hold now.

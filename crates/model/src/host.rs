@@ -423,6 +423,20 @@ impl Host for Machine {
         Err(Errno::ENOSYS)
     }
 
+    fn splice(
+        &self,
+        _from: (i32, u64),
+        _to: (i32, u64),
+        _len: u32,
+        _flags: u32,
+    ) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn tee(&self, _from: i32, _to: i32, _len: u32, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
     fn readahead(&self, _fd: i32, _off: u64, _len: u64) {}
 
     fn poll_now(&self, fd: i32, events: u32) -> u32 {

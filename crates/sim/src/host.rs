@@ -422,6 +422,14 @@ impl Host for SimHost {
         self.advise_memory(addr, len, advice)
     }
 
+    fn splice(&self, from: (i32, u64), to: (i32, u64), len: u32, _flags: u32) -> HostResult<u32> {
+        self.move_bytes("splice", from, to, len)
+    }
+
+    fn tee(&self, from: i32, to: i32, len: u32, _flags: u32) -> HostResult<u32> {
+        self.move_bytes("tee", (from, u64::MAX), (to, u64::MAX), len)
+    }
+
     fn readahead(&self, fd: i32, _off: u64, _len: u64) {
         self.call("readahead", fd);
     }

@@ -188,6 +188,9 @@ impl Host for LinuxHost {
     fn release(&self, files: Vec<LinuxFile>) {
         file::release(files);
     }
+    fn house(&self, file: &LinuxFile) -> HostResult<()> {
+        file::house(file)
+    }
     fn borrow(&self, file: &LinuxFile) -> HostResult<i32> {
         file::borrow(file)
     }
@@ -233,6 +236,12 @@ impl Host for LinuxHost {
     }
     fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()> {
         io::madvise(addr, len, advice)
+    }
+    fn splice(&self, from: (i32, u64), to: (i32, u64), len: u32, flags: u32) -> HostResult<u32> {
+        io::splice(from, to, len, flags)
+    }
+    fn tee(&self, from: i32, to: i32, len: u32, flags: u32) -> HostResult<u32> {
+        io::tee(from, to, len, flags)
     }
     fn readahead(&self, fd: i32, off: u64, len: u64) {
         io::readahead(fd, off, len);

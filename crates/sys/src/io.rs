@@ -182,6 +182,27 @@ pub fn madvise(addr: u64, len: u64, advice: u32) -> HostResult<()> {
     app_call(g::__NR_madvise, args).map(drop)
 }
 
+/// `splice(2)`: descriptors with their offsets, -1 for the position.
+///
+/// # Errors
+/// The call's.
+pub fn splice(from: (i32, u64), to: (i32, u64), len: u32, flags: u32) -> HostResult<u32> {
+    let (mut from_at, mut to_at) = (from.1, to.1);
+    let at = |off: &mut u64| if *off == CURRENT { 0 } else { (&raw mut *off).expose_provenance() };
+    let offs = [at(&mut from_at), at(&mut to_at)];
+    let args = [fd_arg(from.0), offs[0], fd_arg(to.0), offs[1], len as usize, flags as usize];
+    app_call(g::__NR_splice, args).map(count)
+}
+
+/// `tee(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn tee(from: i32, to: i32, len: u32, flags: u32) -> HostResult<u32> {
+    let args = [fd_arg(from), fd_arg(to), len as usize, flags as usize, 0, 0];
+    app_call(g::__NR_tee, args).map(count)
+}
+
 /// Starts reading a range into the page cache.
 pub fn readahead(fd: i32, off: u64, len: u64) {
     // What cannot be read ahead is read when it is read.

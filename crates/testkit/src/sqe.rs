@@ -33,6 +33,8 @@ pub mod op {
     pub const SEND: u8 = 26;
     pub const RECV: u8 = 27;
     pub const EPOLL_CTL: u8 = 29;
+    pub const SPLICE: u8 = 30;
+    pub const TEE: u8 = 33;
     pub const SHUTDOWN: u8 = 34;
     pub const RENAMEAT: u8 = 35;
     pub const UNLINKAT: u8 = 36;

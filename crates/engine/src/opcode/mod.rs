@@ -17,6 +17,7 @@ pub mod rw;
 pub mod sendrecv;
 pub mod shutdown;
 pub mod socket;
+pub mod splice;
 pub mod statx;
 pub mod sync;
 pub mod timeout;

@@ -8,8 +8,8 @@
 
 use super::{
     accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, msg_ring,
-    nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, statx, sync, timeout, truncate,
-    xattr,
+    nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, splice, statx, sync, timeout,
+    truncate, xattr,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -327,10 +327,12 @@ op_table! {
     };
     28 => Openat2(openclose::Open) = OpDef { name: "OPENAT2", since: (5, 6), ..OpDef::BASE };
     29 => EpollCtl(epoll::EpollCtl) = OpDef { name: "EPOLL_CTL", since: (5, 6), ..OpDef::BASE };
-    30 = OpDef::later("SPLICE", (5, 7), OPS);
+    30 => Splice(splice::Splice)
+        = OpDef { name: "SPLICE", since: (5, 7), force_async: true, ..OpDef::FILE };
     31 = OpDef::later("PROVIDE_BUFFERS", (5, 7), OPS);
     32 = OpDef::later("REMOVE_BUFFERS", (5, 7), OPS);
-    33 = OpDef::later("TEE", (5, 8), OPS);
+    33 => Tee(splice::Splice)
+        = OpDef { name: "TEE", since: (5, 8), force_async: true, ..OpDef::FILE };
     34 => Shutdown(shutdown::Shutdown)
         = OpDef { name: "SHUTDOWN", since: (5, 11), ..OpDef::FILE_WORKER };
     35 => Renameat(fs::Rename) = OpDef { name: "RENAMEAT", since: (5, 11), ..OpDef::WORKER };

@@ -366,7 +366,7 @@ impl<H: Host> Engine<H> {
         };
         let tried = class == Class::Private && req.is_tried_first();
         let Some(mut cmd) = req.cmd.take() else { return };
-        let file = req.file.file().cloned();
+        let (file, input) = (req.file.file().cloned(), req.input().cloned());
         let (fd, def) = (req.fd, req.def());
         let pollable = def.poll != 0
             && !req.gave_up
@@ -381,9 +381,10 @@ impl<H: Host> Engine<H> {
         drop(st);
 
         let how = if polls || tried { Issue::Inline } else { Issue::Worker };
-        let outcome = self.attempt(ring, key, &mut cmd, (class, file.as_ref(), fd, how));
-        // Once its completion can be seen, nothing here keeps the file open: peers see the close.
-        drop(file);
+        let files = [file.as_ref(), input.as_ref()];
+        let outcome = self.attempt(ring, key, &mut cmd, (class, files, fd, how));
+        // Once its completion can be seen, nothing here keeps a file open: peers see the close.
+        drop((file, input));
         let direct = match outcome {
             Outcome::Direct { fd, slot, cflags } => Some((self.host().take(fd), slot, cflags)),
             _ => None,
@@ -469,6 +470,35 @@ impl<H: Host> Engine<H> {
 
     /// Issues a command on this worker: what does not block first, if there is such a way.
     fn attempt(
+        &self,
+        ring: &Ring<H>,
+        key: Key,
+        cmd: &mut Cmd,
+        (class, [file, input], fd, how): (Class, [Option<&H::File>; 2], i32, Issue),
+    ) -> Outcome {
+        let from = match input.map(|input| self.number_here(class, Some(input), -1)).transpose() {
+            Ok(Some(None)) => return Outcome::Punt,
+            Ok(number) => number.flatten(),
+            Err(e) => return Outcome::Done(Err(e), 0),
+        };
+        if let (Cmd::Splice(c) | Cmd::Tee(c), Some(from)) = (&mut *cmd, from) {
+            c.take_from(from);
+        }
+        let outcome = self.attempt_on(ring, key, cmd, (class, file, fd, how));
+        if let (Some(input), Some(from)) = (input, from) {
+            if class == Class::Private {
+                self.host().give_back(from);
+            } else if outcome == Outcome::Done(Err(Errno::EBADF), 0) && input.number() != Some(from)
+            {
+                // The number was withdrawn just then.
+                return Outcome::Punt;
+            }
+        }
+        outcome
+    }
+
+    /// The same, once it is known what it takes from.
+    fn attempt_on(
         &self,
         ring: &Ring<H>,
         key: Key,

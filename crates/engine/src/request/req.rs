@@ -99,6 +99,8 @@ pub struct Req<H: Host> {
     pub cmd: Option<Cmd>,
     /// See [`ReqFile`].
     pub file: ReqFile<H>,
+    /// The file that it takes from (SPLICE, TEE), once it goes to a worker.
+    pub input: Option<Box<ReqFile<H>>>,
     /// The registered buffer it uses.
     pub buf: Option<Arc<BufNode>>,
     /// The rest of the chain.
@@ -129,6 +131,11 @@ impl<H: Host> Req<H> {
     #[inline]
     pub fn def(&self) -> &'static OpDef {
         opdef(self.opcode).unwrap_or(&OpDef::BASE)
+    }
+
+    /// The file that it takes from, if it is held.
+    pub fn input(&self) -> Option<&H::File> {
+        self.input.as_ref().and_then(|f| f.file())
     }
 
     /// Whether it goes to a worker before anything is tried.
@@ -277,8 +284,7 @@ impl<H: Host> Req<H> {
             Ok(n) => n,
             // timeout.c `io_link_timeout_fn` does not mark it failed: CQE_SKIP hides its result.
             Err(_) if matches!(&self.cmd, Some(Cmd::LinkTimeout(_))) => return false,
-            Err(Errno::ENXIO | Errno::ENFILE | Errno::EINVAL)
-                if matches!(&self.cmd, Some(Cmd::Socket(c)) if c.was_made()) =>
+            Err(Errno::ENXIO | Errno::ENFILE | Errno::EINVAL) if matches!(&self.cmd, Some(Cmd::Socket(c)) if c.was_made()) =>
             {
                 return false;
             }
@@ -295,6 +301,7 @@ impl<H: Host> Req<H> {
         match &self.cmd {
             Some(Cmd::Send(c)) => c.is_short(res),
             Some(Cmd::Recv(c)) => c.is_short(res),
+            Some(Cmd::Splice(c) | Cmd::Tee(c)) => c.is_short(res),
             _ => self.rw().is_some_and(|c| c.is_short(res)),
         }
     }

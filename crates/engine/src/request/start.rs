@@ -12,6 +12,7 @@ use crate::resource::filetable::FileNode;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use crate::sync::MutexGuard;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use ringer_uapi::Errno;
 use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
@@ -284,6 +285,27 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
+    /// Makes sure that the request holds what it takes from. The kernel's worker looks it up when it
+    /// comes to the request; here a worker may not share the table that it is in.
+    ///
+    /// # Errors
+    /// As [`Engine::find_file`].
+    fn find_input(&self, st: &State<H>, req: &mut Req<H>) -> Result<(), Errno> {
+        let Some(Cmd::Splice(c) | Cmd::Tee(c)) = &req.cmd else { return Ok(()) };
+        if req.input.is_some() {
+            return Ok(());
+        }
+        let (from, fixed) = c.input();
+        let file = if fixed {
+            let node = st.files.as_ref().and_then(|t| t.get(from)).ok_or(Errno::EBADF)?;
+            ReqFile::Node(node.clone())
+        } else {
+            ReqFile::Held(self.host().hold(from)?)
+        };
+        req.input = Some(Box::new(file));
+        Ok(())
+    }
+
     /// Stores a request that waits, and starts its linked timeout.
     pub(crate) fn park(
         &self,
@@ -292,9 +314,12 @@ impl<H: Host> Engine<H> {
         mut req: Req<H>,
         phase: Phase<H>,
     ) -> Key {
+        // io_uring.c `io_issue_sqe` starts the timeout of what has to wait; what is a worker's from the
+        // start ends there, however long that takes.
+        let starts = !matches!(phase, Phase::Queued) || !req.def().force_async;
         req.phase = phase;
         let linked = match core::mem::replace(&mut req.linked, Linked::None) {
-            Linked::Unarmed(lt) => Some(lt),
+            Linked::Unarmed(lt) if starts => Some(lt),
             other => {
                 req.linked = other;
                 None
@@ -316,7 +341,7 @@ impl<H: Host> Engine<H> {
 
     /// Hands a request to a worker.
     pub(crate) fn punt(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
-        if let Err(e) = self.find_file(st, &mut req) {
+        if let Err(e) = self.find_file(st, &mut req).and_then(|()| self.find_input(st, &mut req)) {
             // The kernel's worker finds out.
             req.on_worker = true;
             return self.complete(ring, st, req, Err(e), 0);
@@ -327,6 +352,9 @@ impl<H: Host> Engine<H> {
         let class = self.class_of(&req);
         if class == Class::Private {
             self.hold_folder(&mut req);
+            if let Err(e) = self.house_files(&req) {
+                return self.complete(ring, st, req, Err(e), 0);
+            }
         }
         if class == Class::Bounded
             && let Some(n) = req.file.file().and_then(HostFile::number)
@@ -394,13 +422,20 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// A private worker has to reach both files of a request, of which one may have a number only.
+    fn house_files(&self, req: &Req<H>) -> Result<(), Errno> {
+        let mut files = [req.file.file(), req.input()].into_iter().flatten();
+        if req.input.is_none() { Ok(()) } else { files.try_for_each(|f| self.host().house(f)) }
+    }
+
     fn class_of(&self, req: &Req<H>) -> Class {
         let direct_open = matches!(&req.cmd, Some(Cmd::Openat(o) | Cmd::Openat2(o)) if o.is_direct() && !o.is_place());
         if direct_open && self.host().may_hold_posix_locks() {
             return Class::Private;
         }
+        let numberless = |f: Option<&H::File>| f.is_some_and(|f| f.number().is_none());
         match req.file.file() {
-            Some(f) if f.number().is_none() => Class::Private,
+            file if numberless(file) || numberless(req.input()) => Class::Private,
             Some(f) if f.kind() == FileKind::Regular => Class::Bounded,
             _ => Class::Unbounded,
         }

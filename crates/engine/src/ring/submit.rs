@@ -307,6 +307,7 @@ impl<H: Host> Engine<H> {
             fd: sqe.fd,
             cmd,
             file: ReqFile::None,
+            input: None,
             buf: None,
             next: None,
             failed,

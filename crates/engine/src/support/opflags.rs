@@ -113,7 +113,9 @@ pub const RECVSEND: &[Row] = &[
 ];
 
 /// `SPLICE_F_*` of io_uring's own.
-pub const SPLICE: &[Row] = &[later("SPLICE_F_FD_IN_FIXED", 1 << 31, (5, 7))];
+pub const SPLICE: &[Row] = &[row("SPLICE_F_FD_IN_FIXED", 1 << 31, (5, 7), Full)];
+/// Those of splice(2).
+const SPLICE_ALL: u32 = 15;
 
 /// `IORING_MSG_RING_*`.
 pub const MSG_RING: &[Row] =
@@ -157,6 +159,8 @@ pub const TIMEOUT_UPDATES: u32 = accepted(TIMEOUT_REMOVE);
 pub const ACCEPT_ACCEPTED: u16 = accepted(ACCEPT) as u16;
 /// What ASYNC_CANCEL takes.
 pub const ASYNC_CANCEL_ACCEPTED: u32 = accepted(ASYNC_CANCEL);
+/// What SPLICE and TEE take.
+pub const SPLICE_ACCEPTED: u32 = accepted(SPLICE) | SPLICE_ALL;
 /// What FIXED_FD_INSTALL takes.
 pub const INSTALL_ACCEPTED: u32 = accepted(INSTALL);
 /// What MSG_RING takes.

@@ -116,6 +116,7 @@ fn fails(e: &Entry, res: i32) -> bool {
         // A vector's length is what it owes at most, but for the file's end.
         1 if e.sqe.fd == 0 => vector_len(e) != res,
         1 | 2 | 4 | 5 | 22 | 23 => res != asked(e),
+        30 | 33 => res != e.sqe.len as i32,
         26 | 27 => e.sqe.op_flags & WAITALL != 0 && res != asked(e),
         _ => false,
     };
@@ -287,6 +288,8 @@ impl Checker<'_> {
                 self.may_be_stopped(e, s)
                     || self.chain_of(e.sqe.user_data).is_some_and(|c| c.len() > 1)
             }
+            // splice.c tells of a wait that was ended what the kernel has for itself.
+            -512 => self.may_be_cancelled(e, s) && matches!(e.sqe.opcode, 30 | 33),
             EINTR => self.may_be_cancelled(e, s) && e.sqe.opcode != 11,
             EBADF => {
                 // EPOLL_CTL names a second one.
@@ -587,8 +590,10 @@ impl Checker<'_> {
                 let res = all.filter_map(|e| self.last(e));
                 res.map(|(_, r)| count(r)).sum::<u64>()
             };
-            let read = told(&|e| reads(e) && e.sqe.fd == *fd);
-            let written = told(&|e| writes(e) && reader_of(e.sqe.fd) == *fd && e.sqe.fd != *fd);
+            let takes = |e: &Entry| e.sqe.opcode == 30 && e.sqe.file_index as i32 == *fd;
+            let read = told(&|e| reads(e) && e.sqe.fd == *fd || takes(e));
+            let puts = |e: &Entry| writes(e) || matches!(e.sqe.opcode, 30 | 33);
+            let written = told(&|e| puts(e) && reader_of(e.sqe.fd) == *fd && e.sqe.fd != *fd);
             let eaten = self.record.eaten.get(fd).copied().unwrap_or(0);
             let fed = self.record.fed.get(fd).copied().unwrap_or(0);
             // A success that CQE_SKIP hides is not told.

@@ -103,6 +103,8 @@ pub(crate) const ROWS: &[Row] = &[
     (27, 5, |d| socket_io(d, 27)),
     (28, 1, openat2),
     (29, 1, epoll_ctl),
+    (30, 2, splice),
+    (33, 1, tee),
     (34, 1, shutdown),
     (35, 1, rename),
     (36, 1, unlink),
@@ -585,4 +587,29 @@ fn pipe(d: &mut Draw<'_>) -> Entry {
     let sqe = Sqe { addr, op_flags: d.of(&[0, 0o4000]), ..d.entry(62, 0) };
     let sqe = Sqe { file_index: d.file_index(), ..sqe };
     owes(sqe, (0, 0), &[-14, -6, -23])
+}
+
+/// Splices that take from a slot, and what it is.
+const FD_IN_FIXED: u32 = 1 << 31;
+
+fn moved(d: &mut Draw<'_>, sqe: Sqe, from: i32) -> Entry {
+    let fixed = if d.fixed && d.rng.one_in(3) { FD_IN_FIXED } else { 0 };
+    let sqe = Sqe { file_index: from as u32, op_flags: fixed, ..sqe };
+    let sqe = d.perhaps_fixed(sqe);
+    // The number to take from may be closed, or the slot emptied.
+    owes(sqe, (0, sqe.len as i32), &[EBADF, EPIPE, EINVAL])
+}
+
+fn splice(d: &mut Draw<'_>) -> Entry {
+    let (from, to) = d.of(&[(0, 3), (0, 5), (2, 1), (2, 5), (4, 1), (1, 0)]);
+    let at = |fd: i32, off| if fd < 2 { off } else { u64::MAX };
+    let (addr, off) = (at(from, d.below(300)), at(to, d.below(300)));
+    let sqe = Sqe { addr, off, len: 1 + d.below(BUF_LEN) as u32, ..d.entry(30, to) };
+    moved(d, sqe, from)
+}
+
+fn tee(d: &mut Draw<'_>) -> Entry {
+    let (from, to) = d.of(&[(2, 5), (2, 5), (0, 5)]);
+    let sqe = Sqe { len: 1 + d.below(BUF_LEN) as u32, ..d.entry(33, to) };
+    moved(d, sqe, from)
 }

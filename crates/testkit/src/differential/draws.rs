@@ -46,6 +46,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("RECV", op::RECV),
     ("OPENAT2", op::OPENAT2),
     ("EPOLL_CTL", op::EPOLL_CTL),
+    ("SPLICE", op::SPLICE),
+    ("TEE", op::TEE),
     ("SHUTDOWN", op::SHUTDOWN),
     ("RENAMEAT", op::RENAMEAT),
     ("UNLINKAT", op::UNLINKAT),
@@ -138,6 +140,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("TIMEOUT", 64, "TIMEOUT_MULTISHOT"),
     ("TIMEOUT_REMOVE", 2, "TIMEOUT_UPDATE"),
     ("TIMEOUT_REMOVE", 16, "LINK_TIMEOUT_UPDATE"),
+    ("SPLICE", 1 << 31, "SPLICE_F_FD_IN_FIXED"),
     ("ASYNC_CANCEL", 1, "ASYNC_CANCEL_ALL"),
     ("ASYNC_CANCEL", 2, "ASYNC_CANCEL_FD"),
     ("ASYNC_CANCEL", 4, "ASYNC_CANCEL_ANY"),
@@ -180,6 +183,7 @@ fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
         | op::ASYNC_CANCEL
         | op::MSG_RING
         | op::FIXED_FD_INSTALL => op_name(e.op),
+        op::SPLICE | op::TEE => "SPLICE",
         _ => "",
     };
     let len = match e.op {
@@ -370,9 +374,12 @@ pub const DRAWS: &[&str] = &[
     "SETXATTR",
     "SHUTDOWN",
     "SOCKET",
+    "SPLICE",
+    "SPLICE_F_FD_IN_FIXED",
     "STATX",
     "SYMLINKAT",
     "SYNC_FILE_RANGE",
+    "TEE",
     "TIMEOUT",
     "TIMEOUT_ABS",
     "TIMEOUT_BOOTTIME",

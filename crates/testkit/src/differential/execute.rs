@@ -321,7 +321,9 @@ impl Run<'_> {
             user_data: e.id,
             buf_index: e.buf_index,
             personality: e.personality,
-            file_index: e.file_index,
+            file_index: e
+                .from
+                .map_or(e.file_index, |o| self.scene.number(Fd::Obj(o)).cast_unsigned()),
             addr3: e.path.as_ref().map_or(e.addr3, |p| self.val(p)),
             ..Sqe::default()
         }
@@ -662,7 +664,7 @@ fn bound_to_end(e: &Entry) -> bool {
         Fd::Obj(Obj::PipeR(_) | Obj::Sock(..) | Obj::Event | Obj::Timer | Obj::Listener)
     );
     match e.op {
-        op::POLL_ADD => false,
+        op::POLL_ADD | op::SPLICE | op::TEE => false,
         op::TIMEOUT | op::LINK_TIMEOUT => !matches!(e.addr, Val::Time(2.., _)),
         op::READ | op::READV | op::READ_FIXED | op::RECV | op::ACCEPT => {
             !waits && e.flags & bit::FIXED == 0

@@ -362,7 +362,7 @@ impl Gen<'_> {
     fn action(&mut self) -> Action {
         let pair = self.d.pick(&[Pair::Stream, Pair::Dgram, Pair::Tcp, Pair::Udp]);
         let side = self.d.below(2) as u8;
-        let (end, sock) = (Obj::PipeW(self.d.below(2) as u8), Obj::Sock(pair, side));
+        let (end, sock) = (Obj::PipeW(self.d.below(3) as u8), Obj::Sock(pair, side));
         let ways: Vec<Obj> = self.ways_waiting.clone();
         let start = self.d.below(100) as i64;
         match self.d.below(14) {
@@ -527,6 +527,9 @@ impl Gen<'_> {
     }
 
     fn may_wait(&self, e: &Entry) -> bool {
+        if matches!(e.op, op::SPLICE | op::TEE) {
+            return e.from != Some(Obj::File);
+        }
         matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT)
             && e.fd != Fd::Obj(Obj::File)
     }
@@ -681,6 +684,8 @@ fn runs_at_once(e: &Entry) -> bool {
         | op::FALLOCATE
         | op::FTRUNCATE
         | op::MADVISE
+        | op::SPLICE
+        | op::TEE
         | op::FSETXATTR
         | op::SETXATTR
         | op::FGETXATTR

@@ -84,6 +84,9 @@ pub struct Entry {
     /// As in the ABI.
     #[serde(default)]
     pub addr3: u64,
+    /// `file_index` is this object's number instead (SPLICE, TEE).
+    #[serde(default)]
+    pub from: Option<Obj>,
     /// `addr3` is this address instead (SETXATTR, GETXATTR).
     #[serde(default)]
     pub path: Option<Val>,

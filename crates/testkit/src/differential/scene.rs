@@ -50,6 +50,7 @@ fn mentioned(p: &Program) -> BTreeSet<Obj> {
     };
     let entry = |e: &Entry, see: &mut dyn FnMut(&Fd)| {
         see(&e.fd);
+        e.from.iter().for_each(|o| see(&Fd::Obj(*o)));
         e.to.iter().for_each(|o| see(&Fd::Obj(*o)));
         for v in [Some(&e.off), Some(&e.addr), e.path.as_ref()].into_iter().flatten() {
             match v {
@@ -304,6 +305,15 @@ fn waiting(fd: i32) -> String {
             Ok(n) => {
                 let _ = write!(s, "{} ", changes(&[], &buf[..n]));
             }
+            // It was taken from by splice(2).
+            Err(os::Errno(libc::EOPNOTSUPP)) => match os::poll(fd, libc::POLLIN, 0) {
+                Ok(ready) if ready & libc::POLLIN != 0 => {
+                    let n = os::read(fd, &mut buf).unwrap_or(0);
+                    let _ = write!(s, "{} ", changes(&[], &buf[..n]));
+                }
+                Ok(ready) if ready & libc::POLLHUP != 0 => return s + "end",
+                _ => return format!("{s}{:?}", os::Errno(libc::EAGAIN)),
+            },
             Err(e) => return format!("{s}{e:?}"),
         }
     }

@@ -58,6 +58,7 @@ impl Gen<'_> {
             op::RENAMEAT | op::UNLINKAT | op::MKDIRAT | op::SYMLINKAT | op::LINKAT => {
                 self.names(op, id)
             }
+            op::SPLICE | op::TEE => self.splice(op, id),
             op::MSG_RING => self.message(id),
             op::SOCKET => self.socket(id),
             op::BIND => self.bind(id),
@@ -477,6 +478,41 @@ impl Gen<'_> {
         if self.rows.full("ACCEPT") && self.d.one_in(4) {
             e.ioprio = 1;
         }
+        (e, claims)
+    }
+
+    fn splice(&mut self, op: u8, id: u64) -> Drawn {
+        const FD_IN_FIXED: u32 = 1 << 31;
+        let pipe = |d: &mut super::dice::Dice| d.below(2) as u8;
+        let (from, to) = match self.d.below(6) {
+            0..3 if op == op::SPLICE => (Obj::File, Obj::PipeW(pipe(&mut self.d))),
+            3 if op == op::SPLICE => (Obj::PipeR(2), Obj::Scratch),
+            4 => (Obj::Listener, Obj::PipeW(0)),
+            _ => (Obj::PipeR(2), Obj::PipeW(1)),
+        };
+        let mut claims = vec![Claim::sole(Key::Way(from)), Claim::sole(Key::Way(far_end(to)))];
+        claims.extend([Claim::sole(Key::Way(to)), Claim::shared(Key::World)]);
+        let mut e = entry(id, op, Fd::default());
+        self.name(&mut e, to, &mut claims);
+        let slot = self.slots.iter().position(|s| *s == Some(from));
+        match slot.filter(|_| self.d.one_in(2)) {
+            Some(slot) => {
+        // A pipe that splice(2) took from cannot be read without waiting any more (LIMITATIONS.md).
+                claims.push(Claim::shared(Key::Slot(slot as u32)));
+                (e.file_index, e.op_flags) = (slot as u32, FD_IN_FIXED);
+            }
+            None => e.from = Some(from),
+        }
+        let at = |o: Obj, off: u64| match o {
+            Obj::File | Obj::Scratch => off,
+            _ => u64::MAX,
+        };
+        if op == op::SPLICE {
+            e.addr = Val::Num(at(from, self.d.below(1000)));
+            e.off = Val::Num(at(to, self.d.below(1000)));
+        }
+        e.len = self.d.pick(&[0, 1, 50, 200]);
+        e.op_flags |= self.d.pick(&[0, 0, 2, 2, 1, 16]);
         (e, claims)
     }
 

@@ -34,6 +34,7 @@ mod ringfds;
 mod rings;
 mod setup;
 mod sockets;
+mod splices;
 mod submit;
 mod sync_cancel;
 mod timeouts;
@@ -49,6 +50,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     flags::CLAIMS,
     ranges::CLAIMS,
     making::CLAIMS,
+    splices::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
     sockets::CLAIMS,
