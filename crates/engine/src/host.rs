@@ -560,6 +560,12 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// The call's.
     fn epoll_ctl(&self, epfd: i32, op: i32, fd: i32, event: Option<(u32, u64)>) -> HostResult<()>;
 
+    /// `epoll_wait(2)` into user memory, of what is ready now.
+    ///
+    /// # Errors
+    /// The call's.
+    fn epoll_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32>;
+
     // --- names (paths are NUL-terminated, from `copy_path`) -----------------------------------
 
     /// `openat2(2)` with `how` = flags, mode, resolve.

@@ -497,6 +497,10 @@ impl Host for Machine {
         Err(Errno::ENOSYS)
     }
 
+    fn epoll_ready(&self, _epfd: i32, _events: u64, _max: i32) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
     fn openat2(&self, _dirfd: i32, _path: &[u8], _how: [u64; 3]) -> HostResult<i32> {
         Err(Errno::ENOSYS)
     }

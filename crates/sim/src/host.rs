@@ -498,6 +498,10 @@ impl Host for SimHost {
         self.change_epoll(ep, op, fd, event)
     }
 
+    fn epoll_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+        self.take_ready(epfd, events, max)
+    }
+
     fn openat2(&self, _dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
         self.open_name(path, how)
     }

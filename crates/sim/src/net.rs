@@ -8,7 +8,7 @@
 //! An address is its bytes. What it does not do: families, options, out-of-band data.
 
 use crate::host::SimHost;
-use crate::object::{Body, Net, Open};
+use crate::object::{Body, Net, Open, ready_in};
 use crate::policy::Fault;
 use crate::sched::lock;
 use crate::world::{Entry, World};
@@ -245,12 +245,30 @@ impl SimHost {
         match (op, event) {
             (1, Some(_)) if set.contains_key(&fd) => Err(Errno::EEXIST),
             (3, Some(_)) if !set.contains_key(&fd) => Err(Errno::ENOENT),
-            (1 | 3, Some(event)) => {
-                set.insert(fd, event);
+            (1 | 3, Some((events, data))) => {
+                set.insert(fd, (events, data, Arc::downgrade(&target)));
+                drop(set);
+                self.sched.changed();
                 Ok(())
             }
             (2, _) => set.remove(&fd).map(drop).ok_or(Errno::ENOENT),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// epoll_wait(2) of what is ready now.
+    pub(crate) fn take_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+        self.app_call("epoll_wait", epfd)?;
+        let open = self.open(epfd)?;
+        let Body::Epoll(set) = &open.body else { return Err(Errno::EINVAL) };
+        let max = usize::try_from(max).ok().filter(|n| *n > 0).ok_or(Errno::EINVAL)?;
+        let ready = ready_in(&lock(set));
+        let mut bytes = Vec::new();
+        for (mask, data) in ready.iter().take(max) {
+            bytes.extend(mask.to_ne_bytes());
+            bytes.extend(data.to_ne_bytes());
+        }
+        lock(&self.world).write(events, &bytes)?;
+        Ok(bytes.len() as i32 / 12)
     }
 }

@@ -187,32 +187,18 @@ pub(crate) enum Net {
     Failed(Errno),
 }
 
+/// What an epoll set watches: descriptor to events, data and the file.
+pub(crate) type EpollSet = BTreeMap<i32, (u32, u64, Weak<Open>)>;
+
 /// What an open file is.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Regular {
-        file: Arc<Mutex<RamFile>>,
-        pos: AtomicU64,
-    },
-    Stream {
-        rx: Option<Arc<Chan>>,
-        tx: Option<Arc<Chan>>,
-        socket: bool,
-    },
-    Event {
-        count: AtomicU64,
-        signals: AtomicU64,
-    },
-    Dgram {
-        rx: Arc<Queue>,
-        tx: Arc<Queue>,
-    },
-    Net {
-        state: Mutex<Net>,
-        edges: AtomicU64,
-    },
-    /// What an epoll set watches: descriptor to events and data.
-    Epoll(Mutex<BTreeMap<i32, (u32, u64)>>),
+    Regular { file: Arc<Mutex<RamFile>>, pos: AtomicU64 },
+    Stream { rx: Option<Arc<Chan>>, tx: Option<Arc<Chan>>, socket: bool },
+    Event { count: AtomicU64, signals: AtomicU64 },
+    Dgram { rx: Arc<Queue>, tx: Arc<Queue> },
+    Net { state: Mutex<Net>, edges: AtomicU64 },
+    Epoll(Mutex<EpollSet>),
 }
 
 /// An open file description.
@@ -337,7 +323,7 @@ impl Open {
             Body::Regular { .. } => POLLIN | POLLOUT,
             Body::Event { count, .. } => POLLOUT | when(count.load(Relaxed) > 0, POLLIN),
             Body::Dgram { rx, tx } => when(!rx.is_empty(), POLLIN) | when(tx.has_room(), POLLOUT),
-            Body::Epoll(_) => 0,
+            Body::Epoll(set) => when(!ready_in(&lock(set)).is_empty(), POLLIN),
             Body::Net { state, .. } => match &*lock(state) {
                 Net::Idle => POLLOUT | POLLHUP,
                 Net::Connecting => 0,
@@ -367,7 +353,13 @@ impl Open {
     /// Changes whenever something happened that wakes who polls this file.
     pub(crate) fn edge(&self) -> u64 {
         match &self.body {
-            Body::Regular { .. } | Body::Epoll(_) => 0,
+            Body::Regular { .. } => 0,
+            Body::Epoll(set) => {
+                let of = |(_, _, open): &(u32, u64, Weak<Open>)| open.upgrade().map(|o| o.edge());
+                let set = lock(set);
+                let edges = set.values().filter_map(of).fold(0, u64::wrapping_add);
+                edges.wrapping_add((set.len() as u64) << 48)
+            }
             Body::Event { signals, .. } => signals.load(Relaxed),
             Body::Dgram { rx, tx } => rx.wrote.load(Relaxed) + tx.took.load(Relaxed),
             Body::Net { state, edges } => {
@@ -392,4 +384,13 @@ impl Open {
         signals.fetch_add(1, Relaxed);
         Ok(())
     }
+}
+
+/// What is ready in an epoll set: events and data. All are reported by level.
+pub(crate) fn ready_in(set: &EpollSet) -> Vec<(u32, u64)> {
+    let ready = |(events, data, open): &(u32, u64, Weak<Open>)| {
+        let mask = open.upgrade()?.mask() & (events | POLLERR | POLLHUP);
+        (mask != 0).then_some((mask, *data))
+    };
+    set.values().filter_map(ready).collect()
 }

@@ -305,6 +305,10 @@ impl Host for LinuxHost {
         raw::epoll_ctl(epfd, op.cast_unsigned(), fd, event)
     }
 
+    fn epoll_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+        io::epoll_ready(epfd, events, max)
+    }
+
     fn openat2(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
         io::openat2(dirfd, path, how)
     }

@@ -224,6 +224,16 @@ pub fn poll_now(fd: i32, events: u32) -> u32 {
     }
 }
 
+/// `epoll_wait(2)` into the application's memory, of what is ready now.
+///
+/// # Errors
+/// The call's.
+pub fn epoll_ready(epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+    // epoll_pwait without a mask: every architecture has it.
+    let args = [fd_arg(epfd), events as usize, fd_arg(max), 0, 0, 0];
+    app_call(g::__NR_epoll_pwait, args).map(|n| n as i32)
+}
+
 /// `fcntl(F_GETFL)`.
 ///
 /// # Errors

@@ -50,6 +50,7 @@ pub mod op {
     pub const FTRUNCATE: u8 = 55;
     pub const BIND: u8 = 56;
     pub const LISTEN: u8 = 57;
+    pub const EPOLL_WAIT: u8 = 59;
     pub const PIPE: u8 = 62;
 }
 

@@ -291,8 +291,7 @@ op_table! {
     12 => TimeoutRemove(timeout::TimeoutRemove)
         = OpDef { name: "TIMEOUT_REMOVE", since: (5, 5), ..OpDef::RING };
     13 => Accept(accept::Accept) = OpDef {
-        name: "ACCEPT", since: (5, 5), poll: POLLIN, ioprio: true,
-        support: Support::Partial("no multishot yet"), ..OpDef::FILE
+        name: "ACCEPT", since: (5, 5), poll: POLLIN, ioprio: true, ..OpDef::FILE
     };
     14 => AsyncCancel(async_cancel::AsyncCancel)
         = OpDef { name: "ASYNC_CANCEL", since: (5, 5), ..OpDef::RING };
@@ -364,7 +363,8 @@ op_table! {
     56 => Bind(socket::Bind) = OpDef { name: "BIND", since: (6, 11), ..OpDef::FILE };
     57 => Listen(socket::Listen) = OpDef { name: "LISTEN", since: (6, 11), ..OpDef::FILE };
     58 = OpDef::later("RECV_ZC", (6, 15), "needs a network card with header split");
-    59 = OpDef::later("EPOLL_WAIT", (6, 15), OPS);
+    59 => EpollWait(epoll::EpollWait)
+        = OpDef { name: "EPOLL_WAIT", since: (6, 15), poll: POLLIN, ..OpDef::FILE };
     60 = OpDef::later("READV_FIXED", (6, 15), OPS);
     61 = OpDef::later("WRITEV_FIXED", (6, 15), OPS);
     62 => Pipe(pipe::Pipe) = OpDef { name: "PIPE", since: (6, 16), ..OpDef::BASE };

@@ -18,6 +18,7 @@
 //! never blocks. The follower is made with the private work, by the thread that queues it. What it
 //! does not do: interrupt (`cancel.rs`).
 
+use super::start::after_direct;
 use super::tctx::Tctx;
 use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
@@ -401,18 +402,24 @@ impl<H: Host> Engine<H> {
             t.clear_interrupt();
         }
         let outcome = self.left_by_worker(ring, &st, &mut req, (outcome, certain));
-        let ends = !matches!(outcome, Outcome::Again | Outcome::Punt);
+        let ends = !matches!(outcome, Outcome::Again | Outcome::Punt) && !req.goes_on();
         req.on_worker |= ends && (!pollable || req.polls_in_vain());
         st.may_post = !ring.defers();
         st.acting = acting_on(pool, &req);
         let turn = if class == Class::Private { None } else { self.turn_of(&st, &req) };
-        match direct {
+        let outcome = match direct {
             Some((file, slot, cflags)) => {
                 let res = self.install_direct(ring, &mut st, file, slot);
-                self.complete(ring, &mut st, req, res, cflags);
+                after_direct(&req, res, cflags)
             }
-            None => self.settle(ring, &mut st, req, outcome),
-        }
+            None => outcome,
+        };
+        let outcome = match outcome {
+            // What was cancelled meanwhile, or whose ring ends, does not go on.
+            Outcome::More(res, flags) if req.cancelled || st.dying => Outcome::Done(Ok(res), flags),
+            other => other,
+        };
+        self.settle(ring, &mut st, req, outcome);
         if let Some(watch) = turn {
             self.serve(ring, &mut st, watch, false);
         }

@@ -133,6 +133,11 @@ impl<H: Host> Req<H> {
         opdef(self.opcode).unwrap_or(&OpDef::BASE)
     }
 
+    /// Whether a result that is no error does not end it.
+    pub fn goes_on(&self) -> bool {
+        matches!(&self.cmd, Some(Cmd::Accept(c)) if c.is_multishot())
+    }
+
     /// The file that it takes from, if it is held.
     pub fn input(&self) -> Option<&H::File> {
         self.input.as_ref().and_then(|f| f.file())

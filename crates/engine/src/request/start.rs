@@ -9,13 +9,13 @@ use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, HostRing};
 use crate::opcode::{Cmd, Issue, IssueCx, Op, Outcome, opdef};
 use crate::resource::filetable::FileNode;
-use crate::ring::{Ring, State};
+use crate::ring::{Deferred, Ring, State};
 use crate::slab::Key;
 use crate::sync::MutexGuard;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use ringer_uapi::Errno;
 use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
+use ringer_uapi::{Cqe, Errno};
 
 /// A multishot request that completes this often in a row lets others run
 /// (6.18 io_uring/net.c `MULTISHOT_MAX_RETRY`).
@@ -123,9 +123,31 @@ impl<H: Host> Engine<H> {
             return self.issue_ring_op(ring, st, req);
         }
         if req.starts_on_worker() {
+            if req.goes_on() {
+                return self.poll_at_once(ring, st, req);
+            }
             return self.punt(ring, st, req);
         }
         let outcome = self.issue_inline(ring, st, &mut req);
+        self.settle(ring, st, req, outcome);
+    }
+
+    /// A multishot that is to start on a worker: no worker runs one, it waits for readiness first
+    /// (io_uring.c `io_wq_submit_work`).
+    fn poll_at_once(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        if let Err(e) = self.find_file(st, &mut req) {
+            req.on_worker = true;
+            return self.complete(ring, st, req, Err(e), 0);
+        }
+        if self.elsewhere(st, &mut req) {
+            return self.send_elsewhere(ring, st, req);
+        }
+        if matches!(req.file.kind(), Some(FileKind::Regular | FileKind::Directory)) {
+            return self.complete(ring, st, req, Err(Errno::EBADFD), 0);
+        }
+        let number = req.file.file().and_then(HostFile::number);
+        let ready = number.is_some_and(|n| self.host().poll_now(n, req.def().poll) != 0);
+        let outcome = if ready { self.issue_inline(ring, st, &mut req) } else { Outcome::Again };
         self.settle(ring, st, req, outcome);
     }
 
@@ -211,8 +233,8 @@ impl<H: Host> Engine<H> {
         for _ in 0..MULTISHOT_RETRY_MAX {
             match outcome {
                 Outcome::More(res, flags) => {
-                    if !ring.post_more(st, req.user_data, Ok(res), flags) {
-                        return;
+                    if !self.post_shot(ring, st, req.user_data, (res, flags)) {
+                        return self.complete(ring, st, req, Ok(res), flags);
                     }
                     outcome = self.issue_inline(ring, st, &mut req);
                 }
@@ -228,13 +250,33 @@ impl<H: Host> Engine<H> {
                 Outcome::Direct { fd, slot, cflags } => {
                     let file = self.host().take(fd);
                     let res = self.install_direct(ring, st, file, slot);
-                    return self.complete(ring, st, req, res, cflags);
+                    outcome = after_direct(&req, res, cflags);
                 }
                 Outcome::Queued => return,
             }
         }
-        let events = req.def().poll;
-        self.arm(ring, st, req, events);
+        // Others come first; no edge tells of what is there already.
+        req.phase = Phase::Fresh;
+        st.ready.push_back(Box::new(req));
+    }
+
+    /// Posts a completion of a request that goes on. False: there is no room for it, which ends the
+    /// request (io_uring.c `io_req_post_cqe`). On a ring that defers its owner posts what a worker has.
+    fn post_shot(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        user_data: u64,
+        (res, flags): (i32, u32),
+    ) -> bool {
+        if st.may_post {
+            return !ring.cq_would_overflow(st) && ring.post_more(st, user_data, Ok(res), flags);
+        }
+        let cqe = Cqe::new(user_data, Ok(res), flags | CqeFlags::MORE.bits());
+        st.deferred.push_back(Deferred::Message(cqe));
+        tell_owner(ring, st);
+        self.wake_waiters(ring, st, true);
+        true
     }
 
     /// Puts a direct descriptor into the table. Result: 0, or the slot for ALLOC.
@@ -489,6 +531,14 @@ fn locate<H: Host>(st: &State<H>, req: &Req<H>) -> Result<Option<(i32, Option<Fi
 pub(crate) fn find_buffer<H: Host>(st: &State<H>, req: &mut Req<H>) {
     if let Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c)) = &mut req.cmd {
         req.buf = c.find_buffer(st.bufs.as_ref()).cloned();
+    }
+}
+
+/// What a direct descriptor comes to that was put into its slot, or was not.
+pub(super) fn after_direct<H: Host>(req: &Req<H>, res: Result<i32, Errno>, cflags: u32) -> Outcome {
+    match res {
+        Ok(slot) if req.goes_on() => Outcome::More(slot, cflags),
+        res => Outcome::Done(res, cflags),
     }
 }
 

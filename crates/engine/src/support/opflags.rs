@@ -87,7 +87,7 @@ pub const TIMEOUT_REMOVE: &[Row] =
 
 /// `IORING_ACCEPT_*`.
 pub const ACCEPT: &[Row] = &[
-    later("ACCEPT_MULTISHOT", 1, (5, 19)),
+    row("ACCEPT_MULTISHOT", 1, (5, 19), Full),
     row("ACCEPT_DONTWAIT", 2, (6, 10), Full),
     row("ACCEPT_POLL_FIRST", 4, (6, 10), Full),
 ];

@@ -93,6 +93,7 @@ fn is_multi(e: &Entry) -> bool {
     match e.sqe.opcode {
         6 => e.sqe.len & 1 != 0,
         11 => e.sqe.op_flags & MULTISHOT != 0,
+        13 => e.sqe.ioprio & 1 != 0,
         _ => false,
     }
 }
@@ -424,6 +425,9 @@ impl Checker<'_> {
             };
             let right = full.iter().enumerate().all(|(i, b)| exact(i, *b));
             assert!(right, "other bytes than the file's: {}", self.describe(e));
+        } else if e.sqe.opcode == 59 {
+            let n = 12 * res.max(0) as usize;
+            assert!(blank(&buf[n..]), "more was taken than told: {}", self.describe(e));
         } else if matches!(e.sqe.opcode, 43 | 44) {
             // With no room it told the length only.
             let n = if e.sqe.len == 0 { 0 } else { res.max(0) as usize };

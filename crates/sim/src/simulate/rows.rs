@@ -121,6 +121,7 @@ pub(crate) const ROWS: &[Row] = &[
     (55, 1, truncate),
     (56, 1, bind),
     (57, 1, listen),
+    (59, 2, epoll_wait),
     (62, 2, pipe),
 ];
 
@@ -366,6 +367,8 @@ fn accept(d: &mut Draw<'_>) -> Entry {
     let fd = d.of(&[11, 11, 12, 12, 6]);
     let sqe = Sqe { ioprio: d.of(&[0, 0, 2, 4]), ..d.entry(13, fd) };
     let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    let many = d.multis && matches!(sqe.file_index, 0 | u32::MAX) && d.rng.one_in(3);
+    let sqe = Sqe { ioprio: sqe.ioprio | u16::from(many), ..sqe };
     let sqe = d.perhaps_fixed(sqe);
     owes(sqe, (0, i32::MAX), &[EINVAL, EAGAIN, -23, -6])
 }
@@ -612,4 +615,12 @@ fn tee(d: &mut Draw<'_>) -> Entry {
     let (from, to) = d.of(&[(2, 5), (2, 5), (0, 5)]);
     let sqe = Sqe { len: 1 + d.below(BUF_LEN) as u32, ..d.entry(33, to) };
     moved(d, sqe, from)
+}
+
+fn epoll_wait(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[17, 17, 17, 2]);
+    let max = 1 + d.below(3) as u32;
+    let sqe = Sqe { addr: d.buf(), len: max, ..d.entry(59, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (1, max as i32), &[EINVAL])
 }

@@ -323,6 +323,7 @@ fn press(app: &App, round: u32) {
         }
     }
     app.ring_bell();
+    app.fill_epoll();
     app.hang_up();
     // Who connects is accepted, who accepts is called.
     for which in 0..2 {

@@ -64,6 +64,7 @@ pub const OPS: &[(&str, u8)] = &[
     ("FTRUNCATE", op::FTRUNCATE),
     ("BIND", op::BIND),
     ("LISTEN", op::LISTEN),
+    ("EPOLL_WAIT", op::EPOLL_WAIT),
     ("PIPE", op::PIPE),
 ];
 
@@ -275,6 +276,7 @@ fn entry_names(e: &Entry, names: &mut BTreeSet<&'static str>) {
 pub const DRAWS: &[&str] = &[
     "ACCEPT",
     "ACCEPT_DONTWAIT",
+    "ACCEPT_MULTISHOT",
     "ACCEPT_POLL_FIRST",
     "ASYNC_CANCEL",
     "ASYNC_CANCEL_ALL",
@@ -291,6 +293,7 @@ pub const DRAWS: &[&str] = &[
     "ENTER_REGISTERED_RING",
     "ENTER_SQ_WAKEUP",
     "EPOLL_CTL",
+    "EPOLL_WAIT",
     "FADVISE",
     "FALLOCATE",
     "FEAT_REG_REG_RING",

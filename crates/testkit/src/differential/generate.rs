@@ -527,6 +527,9 @@ impl Gen<'_> {
     }
 
     fn may_wait(&self, e: &Entry) -> bool {
+        if e.op == op::EPOLL_WAIT {
+            return true;
+        }
         if matches!(e.op, op::SPLICE | op::TEE) {
             return e.from != Some(Obj::File);
         }

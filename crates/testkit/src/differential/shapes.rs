@@ -54,6 +54,7 @@ impl Gen<'_> {
             op::SEND => self.send(id),
             op::RECV => self.recv(id),
             op::EPOLL_CTL => self.epoll_ctl(id),
+            op::EPOLL_WAIT => self.epoll_wait(id),
             op::SHUTDOWN => self.shutdown(id),
             op::RENAMEAT | op::UNLINKAT | op::MKDIRAT | op::SYMLINKAT | op::LINKAT => {
                 self.names(op, id)
@@ -688,6 +689,19 @@ impl Gen<'_> {
             _ => Val::Of(self.d.pick(&[Obj::PipeR(0), Obj::Event, Obj::File, Obj::Epoll])),
         };
         e.addr = Val::Epoll(self.d.pick(&[1, 4, 5]), id);
+        (e, claims)
+    }
+
+    fn epoll_wait(&mut self, id: u64) -> Drawn {
+        let o = if self.d.one_in(8) { Obj::PipeR(0) } else { Obj::Epoll };
+        let mut claims = vec![Claim::sole(Key::Way(Obj::Epoll))];
+        // What is watched there may become ready, or stop to be.
+        let watched = [Obj::PipeR(0), Obj::Event, Obj::File];
+        claims.extend(watched.map(|o| Claim::sole(Key::Way(o))));
+        let mut e = entry(id, op::EPOLL_WAIT, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.addr = if self.d.one_in(12) { Val::Num(16) } else { Val::Arena(reads_into(id)) };
+        e.len = self.d.pick(&[1, 1, 4, 0, u32::MAX]);
         (e, claims)
     }
 

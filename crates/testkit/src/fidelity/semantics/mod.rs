@@ -10,6 +10,7 @@ mod buffers;
 mod cancel;
 mod clones;
 mod enter;
+mod epolls;
 mod eventfd;
 mod files;
 mod flags;
@@ -51,6 +52,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     ranges::CLAIMS,
     making::CLAIMS,
     splices::CLAIMS,
+    epolls::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
     sockets::CLAIMS,
