@@ -51,6 +51,8 @@ pub mod op {
     pub const BIND: u8 = 56;
     pub const LISTEN: u8 = 57;
     pub const EPOLL_WAIT: u8 = 59;
+    pub const READV_FIXED: u8 = 60;
+    pub const WRITEV_FIXED: u8 = 61;
     pub const PIPE: u8 = 62;
 }
 

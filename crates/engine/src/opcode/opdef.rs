@@ -263,10 +263,7 @@ const OPS: &str = "not carried out yet (issue 5)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 
 op_table! {
-    0 => Nop(nop::Nop) = OpDef {
-        name: "NOP", iopoll: true,
-        support: Support::Partial("no file, no buffer"), ..OpDef::BASE
-    };
+    0 => Nop(nop::Nop) = OpDef { name: "NOP", iopoll: true, ..OpDef::BASE };
     1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
     3 => Fsync(sync::Fsync) = OpDef {
@@ -365,8 +362,8 @@ op_table! {
     58 = OpDef::later("RECV_ZC", (6, 15), "needs a network card with header split");
     59 => EpollWait(epoll::EpollWait)
         = OpDef { name: "EPOLL_WAIT", since: (6, 15), poll: POLLIN, ..OpDef::FILE };
-    60 = OpDef::later("READV_FIXED", (6, 15), OPS);
-    61 = OpDef::later("WRITEV_FIXED", (6, 15), OPS);
+    60 => ReadvFixed(rw::Rw) = OpDef { name: "READV_FIXED", since: (6, 15), ..READ };
+    61 => WritevFixed(rw::Rw) = OpDef { name: "WRITEV_FIXED", since: (6, 15), ..WRITE };
     62 => Pipe(pipe::Pipe) = OpDef { name: "PIPE", since: (6, 16), ..OpDef::BASE };
 }
 

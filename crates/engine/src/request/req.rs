@@ -169,7 +169,9 @@ impl<H: Host> Req<H> {
                 | Cmd::Readv(c)
                 | Cmd::Writev(c)
                 | Cmd::ReadFixed(c)
-                | Cmd::WriteFixed(c),
+                | Cmd::WriteFixed(c)
+                | Cmd::ReadvFixed(c)
+                | Cmd::WritevFixed(c),
             ) => Some(c),
             _ => None,
         }

@@ -400,7 +400,8 @@ impl<H: Host> Engine<H> {
         }
         if class == Class::Bounded
             && let Some(n) = req.file.file().and_then(HostFile::number)
-            && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c)) = &req.cmd
+            && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c) | Cmd::ReadvFixed(c)) =
+                &req.cmd
             && let Some((off, len)) = c.readahead_range()
         {
             // The disk starts while the hand-off is still under way.
@@ -488,6 +489,7 @@ impl<H: Host> Engine<H> {
     /// Issues a request that works on the ring itself, under its lock.
     fn issue_ring_op(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
         match &req.cmd {
+            Some(Cmd::Nop(_)) => self.issue_nop(ring, st, req),
             Some(Cmd::PollAdd(_)) => self.issue_poll_add(ring, st, req),
             Some(Cmd::PollRemove(_)) => self.issue_poll_remove(ring, st, req),
             Some(Cmd::Timeout(_)) => self.issue_timeout(ring, st, req),
@@ -529,7 +531,9 @@ fn locate<H: Host>(st: &State<H>, req: &Req<H>) -> Result<Option<(i32, Option<Fi
 
 /// Makes a fixed transfer hold the buffer that its slot has now.
 pub(crate) fn find_buffer<H: Host>(st: &State<H>, req: &mut Req<H>) {
-    if let Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c)) = &mut req.cmd {
+    if let Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c) | Cmd::ReadvFixed(c) | Cmd::WritevFixed(c)) =
+        &mut req.cmd
+    {
         req.buf = c.find_buffer(st.bufs.as_ref()).cloned();
     }
 }
@@ -547,6 +551,7 @@ pub(crate) fn is_ring_op<H: Host>(req: &Req<H>) -> bool {
     match &req.cmd {
         Some(Cmd::Close(c)) => c.slot().is_some(),
         Some(Cmd::Pipe(c)) => c.is_direct(),
+        Some(Cmd::Nop(c)) => c.looks_up(),
         _ => req.def().ring_op,
     }
 }

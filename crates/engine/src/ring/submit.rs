@@ -13,6 +13,7 @@ use super::merge::{Run, follows, is_read};
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::Host;
+use crate::opcode::nop::looks_up;
 use crate::opcode::{Cmd, Op, Outcome, PrepCx, opdef};
 use crate::request::start::{find_buffer, is_ring_op};
 use crate::request::{Linked, Phase, Req, ReqFile};
@@ -131,7 +132,7 @@ impl<H: Host> Engine<H> {
     ) -> Batch {
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
-            let special = sqe.file_index != 0 || sqe.personality != 0;
+            let special = sqe.file_index != 0 || sqe.personality != 0 || looks_up(sqe);
             if !st.draining() && def.is_some_and(|d| d.inline_first()) && !special {
                 return self.submit_plain(ring, st, sqe);
             }

@@ -30,9 +30,9 @@ const fn later(name: &'static str, value: u64, since: Kernel) -> Row {
 /// `IORING_NOP_*`.
 pub const NOP: &[Row] = &[
     row("NOP_INJECT_RESULT", 1, (6, 5), Full),
-    later("NOP_FILE", 2, (6, 11)),
-    later("NOP_FIXED_FILE", 4, (6, 11)),
-    later("NOP_FIXED_BUFFER", 8, (6, 11)),
+    row("NOP_FILE", 2, (6, 11), Full),
+    row("NOP_FIXED_FILE", 4, (6, 11), Full),
+    row("NOP_FIXED_BUFFER", 8, (6, 11), Full),
     row("NOP_TW", 16, (6, 16), Full),
     row("NOP_CQE32", 32, (6, 18), Full),
 ];

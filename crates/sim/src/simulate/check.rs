@@ -99,24 +99,24 @@ fn is_multi(e: &Entry) -> bool {
 }
 
 fn reads(e: &Entry) -> bool {
-    matches!(e.sqe.opcode, 1 | 4 | 22 | 27)
+    matches!(e.sqe.opcode, 1 | 4 | 22 | 27 | 60)
 }
 
 fn writes(e: &Entry) -> bool {
-    matches!(e.sqe.opcode, 2 | 5 | 23 | 26)
+    matches!(e.sqe.opcode, 2 | 5 | 23 | 26 | 61)
 }
 
 /// Bytes that a transfer asks for.
 fn asked(e: &Entry) -> i32 {
-    if matches!(e.sqe.opcode, 1 | 2) { e.owes.ok.1 } else { e.sqe.len as i32 }
+    if matches!(e.sqe.opcode, 1 | 2 | 60 | 61) { e.owes.ok.1 } else { e.sqe.len as i32 }
 }
 
 /// Whether a result breaks a link.
 fn fails(e: &Entry, res: i32) -> bool {
     let short = match e.sqe.opcode {
         // A vector's length is what it owes at most, but for the file's end.
-        1 if e.sqe.fd == 0 => vector_len(e) != res,
-        1 | 2 | 4 | 5 | 22 | 23 => res != asked(e),
+        1 | 60 if e.sqe.fd == 0 => vector_len(e) != res,
+        1 | 2 | 4 | 5 | 22 | 23 | 60 | 61 => res != asked(e),
         30 | 33 => res != e.sqe.len as i32,
         26 | 27 => e.sqe.op_flags & WAITALL != 0 && res != asked(e),
         _ => false,

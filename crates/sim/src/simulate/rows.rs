@@ -122,12 +122,14 @@ pub(crate) const ROWS: &[Row] = &[
     (56, 1, bind),
     (57, 1, listen),
     (59, 2, epoll_wait),
+    (60, 2, |d| vectored(d, 60)),
+    (61, 1, |d| vectored(d, 61)),
     (62, 2, pipe),
 ];
 
 /// Whether an opcode may go to a ring with IOPOLL.
 pub(crate) fn polls_io(opcode: u8) -> bool {
-    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23 | 40)
+    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23 | 40 | 60 | 61)
 }
 
 /// Memory of a request.
@@ -209,6 +211,11 @@ fn nop(d: &mut Draw<'_>) -> Entry {
     match d.below(if d.wide { 6 } else { 3 }) {
         3.. => owes(Sqe { op_flags: WIDE_NOP, off: d.ud, addr: !d.ud, ..sqe }, (0, 0), &[]),
         0 => owes(Sqe { op_flags: 1, len: -5i32 as u32, ..sqe }, (1, 0), &[-5]),
+        1 if d.rng.one_in(3) => {
+            let (fd, fixed) = (d.of(&[0, 2, 19, 900]), if d.rng.one_in(2) { 4 } else { 0 });
+            let (op_flags, buf_index) = (d.of(&[2, 8, 2 | 8]) | fixed, d.of(&[0, 2, 9]));
+            owes(Sqe { op_flags, fd, buf_index, ..sqe }, (0, 0), &[EBADF, -14])
+        }
         1 => owes(Sqe { op_flags: 1, len: 7, ..sqe }, (7, 7), &[]),
         _ => owes(sqe, (0, 0), &[]),
     }
@@ -253,13 +260,16 @@ fn plain_rw(d: &mut Draw<'_>, opcode: u8) -> Entry {
 }
 
 fn vectored(d: &mut Draw<'_>, opcode: u8) -> Entry {
-    let write = opcode == 2;
+    let (write, fixed) = (matches!(opcode, 2 | 61), opcode > 2);
     let (fd, len, off) = rw_target(d, write);
-    let first = d.below(u64::from(len) + 1);
+    // A piece of a registered buffer is not empty.
+    let (len, least) = if fixed { (len.max(2), 1) } else { (len, 0) };
+    let first = least + d.below(u64::from(len) + 1 - 2 * least);
     let parts = [(d.buf(), first), (d.buf() + first, u64::from(len) - first)];
     let bytes = parts.iter().flat_map(|(b, n)| [b.to_ne_bytes(), n.to_ne_bytes()]).flatten();
     let memory = vec![(d.aux(), bytes.collect())];
-    let sqe = Sqe { addr: d.aux(), len: 2, off, ..d.entry(opcode, fd) };
+    let buf_index = if fixed { d.of(&[0, 1, 3]) } else { 0 };
+    let sqe = Sqe { addr: d.aux(), len: 2, off, buf_index, ..d.entry(opcode, fd) };
     let sqe = d.perhaps_fixed(sqe);
     given(memory, transfer(sqe, len, write))
 }

@@ -65,6 +65,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("BIND", op::BIND),
     ("LISTEN", op::LISTEN),
     ("EPOLL_WAIT", op::EPOLL_WAIT),
+    ("READV_FIXED", op::READV_FIXED),
+    ("WRITEV_FIXED", op::WRITEV_FIXED),
     ("PIPE", op::PIPE),
 ];
 
@@ -126,6 +128,9 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("IOSQE", 16, "IOSQE_ASYNC"),
     ("IOSQE", 64, "IOSQE_CQE_SKIP_SUCCESS"),
     ("NOP", 1, "NOP_INJECT_RESULT"),
+    ("NOP", 2, "NOP_FILE"),
+    ("NOP", 4, "NOP_FIXED_FILE"),
+    ("NOP", 8, "NOP_FIXED_BUFFER"),
     ("NOP", 32, "NOP_CQE32"),
     ("FSYNC", 1, "FSYNC_DATASYNC"),
     ("RW", 1, "RWF_HIPRI"),
@@ -177,6 +182,7 @@ pub fn flag_names(word: &str, bits: u32) -> String {
 fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
     let flags = match e.op {
         op::READ | op::READV | op::READ_FIXED | op::WRITE | op::WRITEV | op::WRITE_FIXED => "RW",
+        op::READV_FIXED | op::WRITEV_FIXED => "RW",
         op::NOP
         | op::FSYNC
         | op::TIMEOUT
@@ -324,6 +330,9 @@ pub const DRAWS: &[&str] = &[
     "MSG_RING_FLAGS_PASS",
     "NOP",
     "NOP_CQE32",
+    "NOP_FILE",
+    "NOP_FIXED_BUFFER",
+    "NOP_FIXED_FILE",
     "NOP_INJECT_RESULT",
     "OPENAT",
     "OPENAT2",
@@ -335,6 +344,7 @@ pub const DRAWS: &[&str] = &[
     "POLL_UPDATE_USER_DATA",
     "READ",
     "READV",
+    "READV_FIXED",
     "READ_FIXED",
     "RECV",
     "RECVSEND_POLL_FIRST",
@@ -399,5 +409,6 @@ pub const DRAWS: &[&str] = &[
     "UNREGISTER_RING_FDS",
     "WRITE",
     "WRITEV",
+    "WRITEV_FIXED",
     "WRITE_FIXED",
 ];

@@ -666,7 +666,7 @@ fn bound_to_end(e: &Entry) -> bool {
     match e.op {
         op::POLL_ADD | op::EPOLL_WAIT | op::SPLICE | op::TEE => false,
         op::TIMEOUT | op::LINK_TIMEOUT => !matches!(e.addr, Val::Time(2.., _)),
-        op::READ | op::READV | op::READ_FIXED | op::RECV | op::ACCEPT => {
+        op::READ | op::READV | op::READ_FIXED | op::READV_FIXED | op::RECV | op::ACCEPT => {
             !waits && e.flags & bit::FIXED == 0
         }
         _ => true,

@@ -533,13 +533,21 @@ impl Gen<'_> {
         if matches!(e.op, op::SPLICE | op::TEE) {
             return e.from != Some(Obj::File);
         }
-        matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT)
-            && e.fd != Fd::Obj(Obj::File)
+        matches!(
+            e.op,
+            op::READ
+                | op::READV
+                | op::READ_FIXED
+                | op::READV_FIXED
+                | op::RECV
+                | op::POLL_ADD
+                | op::ACCEPT
+        ) && e.fd != Fd::Obj(Obj::File)
     }
 
     /// Whether it reads how often completions were signalled: the kernel may signal many at once.
     fn reads_signals(&self, e: &Entry) -> bool {
-        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED);
+        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::READV_FIXED);
         let slot = |s: i32| self.slots.get(s as usize).copied().flatten();
         let of = match e.fd {
             Fd::Obj(o) => Some(o),
@@ -674,11 +682,11 @@ fn polls_first(e: &Entry) -> bool {
 fn runs_at_once(e: &Entry) -> bool {
     let regular = matches!(e.fd, Fd::Obj(Obj::File | Obj::Append | Obj::ReadOnly | Obj::Spare(_)));
     match e.op {
-        op::READ | op::READV | op::READ_FIXED => e.fd != Fd::Obj(Obj::Folder),
+        op::READ | op::READV | op::READ_FIXED | op::READV_FIXED => e.fd != Fd::Obj(Obj::Folder),
         _ if polls_first(e) => false,
         // A file for a ring that defers is its owner's task work.
         op::MSG_RING => e.addr != Val::Num(1),
-        op::WRITE | op::WRITEV | op::WRITE_FIXED => {
+        op::WRITE | op::WRITEV | op::WRITE_FIXED | op::WRITEV_FIXED => {
             !regular && e.fd != Fd::Obj(Obj::Event) && e.flags & bit::FIXED == 0
         }
         op::FADVISE => e.op_flags <= 2,

@@ -30,8 +30,8 @@ impl Gen<'_> {
     /// An entry of this opcode.
     pub(super) fn shape(&mut self, op: u8, id: u64) -> Drawn {
         match op {
-            op::READ | op::READV | op::READ_FIXED => self.read(op, id),
-            op::WRITE | op::WRITEV | op::WRITE_FIXED => self.write(op, id),
+            op::READ | op::READV | op::READ_FIXED | op::READV_FIXED => self.read(op, id),
+            op::WRITE | op::WRITEV | op::WRITE_FIXED | op::WRITEV_FIXED => self.write(op, id),
             op::FSYNC => self.fsync(id),
             op::FSETXATTR | op::SETXATTR => self.set_xattr(op, id),
             op::FGETXATTR | op::GETXATTR => self.get_xattr(op, id),
@@ -102,11 +102,23 @@ impl Gen<'_> {
             e.op_flags = 1;
             e.len = self.d.pick(&[0, 7, (-5i32).cast_unsigned(), (-125i32).cast_unsigned()]);
         }
+        let mut claims = Vec::new();
+        if self.d.one_in(4) {
+            let fixed = if self.d.one_in(2) { 4 } else { 0 };
+            e.op_flags |= self.d.pick(&[2, 2, 8, 2 | 8]) | fixed;
+            let slot = self.d.below(4) as u32;
+            claims.push(Claim::shared(Key::Slot(slot)));
+            e.fd = match fixed {
+                0 => self.d.pick(&[Fd::Obj(Obj::File), Fd::Number(999)]),
+                _ => Fd::Number(slot as i32),
+            };
+            e.buf_index = self.d.pick(&[0, 0, 1, 9]);
+        }
         if self.d.one_in(if self.wide { 2 } else { 40 }) {
             e.op_flags |= 32;
             (e.off, e.addr) = (Val::Num(0x11), Val::Num(id));
         }
-        (e, vec![])
+        (e, claims)
     }
 
     /// The object's number, or a slot that holds it.
@@ -198,10 +210,11 @@ impl Gen<'_> {
     /// Address and length, plain, as a vector, or in a registered buffer.
     fn fill(&mut self, e: &mut Entry, at: u32, len: u32) {
         (e.addr, e.len) = match e.op {
-            op::READV | op::WRITEV => self.vector(at, len),
+            op::READV | op::WRITEV | op::READV_FIXED | op::WRITEV_FIXED => self.vector(at, len),
             _ => (Val::Arena(at), len),
         };
-        if matches!(e.op, op::READ_FIXED | op::WRITE_FIXED) {
+        let fixed = [op::READ_FIXED, op::WRITE_FIXED, op::READV_FIXED, op::WRITEV_FIXED];
+        if fixed.contains(&e.op) {
             e.buf_index = self.d.pick(&[0, 0, 0, 0, 1, 2, 9]);
         }
     }
@@ -485,6 +498,7 @@ impl Gen<'_> {
     fn splice(&mut self, op: u8, id: u64) -> Drawn {
         const FD_IN_FIXED: u32 = 1 << 31;
         let pipe = |d: &mut super::dice::Dice| d.below(2) as u8;
+        // A pipe that splice(2) took from cannot be read without waiting any more (LIMITATIONS.md).
         let (from, to) = match self.d.below(6) {
             0..3 if op == op::SPLICE => (Obj::File, Obj::PipeW(pipe(&mut self.d))),
             3 if op == op::SPLICE => (Obj::PipeR(2), Obj::Scratch),
@@ -498,7 +512,6 @@ impl Gen<'_> {
         let slot = self.slots.iter().position(|s| *s == Some(from));
         match slot.filter(|_| self.d.one_in(2)) {
             Some(slot) => {
-        // A pipe that splice(2) took from cannot be read without waiting any more (LIMITATIONS.md).
                 claims.push(Claim::shared(Key::Slot(slot as u32)));
                 (e.file_index, e.op_flags) = (slot as u32, FD_IN_FIXED);
             }

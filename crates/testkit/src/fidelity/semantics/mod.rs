@@ -40,6 +40,7 @@ mod submit;
 mod sync_cancel;
 mod timeouts;
 mod transfers;
+mod vectors;
 mod wait;
 mod workers;
 mod xattrs;
@@ -48,6 +49,7 @@ mod zc;
 /// The families' lists, in the inventory's order.
 pub const FAMILIES: &[&[Claim]] = &[
     transfers::CLAIMS,
+    vectors::CLAIMS,
     flags::CLAIMS,
     ranges::CLAIMS,
     making::CLAIMS,
