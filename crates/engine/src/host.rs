@@ -296,6 +296,15 @@ impl Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Credentials(pub u64);
 
+/// What has extended attributes.
+#[derive(Clone, Copy, Debug)]
+pub enum Attributed<'a> {
+    /// An open file, by its number.
+    File(i32),
+    /// A path, NUL-terminated.
+    Path(&'a [u8]),
+}
+
 /// A user `sockaddr`, copied.
 #[derive(Clone, Copy, Debug)]
 pub struct SockAddr {
@@ -356,11 +365,18 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EFAULT`.
     fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()>;
-    /// Copies a NUL-terminated path, the NUL included, as getname(9) does.
+    /// Copies a NUL-terminated text, the NUL included.
     ///
     /// # Errors
-    /// `EFAULT`; `ENAMETOOLONG` for 4096 bytes without a NUL.
-    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>>;
+    /// `EFAULT`; `ENAMETOOLONG` for `max` bytes without a NUL.
+    fn copy_text(&self, addr: u64, max: usize) -> HostResult<Box<[u8]>>;
+    /// The same of a path, as getname(9) does.
+    ///
+    /// # Errors
+    /// As [`Host::copy_text`]; a path has 4096 bytes at most.
+    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
+        self.copy_text(addr, 4096)
+    }
     /// Whether `addr..addr+len` could be pinned as a registered buffer (readable and writable
     /// memory, not a shared mapping of a disk file).
     ///
@@ -460,6 +476,13 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn take(&self, fd: i32) -> HostResult<Self::File>;
     /// Drops references; a file that only these kept open is closed on return.
     fn release(&self, files: Vec<Self::File>);
+    /// Makes sure that [`Host::borrow`] works for a file that has a number.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    fn house(&self, _file: &Self::File) -> HostResult<()> {
+        Ok(())
+    }
     /// In a [`ThreadKind::Private`] thread: puts the file into this thread's table.
     ///
     /// # Errors
@@ -503,6 +526,41 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn fsync(&self, fd: i32, datasync: bool) -> HostResult<()>;
+    /// `sync_file_range(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn sync_file_range(&self, fd: i32, off: u64, len: u64, flags: u32) -> HostResult<()>;
+    /// `fallocate(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn fallocate(&self, fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()>;
+    /// `ftruncate(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn ftruncate(&self, fd: i32, len: u64) -> HostResult<()>;
+    /// `posix_fadvise(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn fadvise(&self, fd: i32, off: u64, len: u64, advice: u32) -> HostResult<()>;
+    /// `madvise(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()>;
+    /// `splice(2)`: descriptors with their offsets, `u64::MAX` for the position.
+    ///
+    /// # Errors
+    /// The call's.
+    fn splice(&self, from: (i32, u64), to: (i32, u64), len: u32, flags: u32) -> HostResult<u32>;
+    /// `tee(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn tee(&self, from: i32, to: i32, len: u32, flags: u32) -> HostResult<u32>;
     /// Starts reading a range into the page cache; errors do not matter.
     fn readahead(&self, fd: i32, off: u64, len: u64);
     /// `poll(2)` without waiting: the `POLL*` bits of `events` (and ERR, HUP, NVAL) that hold now.
@@ -537,6 +595,21 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's; `EINVAL` for a ring in the control data.
     fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32>;
+    /// `socket(2)`; `kind` is type and flags.
+    ///
+    /// # Errors
+    /// The call's.
+    fn socket(&self, family: i32, kind: u32, protocol: i32) -> HostResult<i32>;
+    /// `bind(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn bind(&self, fd: i32, to: &SockAddr) -> HostResult<()>;
+    /// `listen(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn listen(&self, fd: i32, backlog: i32) -> HostResult<()>;
     /// `getsockopt(SO_ACCEPTCONN)`: whether the socket listens.
     ///
     /// # Errors
@@ -583,6 +656,12 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// The call's.
     fn epoll_ctl(&self, epfd: i32, op: i32, fd: i32, event: Option<(u32, u64)>) -> HostResult<()>;
 
+    /// `epoll_wait(2)` into user memory, of what is ready now.
+    ///
+    /// # Errors
+    /// The call's.
+    fn epoll_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32>;
+
     // --- names (paths are NUL-terminated, from `copy_path`) -----------------------------------
 
     /// `openat2(2)` with `how` = flags, mode, resolve.
@@ -602,6 +681,16 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EBADF`, also for a ring and for a descriptor that is the engine's own.
     fn close(&self, fd: i32) -> HostResult<()>;
+    /// `pipe2(2)`: numbers of both ends, the reading one first.
+    ///
+    /// # Errors
+    /// The call's.
+    fn pipe(&self, flags: u32) -> HostResult<[i32; 2]>;
+    /// `pipe2(2)` that writes the numbers to user memory.
+    ///
+    /// # Errors
+    /// The call's.
+    fn pipe_into(&self, to: u64, flags: u32) -> HostResult<()>;
     /// `statx(2)` into user memory.
     ///
     /// # Errors
@@ -632,6 +721,23 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()>;
+
+    /// `setxattr(2)`, `fsetxattr(2)` of a copied name (NUL-terminated) and value.
+    ///
+    /// # Errors
+    /// The call's.
+    fn set_xattr(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> HostResult<()>;
+    /// `getxattr(2)`, `fgetxattr(2)` into user memory.
+    ///
+    /// # Errors
+    /// The call's.
+    fn get_xattr(&self, whom: Attributed<'_>, name: &[u8], to: Iovec) -> HostResult<u32>;
 
     // --- eventfd, trace ----------------------------------------------------------------------
 

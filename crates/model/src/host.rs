@@ -10,8 +10,8 @@ use crate::quiet;
 use crate::ring::{ModelPages, ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
-    Aio, AioDone, AioOp, Clock, Credentials, FileKind, Host, HostResult, HostThread, Identity,
-    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
+    Aio, AioDone, AioOp, Attributed, Clock, Credentials, FileKind, Host, HostResult, HostThread,
+    Identity, Iovec, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_sys::primitive::Futexes;
@@ -263,7 +263,7 @@ impl Host for Machine {
         Ok(())
     }
 
-    fn copy_path(&self, _addr: u64) -> HostResult<Box<[u8]>> {
+    fn copy_text(&self, _addr: u64, _max: usize) -> HostResult<Box<[u8]>> {
         Err(Errno::ENOSYS)
     }
 
@@ -435,6 +435,40 @@ impl Host for Machine {
         Err(Errno::ENOSYS)
     }
 
+    fn sync_file_range(&self, _fd: i32, _off: u64, _len: u64, _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn fallocate(&self, _fd: i32, _mode: u32, _off: u64, _len: u64) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn ftruncate(&self, _fd: i32, _len: u64) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn fadvise(&self, _fd: i32, _off: u64, _len: u64, _advice: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn madvise(&self, _addr: u64, _len: u64, _advice: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn splice(
+        &self,
+        _from: (i32, u64),
+        _to: (i32, u64),
+        _len: u32,
+        _flags: u32,
+    ) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn tee(&self, _from: i32, _to: i32, _len: u32, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
     fn readahead(&self, _fd: i32, _off: u64, _len: u64) {}
 
     fn poll_now(&self, fd: i32, events: u32) -> u32 {
@@ -456,6 +490,18 @@ impl Host for Machine {
     }
 
     fn sendmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn socket(&self, _family: i32, _kind: u32, _protocol: i32) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn bind(&self, _fd: i32, _to: &SockAddr) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn listen(&self, _fd: i32, _backlog: i32) -> HostResult<()> {
         Err(Errno::ENOSYS)
     }
 
@@ -483,11 +529,23 @@ impl Host for Machine {
         Err(Errno::ENOSYS)
     }
 
+    fn epoll_ready(&self, _epfd: i32, _events: u64, _max: i32) -> HostResult<i32> {
+        Err(Errno::ENOSYS)
+    }
+
     fn openat2(&self, _dirfd: i32, _path: &[u8], _how: [u64; 3]) -> HostResult<i32> {
         Err(Errno::ENOSYS)
     }
 
     fn close(&self, _fd: i32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn pipe(&self, _flags: u32) -> HostResult<[i32; 2]> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn pipe_into(&self, _to: u64, _flags: u32) -> HostResult<()> {
         Err(Errno::ENOSYS)
     }
 
@@ -512,6 +570,20 @@ impl Host for Machine {
     }
 
     fn linkat(&self, _from: (i32, &[u8]), _to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn set_xattr(
+        &self,
+        _whom: Attributed<'_>,
+        _name: &[u8],
+        _value: &[u8],
+        _flags: u32,
+    ) -> HostResult<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn get_xattr(&self, _whom: Attributed<'_>, _name: &[u8], _to: Iovec) -> HostResult<u32> {
         Err(Errno::ENOSYS)
     }
 

@@ -9,8 +9,8 @@ use crate::ring::{Memory, Pages, SimPages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
-    Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity, Iovec, RingId,
-    RingSpec, SockAddr, ThreadKind,
+    Attributed, Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity,
+    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -198,10 +198,10 @@ impl Host for SimHost {
         lock(&self.world).write(addr, from)
     }
 
-    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
+    fn copy_text(&self, addr: u64, max: usize) -> HostResult<Box<[u8]>> {
         let w = lock(&self.world);
         let mut path = Vec::new();
-        for i in 0..4096 {
+        for i in 0..max as u64 {
             let b = w.read(addr.wrapping_add(i), 1)?[0];
             path.push(b);
             if b == 0 {
@@ -425,6 +425,34 @@ impl Host for SimHost {
         }
     }
 
+    fn sync_file_range(&self, fd: i32, off: u64, _len: u64, flags: u32) -> HostResult<()> {
+        self.sync_range(fd, off, flags)
+    }
+
+    fn fallocate(&self, fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()> {
+        self.allocate(fd, mode, off, len)
+    }
+
+    fn ftruncate(&self, fd: i32, len: u64) -> HostResult<()> {
+        self.truncate(fd, len)
+    }
+
+    fn fadvise(&self, fd: i32, _off: u64, _len: u64, advice: u32) -> HostResult<()> {
+        self.advise_file(fd, advice)
+    }
+
+    fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()> {
+        self.advise_memory(addr, len, advice)
+    }
+
+    fn splice(&self, from: (i32, u64), to: (i32, u64), len: u32, _flags: u32) -> HostResult<u32> {
+        self.move_bytes("splice", from, to, len)
+    }
+
+    fn tee(&self, from: i32, to: i32, len: u32, _flags: u32) -> HostResult<u32> {
+        self.move_bytes("tee", (from, u64::MAX), (to, u64::MAX), len)
+    }
+
     fn readahead(&self, fd: i32, _off: u64, _len: u64) {
         self.call("readahead", fd);
     }
@@ -451,6 +479,18 @@ impl Host for SimHost {
 
     fn sendmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
         Err(Errno::ENOSYS)
+    }
+
+    fn socket(&self, family: i32, kind: u32, _protocol: i32) -> HostResult<i32> {
+        self.make_socket(family, kind)
+    }
+
+    fn bind(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        self.bind_to(fd, to)
+    }
+
+    fn listen(&self, fd: i32, backlog: i32) -> HostResult<()> {
+        self.let_listen(fd, backlog)
     }
 
     fn listening(&self, fd: i32) -> HostResult<bool> {
@@ -481,6 +521,10 @@ impl Host for SimHost {
         self.change_epoll(ep, op, fd, event)
     }
 
+    fn epoll_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+        self.take_ready(epfd, events, max)
+    }
+
     fn openat2(&self, _dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
         self.open_name(path, how)
     }
@@ -494,6 +538,23 @@ impl Host for SimHost {
         drop(gone);
         self.sched.changed();
         Ok(())
+    }
+
+    fn pipe(&self, _flags: u32) -> HostResult<[i32; 2]> {
+        self.make_pipe()
+    }
+
+    fn pipe_into(&self, to: u64, _flags: u32) -> HostResult<()> {
+        let ends = self.make_pipe()?;
+        let bytes: Vec<u8> = ends.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
+        let done = lock(&self.world).write(to, &bytes);
+        if done.is_err() {
+            let mut w = lock(&self.world);
+            let gone = ends.map(|fd| w.fds.remove(&fd));
+            drop(w);
+            drop(gone);
+        }
+        done
     }
 
     fn statx(&self, _dir: i32, path: &[u8], _flags: u32, _mask: u32, buf: u64) -> HostResult<()> {
@@ -518,6 +579,20 @@ impl Host for SimHost {
 
     fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), _flags: u32) -> HostResult<()> {
         self.link_name(from.1, to.1)
+    }
+
+    fn set_xattr(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> HostResult<()> {
+        self.set_attribute(whom, name, value, flags)
+    }
+
+    fn get_xattr(&self, whom: Attributed<'_>, name: &[u8], to: Iovec) -> HostResult<u32> {
+        self.get_attribute(whom, name, to)
     }
 
     fn check_eventfd(&self, fd: i32) -> HostResult<()> {

@@ -17,6 +17,7 @@
 mod aio;
 mod client;
 pub mod errno;
+mod files;
 mod host;
 mod kit;
 mod names;
@@ -181,13 +182,13 @@ impl Sim {
 
     /// A regular file of which the first `cached` bytes are in the page cache.
     pub fn file(&self, data: &[u8], cached: usize) -> i32 {
-        let file = RamFile { data: data.to_vec(), cached };
+        let file = RamFile { data: data.to_vec(), cached, ..RamFile::default() };
         self.install(Open::regular(Arc::new(Mutex::new(file))))
     }
 
     /// A regular file with a name (without the NUL).
     pub fn named(&self, name: &str, data: &[u8]) {
-        let file = RamFile { data: data.to_vec(), cached: data.len() };
+        let file = RamFile { data: data.to_vec(), cached: data.len(), ..RamFile::default() };
         let key = [name.as_bytes(), b"\0"].concat();
         lock(&self.world).names.insert(key, Node::File(Arc::new(Mutex::new(file))));
     }

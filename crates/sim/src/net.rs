@@ -8,7 +8,7 @@
 //! An address is its bytes. What it does not do: families, options, out-of-band data.
 
 use crate::host::SimHost;
-use crate::object::{Body, Net, Open};
+use crate::object::{Body, Net, Open, ready_in};
 use crate::policy::Fault;
 use crate::sched::lock;
 use crate::world::{Entry, World};
@@ -49,6 +49,65 @@ impl SimHost {
     fn socket(&self, fd: i32) -> HostResult<Arc<Open>> {
         let open = self.open(fd)?;
         if open.kind() == FileKind::Socket { Ok(open) } else { Err(Errno::ENOTSOCK) }
+    }
+
+    /// Families up to 2 are there.
+    pub(crate) fn make_socket(&self, family: i32, kind: u32) -> HostResult<i32> {
+        self.app_call("socket", -1)?;
+        if !(1..=2).contains(&family) {
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        if self.fails_to_open() {
+            return Err(Errno::EMFILE);
+        }
+        let open = Open::net(Net::Idle);
+        if kind & O_NONBLOCK != 0 {
+            open.flags.fetch_or(O_NONBLOCK, Relaxed);
+        }
+        lock(&self.world).install(Entry::Open(open))
+    }
+
+    /// Both ends of a new pipe.
+    pub(crate) fn make_pipe(&self) -> HostResult<[i32; 2]> {
+        self.app_call("pipe2", -1)?;
+        if self.fails_to_open() {
+            return Err(Errno::EMFILE);
+        }
+        let (r, w) = Open::pipe(STREAM);
+        let mut world = lock(&self.world);
+        Ok([world.install(Entry::Open(r))?, world.install(Entry::Open(w))?])
+    }
+
+    /// A name is only asked for: who has it already.
+    pub(crate) fn bind_to(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        self.app_call("bind", fd)?;
+        let open = self.socket(fd)?;
+        let addr = to.bytes.get(..to.len as usize).unwrap_or(&[]);
+        let taken = lock(&self.world).listeners.contains_key(addr);
+        match &open.body {
+            Body::Net { state, .. } if matches!(&*lock(state), Net::Idle) => {
+                if taken {
+                    Err(Errno::EADDRINUSE)
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// One that listens gets more room, or less.
+    pub(crate) fn let_listen(&self, fd: i32, backlog: i32) -> HostResult<()> {
+        self.app_call("listen", fd)?;
+        let open = self.socket(fd)?;
+        let Body::Net { state, .. } = &open.body else { return Err(Errno::EINVAL) };
+        match &mut *lock(state) {
+            Net::Listening { max, .. } => {
+                *max = backlog.max(1) as usize;
+                Ok(())
+            }
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     pub(crate) fn is_listening(&self, fd: i32) -> HostResult<bool> {
@@ -186,12 +245,30 @@ impl SimHost {
         match (op, event) {
             (1, Some(_)) if set.contains_key(&fd) => Err(Errno::EEXIST),
             (3, Some(_)) if !set.contains_key(&fd) => Err(Errno::ENOENT),
-            (1 | 3, Some(event)) => {
-                set.insert(fd, event);
+            (1 | 3, Some((events, data))) => {
+                set.insert(fd, (events, data, Arc::downgrade(&target)));
+                drop(set);
+                self.sched.changed();
                 Ok(())
             }
             (2, _) => set.remove(&fd).map(drop).ok_or(Errno::ENOENT),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// epoll_wait(2) of what is ready now.
+    pub(crate) fn take_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+        self.app_call("epoll_wait", epfd)?;
+        let open = self.open(epfd)?;
+        let Body::Epoll(set) = &open.body else { return Err(Errno::EINVAL) };
+        let max = usize::try_from(max).ok().filter(|n| *n > 0).ok_or(Errno::EINVAL)?;
+        let ready = ready_in(&lock(set));
+        let mut bytes = Vec::new();
+        for (mask, data) in ready.iter().take(max) {
+            bytes.extend(mask.to_ne_bytes());
+            bytes.extend(data.to_ne_bytes());
+        }
+        lock(&self.world).write(events, &bytes)?;
+        Ok(bytes.len() as i32 / 12)
     }
 }

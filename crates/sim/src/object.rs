@@ -29,6 +29,8 @@ pub(crate) struct RamFile {
     pub(crate) data: Vec<u8>,
     /// Bytes below this are in the page cache: `RWF_NOWAIT` reads no further.
     pub(crate) cached: usize,
+    /// Extended attributes by name.
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// Bytes on their way from one end to another.
@@ -185,32 +187,18 @@ pub(crate) enum Net {
     Failed(Errno),
 }
 
+/// What an epoll set watches: descriptor to events, data and the file.
+pub(crate) type EpollSet = BTreeMap<i32, (u32, u64, Weak<Open>)>;
+
 /// What an open file is.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Regular {
-        file: Arc<Mutex<RamFile>>,
-        pos: AtomicU64,
-    },
-    Stream {
-        rx: Option<Arc<Chan>>,
-        tx: Option<Arc<Chan>>,
-        socket: bool,
-    },
-    Event {
-        count: AtomicU64,
-        signals: AtomicU64,
-    },
-    Dgram {
-        rx: Arc<Queue>,
-        tx: Arc<Queue>,
-    },
-    Net {
-        state: Mutex<Net>,
-        edges: AtomicU64,
-    },
-    /// What an epoll set watches: descriptor to events and data.
-    Epoll(Mutex<BTreeMap<i32, (u32, u64)>>),
+    Regular { file: Arc<Mutex<RamFile>>, pos: AtomicU64 },
+    Stream { rx: Option<Arc<Chan>>, tx: Option<Arc<Chan>>, socket: bool },
+    Event { count: AtomicU64, signals: AtomicU64 },
+    Dgram { rx: Arc<Queue>, tx: Arc<Queue> },
+    Net { state: Mutex<Net>, edges: AtomicU64 },
+    Epoll(Mutex<EpollSet>),
 }
 
 /// An open file description.
@@ -335,7 +323,7 @@ impl Open {
             Body::Regular { .. } => POLLIN | POLLOUT,
             Body::Event { count, .. } => POLLOUT | when(count.load(Relaxed) > 0, POLLIN),
             Body::Dgram { rx, tx } => when(!rx.is_empty(), POLLIN) | when(tx.has_room(), POLLOUT),
-            Body::Epoll(_) => 0,
+            Body::Epoll(set) => when(!ready_in(&lock(set)).is_empty(), POLLIN),
             Body::Net { state, .. } => match &*lock(state) {
                 Net::Idle => POLLOUT | POLLHUP,
                 Net::Connecting => 0,
@@ -372,7 +360,13 @@ impl Open {
     pub(crate) fn edge_for(&self, events: u32) -> u64 {
         let of = |class: u32, n: &AtomicU64| if events & class == 0 { 0 } else { n.load(Relaxed) };
         match &self.body {
-            Body::Regular { .. } | Body::Epoll(_) => 0,
+            Body::Regular { .. } => 0,
+            Body::Epoll(set) => {
+                let of = |(_, _, open): &(u32, u64, Weak<Open>)| open.upgrade().map(|o| o.edge());
+                let set = lock(set);
+                let edges = set.values().filter_map(of).fold(0, u64::wrapping_add);
+                edges.wrapping_add((set.len() as u64) << 48)
+            }
             Body::Event { signals, .. } => of(POLLIN, signals),
             Body::Dgram { rx, tx } => of(POLLIN, &rx.wrote) + of(POLLOUT, &tx.took),
             Body::Net { state, edges } => {
@@ -398,4 +392,13 @@ impl Open {
         signals.fetch_add(1, Relaxed);
         Ok(())
     }
+}
+
+/// What is ready in an epoll set: events and data. All are reported by level.
+pub(crate) fn ready_in(set: &EpollSet) -> Vec<(u32, u64)> {
+    let ready = |(events, data, open): &(u32, u64, Weak<Open>)| {
+        let mask = open.upgrade()?.mask() & (events | POLLERR | POLLHUP);
+        (mask != 0).then_some((mask, *data))
+    };
+    set.values().filter_map(ready).collect()
 }

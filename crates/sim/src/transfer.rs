@@ -95,6 +95,62 @@ impl SimHost {
         }
     }
 
+    /// splice(2) and tee(2): between pipes, and from or to a file.
+    pub(crate) fn move_bytes(
+        &self,
+        call: &'static str,
+        (from, from_at): (i32, u64),
+        (to, to_at): (i32, u64),
+        len: u32,
+    ) -> HostResult<u32> {
+        self.app_call(call, to)?;
+        let (from, to, len) = (self.open(from)?, self.open(to)?, len as usize);
+        let keep = call == "tee";
+        match (&from.body, &to.body) {
+            (Body::Stream { rx: Some(rx), .. }, Body::Stream { tx: Some(tx), .. }) => {
+                let moved = self.stream(true, || match rx.len().min(tx.room()) {
+                    _ if to.is_broken() => Some(Err(Errno::EPIPE)),
+                    0 => from.at_end().then_some(Ok(0)),
+                    n => {
+                        let bytes = rx.take(n.min(len), keep);
+                        tx.put(&bytes);
+                        Some(Ok(bytes.len() as u32))
+                    }
+                })?;
+                self.sched.changed();
+                moved
+            }
+            (Body::Regular { file, .. }, Body::Stream { tx: Some(tx), .. }) if !keep => {
+                let room = self.stream(true, || match tx.room() {
+                    _ if to.is_broken() => Some(Err(Errno::EPIPE)),
+                    0 => None,
+                    n => Some(Ok(n)),
+                })??;
+                let f = lock(file);
+                let at = (from_at as usize).min(f.data.len());
+                let bytes = &f.data[at..f.data.len().min(at + len.min(room))];
+                tx.put(bytes);
+                self.sched.changed();
+                Ok(bytes.len() as u32)
+            }
+            (Body::Stream { rx: Some(rx), .. }, Body::Regular { file, .. }) if !keep => {
+                let bytes = self.stream(true, || match rx.len() {
+                    0 => from.at_end().then(Vec::new),
+                    n => Some(rx.take(n.min(len), false)),
+                })?;
+                self.sched.changed();
+                let (mut f, at) = (lock(file), to_at as usize);
+                let end = at + bytes.len();
+                if f.data.len() < end {
+                    f.data.resize(end, 0);
+                }
+                f.data[at..end].copy_from_slice(&bytes);
+                Ok(bytes.len() as u32)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
     fn event(&self, open: &Open, iov: &[Iovec], wait: bool, write: bool) -> HostResult<u32> {
         let Body::Event { count, .. } = &open.body else { return Err(Errno::EINVAL) };
         if iov.iter().map(|v| v.len).sum::<u64>() < 8 {

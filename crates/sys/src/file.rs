@@ -370,6 +370,17 @@ pub fn release(files: Vec<LinuxFile>) {
     close_homes(last.filter_map(|inner| inner.dissolve()).collect(), Wait::Yes);
 }
 
+/// Makes sure that a private thread can have the file: one that only has a number gets a home.
+///
+/// # Errors
+/// `EMFILE`, `ENOMEM`.
+pub fn house(file: &LinuxFile) -> SysResult<()> {
+    match file.number() {
+        Some(number) if keeper::in_app_table() => give_home(&file.0, number),
+        _ => Ok(()),
+    }
+}
+
 /// In a private thread: puts the file into its table.
 ///
 /// # Errors

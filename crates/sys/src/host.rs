@@ -10,8 +10,8 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec, SockAddr,
-    ThreadKind,
+    Attributed, Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec,
+    SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 
@@ -99,8 +99,8 @@ impl Host for LinuxHost {
     fn copy_out(&self, addr: u64, from: &[u8]) -> HostResult<()> {
         usermem::copy_out(addr, from)
     }
-    fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
-        usermem::copy_path(addr)
+    fn copy_text(&self, addr: u64, max: usize) -> HostResult<Box<[u8]>> {
+        usermem::copy_text(addr, max)
     }
     fn check_pinnable(&self, addr: u64, len: u64) -> HostResult<()> {
         pin::check(addr, len)
@@ -201,6 +201,9 @@ impl Host for LinuxHost {
     fn release(&self, files: Vec<LinuxFile>) {
         file::release(files);
     }
+    fn house(&self, file: &LinuxFile) -> HostResult<()> {
+        file::house(file)
+    }
     fn borrow(&self, file: &LinuxFile) -> HostResult<i32> {
         file::borrow(file)
     }
@@ -232,6 +235,27 @@ impl Host for LinuxHost {
     fn fsync(&self, fd: i32, datasync: bool) -> HostResult<()> {
         io::fsync(fd, datasync)
     }
+    fn sync_file_range(&self, fd: i32, off: u64, len: u64, flags: u32) -> HostResult<()> {
+        io::sync_file_range(fd, off, len, flags)
+    }
+    fn fallocate(&self, fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()> {
+        io::fallocate(fd, mode, off, len)
+    }
+    fn ftruncate(&self, fd: i32, len: u64) -> HostResult<()> {
+        io::ftruncate(fd, len)
+    }
+    fn fadvise(&self, fd: i32, off: u64, len: u64, advice: u32) -> HostResult<()> {
+        io::fadvise(fd, off, len, advice)
+    }
+    fn madvise(&self, addr: u64, len: u64, advice: u32) -> HostResult<()> {
+        io::madvise(addr, len, advice)
+    }
+    fn splice(&self, from: (i32, u64), to: (i32, u64), len: u32, flags: u32) -> HostResult<u32> {
+        io::splice(from, to, len, flags)
+    }
+    fn tee(&self, from: i32, to: i32, len: u32, flags: u32) -> HostResult<u32> {
+        io::tee(from, to, len, flags)
+    }
     fn readahead(&self, fd: i32, off: u64, len: u64) {
         io::readahead(fd, off, len);
     }
@@ -256,6 +280,15 @@ impl Host for LinuxHost {
     }
     fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
         net::sendmsg(fd, msg, flags)
+    }
+    fn socket(&self, family: i32, kind: u32, protocol: i32) -> HostResult<i32> {
+        net::socket(family, kind, protocol)
+    }
+    fn bind(&self, fd: i32, to: &SockAddr) -> HostResult<()> {
+        net::bind(fd, to)
+    }
+    fn listen(&self, fd: i32, backlog: i32) -> HostResult<()> {
+        net::listen(fd, backlog)
     }
     fn listening(&self, fd: i32) -> HostResult<bool> {
         net::listening(fd)
@@ -285,6 +318,10 @@ impl Host for LinuxHost {
         raw::epoll_ctl(epfd, op.cast_unsigned(), fd, event)
     }
 
+    fn epoll_ready(&self, epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+        io::epoll_ready(epfd, events, max)
+    }
+
     fn openat2(&self, dirfd: i32, path: &[u8], how: [u64; 3]) -> HostResult<i32> {
         io::openat2(dirfd, path, how)
     }
@@ -293,6 +330,12 @@ impl Host for LinuxHost {
     }
     fn close(&self, fd: i32) -> HostResult<()> {
         io::close(fd)
+    }
+    fn pipe(&self, flags: u32) -> HostResult<[i32; 2]> {
+        raw::pipe2(flags).map(|(r, w)| [r, w])
+    }
+    fn pipe_into(&self, to: u64, flags: u32) -> HostResult<()> {
+        io::pipe_into(to, flags)
     }
     fn statx(&self, dirfd: i32, path: &[u8], flags: u32, mask: u32, buf: u64) -> HostResult<()> {
         names::statx(dirfd, path, flags, mask, buf)
@@ -311,6 +354,19 @@ impl Host for LinuxHost {
     }
     fn linkat(&self, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32) -> HostResult<()> {
         names::linkat(from, to, flags)
+    }
+
+    fn set_xattr(
+        &self,
+        whom: Attributed<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> HostResult<()> {
+        names::set_xattr(whom, name, value, flags)
+    }
+    fn get_xattr(&self, whom: Attributed<'_>, name: &[u8], to: Iovec) -> HostResult<u32> {
+        names::get_xattr(whom, name, to)
     }
 
     fn check_eventfd(&self, fd: i32) -> HostResult<()> {

@@ -138,6 +138,71 @@ pub fn fsync(fd: i32, datasync: bool) -> HostResult<()> {
     app_call(nr, [fd_arg(fd), 0, 0, 0, 0, 0]).map(drop)
 }
 
+/// `sync_file_range(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn sync_file_range(fd: i32, off: u64, len: u64, flags: u32) -> HostResult<()> {
+    let args = [fd_arg(fd), off as usize, len as usize, flags as usize, 0, 0];
+    app_call(g::__NR_sync_file_range, args).map(drop)
+}
+
+/// `fallocate(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn fallocate(fd: i32, mode: u32, off: u64, len: u64) -> HostResult<()> {
+    let args = [fd_arg(fd), mode as usize, off as usize, len as usize, 0, 0];
+    app_call(g::__NR_fallocate, args).map(drop)
+}
+
+/// `ftruncate(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn ftruncate(fd: i32, len: u64) -> HostResult<()> {
+    app_call(g::__NR_ftruncate, [fd_arg(fd), len as usize, 0, 0, 0, 0]).map(drop)
+}
+
+/// `posix_fadvise(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn fadvise(fd: i32, off: u64, len: u64, advice: u32) -> HostResult<()> {
+    let args = [fd_arg(fd), off as usize, len as usize, advice as usize, 0, 0];
+    app_call(g::__NR_fadvise64, args).map(drop)
+}
+
+/// `madvise(2)` of the application's memory.
+///
+/// # Errors
+/// The call's.
+pub fn madvise(addr: u64, len: u64, advice: u32) -> HostResult<()> {
+    let args = [addr as usize, len as usize, advice as usize, 0, 0, 0];
+    app_call(g::__NR_madvise, args).map(drop)
+}
+
+/// `splice(2)`: descriptors with their offsets, -1 for the position.
+///
+/// # Errors
+/// The call's.
+pub fn splice(from: (i32, u64), to: (i32, u64), len: u32, flags: u32) -> HostResult<u32> {
+    let (mut from_at, mut to_at) = (from.1, to.1);
+    let at = |off: &mut u64| if *off == CURRENT { 0 } else { (&raw mut *off).expose_provenance() };
+    let offs = [at(&mut from_at), at(&mut to_at)];
+    let args = [fd_arg(from.0), offs[0], fd_arg(to.0), offs[1], len as usize, flags as usize];
+    app_call(g::__NR_splice, args).map(count)
+}
+
+/// `tee(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn tee(from: i32, to: i32, len: u32, flags: u32) -> HostResult<u32> {
+    let args = [fd_arg(from), fd_arg(to), len as usize, flags as usize, 0, 0];
+    app_call(g::__NR_tee, args).map(count)
+}
+
 /// Starts reading a range into the page cache.
 pub fn readahead(fd: i32, off: u64, len: u64) {
     // What cannot be read ahead is read when it is read.
@@ -157,6 +222,16 @@ pub fn poll_now(fd: i32, events: u32) -> u32 {
         // No memory, or a signal: nothing is known to be ready.
         Err(_) => 0,
     }
+}
+
+/// `epoll_wait(2)` into the application's memory, of what is ready now.
+///
+/// # Errors
+/// The call's.
+pub fn epoll_ready(epfd: i32, events: u64, max: i32) -> HostResult<i32> {
+    // epoll_pwait without a mask: every architecture has it.
+    let args = [fd_arg(epfd), events as usize, fd_arg(max), 0, 0, 0];
+    app_call(g::__NR_epoll_pwait, args).map(|n| n as i32)
 }
 
 /// `fcntl(F_GETFL)`.
@@ -225,6 +300,14 @@ pub fn close(fd: i32) -> HostResult<()> {
 /// Whether `fd` is a ring, of this process or of the one it was forked from.
 pub(crate) fn is_ring(fd: i32) -> bool {
     matches!(fdtable::ring_of(fd), Ok(_) | Err(Errno::EOWNERDEAD))
+}
+
+/// `pipe2(2)` that writes the numbers to the application's memory.
+///
+/// # Errors
+/// The call's.
+pub fn pipe_into(to: u64, flags: u32) -> HostResult<()> {
+    app_call(g::__NR_pipe2, [to as usize, flags as usize, 0, 0, 0, 0]).map(drop)
 }
 
 /// `openat2(2)` with flags, mode and resolve. Where the call is not to be had (before 5.6, or an

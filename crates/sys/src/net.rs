@@ -144,6 +144,32 @@ pub fn accept(fd: i32, addr: u64, addrlen: u64, flags: u32) -> HostResult<i32> {
     app_call(g::__NR_accept4, args).map(|fd| fd as i32)
 }
 
+/// `socket(2)`; `kind` is type and flags.
+///
+/// # Errors
+/// The call's.
+pub fn socket(family: i32, kind: u32, protocol: i32) -> HostResult<i32> {
+    let args = [fd_arg(family), kind as usize, fd_arg(protocol), 0, 0, 0];
+    app_call(g::__NR_socket, args).map(|fd| fd as i32)
+}
+
+/// `bind(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn bind(fd: i32, to: &SockAddr) -> HostResult<()> {
+    let (at, len) = address(to);
+    app_call(g::__NR_bind, [fd_arg(fd), at, len, 0, 0, 0]).map(drop)
+}
+
+/// `listen(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn listen(fd: i32, backlog: i32) -> HostResult<()> {
+    app_call(g::__NR_listen, [fd_arg(fd), fd_arg(backlog), 0, 0, 0, 0]).map(drop)
+}
+
 /// `connect(2)`.
 ///
 /// # Errors

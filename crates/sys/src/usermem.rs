@@ -13,9 +13,6 @@ use rust_alloc::vec::Vec;
 use crate::raw::{self, PAGE, SysResult, TASK_SIZE, general as g};
 use crate::{arch, signals};
 
-/// `PATH_MAX`, the NUL included \[bytes\].
-const PATH_MAX: usize = 4096;
-
 /// Whether `addr..addr+len` lies below the end of user space, as access_ok() says.
 fn is_user(addr: u64, len: usize) -> bool {
     addr.checked_add(len as u64).is_some_and(|end| end <= TASK_SIZE)
@@ -96,24 +93,24 @@ pub fn copy_out(addr: u64, from: &[u8]) -> SysResult<()> {
     faulted(unsafe { arch::user_copy(addr, from.as_ptr() as u64, from.len()) })
 }
 
-/// Copies a NUL-terminated path, the NUL included, as getname() does.
+/// Copies a NUL-terminated text, the NUL included, as strncpy_from_user() does.
 ///
 /// # Errors
-/// `EFAULT`; `ENAMETOOLONG`: 4096 bytes without a NUL; `ENOMEM`.
-pub fn copy_path(addr: u64) -> SysResult<Box<[u8]>> {
-    let mut path: Vec<u8> = Vec::new();
-    while path.len() < PATH_MAX {
-        let from = addr.checked_add(path.len() as u64).ok_or(Errno::EFAULT)?;
+/// `EFAULT`; `ENAMETOOLONG`: `max` bytes without a NUL; `ENOMEM`.
+pub fn copy_text(addr: u64, max: usize) -> SysResult<Box<[u8]>> {
+    let mut text: Vec<u8> = Vec::new();
+    while text.len() < max {
+        let from = addr.checked_add(text.len() as u64).ok_or(Errno::EFAULT)?;
         // Not across a page: the string may end right before an unmapped one.
-        let piece = (PAGE - from as usize % PAGE).min(256).min(PATH_MAX - path.len());
-        let start = path.len();
-        path.try_reserve(piece).map_err(|_| Errno::ENOMEM)?;
-        path.resize(start + piece, 0);
-        let new = path.get_mut(start..).unwrap_or_default();
+        let piece = (PAGE - from as usize % PAGE).min(256).min(max - text.len());
+        let start = text.len();
+        text.try_reserve(piece).map_err(|_| Errno::ENOMEM)?;
+        text.resize(start + piece, 0);
+        let new = text.get_mut(start..).unwrap_or_default();
         copy_in(from, new)?;
         if let Some(nul) = new.iter().position(|&b| b == 0) {
-            path.truncate(start + nul + 1);
-            return Ok(path.into_boxed_slice());
+            text.truncate(start + nul + 1);
+            return Ok(text.into_boxed_slice());
         }
     }
     Err(Errno::ENAMETOOLONG)
@@ -184,6 +181,9 @@ pub fn touch(addr: u64, len: u64) -> SysResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The NUL included \[bytes\].
+    const PATH_MAX: usize = 4096;
 
     /// Three pages of which the middle one is `prot`.
     fn three_pages(prot: u32) -> u64 {
@@ -298,15 +298,15 @@ mod tests {
         let none = three_pages(g::PROT_NONE);
         let page = PAGE as u64;
         copy_out(none + page - 4, b"abc\0").unwrap();
-        assert_eq!(&*copy_path(none + page - 4).unwrap(), b"abc\0");
+        assert_eq!(&*copy_text(none + page - 4, PATH_MAX).unwrap(), b"abc\0");
         copy_out(none + page - 1, b"d").unwrap();
-        assert_eq!(copy_path(none + page - 4), Err(Errno::EFAULT));
-        assert_eq!(copy_path(0), Err(Errno::EFAULT));
+        assert_eq!(copy_text(none + page - 4, PATH_MAX), Err(Errno::EFAULT));
+        assert_eq!(copy_text(0, PATH_MAX), Err(Errno::EFAULT));
 
         let mut long = std::vec![b'x'; PATH_MAX];
-        assert_eq!(copy_path(long.as_ptr() as u64), Err(Errno::ENAMETOOLONG));
+        assert_eq!(copy_text(long.as_ptr() as u64, PATH_MAX), Err(Errno::ENAMETOOLONG));
         long[PATH_MAX - 1] = 0;
-        assert_eq!(copy_path(long.as_ptr() as u64).unwrap().len(), PATH_MAX);
+        assert_eq!(copy_text(long.as_ptr() as u64, PATH_MAX).unwrap().len(), PATH_MAX);
     }
 
     #[test]

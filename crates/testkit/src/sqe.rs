@@ -13,6 +13,7 @@ pub mod op {
     pub const WRITE_FIXED: u8 = 5;
     pub const POLL_ADD: u8 = 6;
     pub const POLL_REMOVE: u8 = 7;
+    pub const SYNC_FILE_RANGE: u8 = 8;
     pub const SENDMSG: u8 = 9;
     pub const TIMEOUT: u8 = 11;
     pub const TIMEOUT_REMOVE: u8 = 12;
@@ -20,21 +21,39 @@ pub mod op {
     pub const ASYNC_CANCEL: u8 = 14;
     pub const LINK_TIMEOUT: u8 = 15;
     pub const CONNECT: u8 = 16;
+    pub const FALLOCATE: u8 = 17;
     pub const OPENAT: u8 = 18;
     pub const CLOSE: u8 = 19;
     pub const FILES_UPDATE: u8 = 20;
     pub const STATX: u8 = 21;
     pub const READ: u8 = 22;
     pub const WRITE: u8 = 23;
+    pub const FADVISE: u8 = 24;
+    pub const MADVISE: u8 = 25;
     pub const SEND: u8 = 26;
     pub const RECV: u8 = 27;
     pub const EPOLL_CTL: u8 = 29;
+    pub const SPLICE: u8 = 30;
+    pub const TEE: u8 = 33;
     pub const SHUTDOWN: u8 = 34;
     pub const RENAMEAT: u8 = 35;
     pub const UNLINKAT: u8 = 36;
     pub const MKDIRAT: u8 = 37;
     pub const SYMLINKAT: u8 = 38;
     pub const LINKAT: u8 = 39;
+    pub const FSETXATTR: u8 = 41;
+    pub const SETXATTR: u8 = 42;
+    pub const FGETXATTR: u8 = 43;
+    pub const GETXATTR: u8 = 44;
+    pub const SOCKET: u8 = 45;
+    pub const FIXED_FD_INSTALL: u8 = 54;
+    pub const FTRUNCATE: u8 = 55;
+    pub const BIND: u8 = 56;
+    pub const LISTEN: u8 = 57;
+    pub const EPOLL_WAIT: u8 = 59;
+    pub const READV_FIXED: u8 = 60;
+    pub const WRITEV_FIXED: u8 = 61;
+    pub const PIPE: u8 = 62;
 }
 
 /// `IOSQE_FIXED_FILE`.

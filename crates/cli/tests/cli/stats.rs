@@ -95,7 +95,7 @@ fn what_was_asked_for_and_refused_is_counted_by_name() {
     assert!(code == 0 && err.is_empty(), "{err}");
     let report = report(&stats);
     let want = serde_json::json!({
-        "SPLICE": 12,
+        "RECV_ZC": 12,
         "RECV_MULTISHOT": 3,
         "IOSQE_BUFFER_SELECT": 2,
         "SETUP_SQE_MIXED": 1,
@@ -109,7 +109,7 @@ fn what_was_asked_for_and_refused_is_counted_by_name() {
     assert_eq!(report["total"]["requests"]["NOP"], 1, "{report:#}");
     let Ended { out, .. } = end(ringer(["stats"]).arg(&stats));
     assert!(out.contains("refused: 2 IOSQE_BUFFER_SELECT (EOPNOTSUPP), "), "{out}");
-    assert!(out.contains(", 12 SPLICE (EINVAL)"), "{out}");
+    assert!(out.contains(", 12 RECV_ZC (EINVAL)"), "{out}");
 }
 
 #[test]

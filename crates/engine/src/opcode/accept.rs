@@ -3,8 +3,9 @@
 //! - Reads:   `fd`; `addr`, `off` = address and its length (user pointers, or 0); `op_flags` =
 //!   `SOCK_CLOEXEC | SOCK_NONBLOCK`; `ioprio` = `IORING_ACCEPT_*`; `file_index`
 //! - Rejects: `EINVAL` if `len` or `buf_index` is set, for unknown flags, for direct with
-//!   SOCK_CLOEXEC; multishot is refused (`EINVAL`, as a kernel before 5.19)
-//! - Result:  descriptor; 0 or the slot for direct ones
+//!   SOCK_CLOEXEC, for multishot into one slot
+//! - Result:  descriptor; 0 or the slot for direct ones; multishot: with MORE for each connection, until
+//!   an error
 //! - Errors:  accept4(2); `EAGAIN` with `IORING_ACCEPT_DONTWAIT`
 //! - Blocks:  a listener without O_NONBLOCK is accepted from in a worker once it is ready, because
 //!   another process may take the connection in between
@@ -16,10 +17,11 @@ use super::rw::is_nonblocking;
 use crate::host::Host;
 use crate::support::opflags::ACCEPT_ACCEPTED;
 use ringer_uapi::flags::CqeFlags;
-use ringer_uapi::{Errno, Sqe};
+use ringer_uapi::{Errno, FILE_INDEX_ALLOC, Sqe};
 
 const SOCK_CLOEXEC: u32 = 0o2_000_000;
 const SOCK_NONBLOCK: u32 = 0o4000;
+const MULTISHOT: u16 = 1;
 const DONTWAIT: u16 = 2;
 const POLL_FIRST: u16 = 4;
 const POLLIN: u32 = 1;
@@ -30,6 +32,7 @@ pub struct Accept {
     addr: u64,
     addrlen: u64,
     flags: u32,
+    multishot: bool,
     dont_wait: bool,
     poll_first: bool,
     never_polls: bool,
@@ -42,7 +45,9 @@ impl Op for Accept {
             return Err(Errno::EINVAL);
         }
         let slot = direct_slot(sqe.file_index);
-        if slot.is_some() && sqe.op_flags & SOCK_CLOEXEC != 0 {
+        let multishot = sqe.ioprio & MULTISHOT != 0;
+        let one_slot = slot.is_some_and(|slot| slot != FILE_INDEX_ALLOC);
+        if slot.is_some() && sqe.op_flags & SOCK_CLOEXEC != 0 || multishot && one_slot {
             return Err(Errno::EINVAL);
         }
         if sqe.op_flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) != 0 {
@@ -52,6 +57,7 @@ impl Op for Accept {
             addr: sqe.addr,
             addrlen: sqe.off,
             flags: sqe.op_flags,
+            multishot,
             dont_wait: sqe.ioprio & DONTWAIT != 0,
             poll_first: sqe.ioprio & POLL_FIRST != 0,
             never_polls: false,
@@ -88,6 +94,7 @@ impl Op for Accept {
                 let cflags = if left { CqeFlags::SOCK_NONEMPTY.bits() } else { 0 };
                 match self.slot {
                     Some(slot) => Outcome::Direct { fd, slot, cflags },
+                    None if self.multishot => Outcome::More(fd, cflags),
                     None => Outcome::Done(Ok(fd), cflags),
                 }
             }
@@ -98,6 +105,11 @@ impl Op for Accept {
 }
 
 impl Accept {
+    /// Whether it goes on after a connection.
+    pub(crate) fn is_multishot(&self) -> bool {
+        self.multishot
+    }
+
     pub(crate) fn never_poll(&mut self) {
         self.never_polls = true;
     }

@@ -1,11 +1,13 @@
-//! `IORING_OP_EPOLL_CTL` (since 5.6): change an epoll set.
+//! `IORING_OP_EPOLL_CTL` (since 5.6), `EPOLL_WAIT` (since 6.15): change an epoll set, take what is ready.
 //!
-//! - Reads:   `fd` = epoll descriptor; `len` = operation; `off` = target; `addr` = event
-//! - Rejects: `EINVAL` if `buf_index` or `file_index` is set; bad event pointer `EFAULT`
-//! - Result:  0
-//! - Errors:  epoll_ctl(2)
-//! - Blocks:  no
-//! - Source:  6.18 io_uring/epoll.c `io_epoll_ctl_prep`
+//! - Reads:   `fd` = epoll descriptor; change: `len` = operation, `off` = target, `addr` = event; wait:
+//!   `addr`, `len` = room for events \[events\]
+//! - Rejects: `EINVAL` if `buf_index` or `file_index` is set, wait: also `off`, `op_flags`; change: bad
+//!   event pointer `EFAULT`
+//! - Result:  0; how many events
+//! - Errors:  epoll_ctl(2), epoll_wait(2)
+//! - Blocks:  no; a wait for which nothing is ready waits for readiness of the set
+//! - Source:  6.18 io_uring/epoll.c `io_epoll_ctl_prep`, `io_epoll_wait_prep`
 
 use super::opdef::{IssueCx, Op, Outcome, PrepCx};
 use crate::host::Host;
@@ -14,7 +16,7 @@ use ringer_uapi::{Errno, Sqe};
 
 const EPOLL_CTL_DEL: i32 = 2;
 
-/// See the module's doc.
+/// `IORING_OP_EPOLL_CTL`.
 #[derive(Debug)]
 pub struct EpollCtl {
     epfd: i32,
@@ -41,5 +43,28 @@ impl Op for EpollCtl {
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         cx.host.epoll_ctl(self.epfd, self.op, self.fd, self.event).into()
+    }
+}
+
+/// `IORING_OP_EPOLL_WAIT`.
+#[derive(Debug)]
+pub struct EpollWait {
+    events: u64,
+    max: i32,
+}
+
+impl Op for EpollWait {
+    fn prep<H: Host>(_cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        let Sqe { off: 0, op_flags: 0, buf_index: 0, file_index: 0, addr, len, .. } = *sqe else {
+            return Err(Errno::EINVAL);
+        };
+        Ok(Self { events: addr, max: len as i32 })
+    }
+
+    fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        match cx.host.epoll_ready(cx.fd, self.events, self.max) {
+            Ok(0) => Outcome::Again,
+            taken => taken.into(),
+        }
     }
 }

@@ -7,8 +7,9 @@
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
 use super::{
-    accept, async_cancel, connect, epoll, files_update, fs, fsync, msg_ring, nop, openclose, poll,
-    rw, sendrecv, shutdown, statx, timeout,
+    accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, msg_ring,
+    nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, splice, statx, sync, timeout,
+    truncate, xattr,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -78,6 +79,7 @@ impl OpDef {
 
     const FILE: Self = Self { needs_file: true, ..Self::BASE };
     const WORKER: Self = Self { force_async: true, never_fails: true, ..Self::BASE };
+    const FILE_WORKER: Self = Self { needs_file: true, ..Self::WORKER };
     const RING: Self = Self { ring_op: true, ..Self::BASE };
 }
 
@@ -162,7 +164,8 @@ pub struct IssueCx<'a, H: Host> {
     pub policy: &'a dyn Policy,
 }
 
-const O_PATH: u32 = 0o10_000_000;
+/// A descriptor that is a place and no file.
+pub(crate) const O_PATH: u32 = 0o10_000_000;
 
 impl<H: Host> IssueCx<'_, H> {
     /// The kind of the file, as the kernel's lookup finds it: one opened with `O_PATH` is none.
@@ -262,15 +265,12 @@ const OPS: &str = "not carried out yet (issue 5)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 
 op_table! {
-    0 => Nop(nop::Nop) = OpDef {
-        name: "NOP", iopoll: true,
-        support: Support::Partial("no file, no buffer"), ..OpDef::BASE
-    };
+    0 => Nop(nop::Nop) = OpDef { name: "NOP", iopoll: true, ..OpDef::BASE };
     1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
-    3 => Fsync(fsync::Fsync) = OpDef {
-        name: "FSYNC", force_async: true, never_fails: true,
-        support: Support::Partial("a range is widened to the whole file"), ..OpDef::FILE
+    3 => Fsync(sync::Fsync) = OpDef {
+        name: "FSYNC", support: Support::Partial("a range is widened to the whole file"),
+        ..OpDef::FILE_WORKER
     };
     4 => ReadFixed(rw::Rw) = OpDef { name: "READ_FIXED", ..READ };
     5 => WriteFixed(rw::Rw) = OpDef { name: "WRITE_FIXED", ..WRITE };
@@ -280,15 +280,15 @@ op_table! {
         ..OpDef::RING
     };
     7 => PollRemove(poll::PollRemove) = OpDef { name: "POLL_REMOVE", ..OpDef::RING };
-    8 = OpDef::later("SYNC_FILE_RANGE", (5, 2), OPS);
+    8 => SyncFileRange(sync::SyncFileRange)
+        = OpDef { name: "SYNC_FILE_RANGE", since: (5, 2), ..OpDef::FILE_WORKER };
     9 = OpDef::later("SENDMSG", (5, 3), OPS);
     10 = OpDef::later("RECVMSG", (5, 3), OPS);
     11 => Timeout(timeout::Timeout) = OpDef { name: "TIMEOUT", since: (5, 4), ..OpDef::RING };
     12 => TimeoutRemove(timeout::TimeoutRemove)
         = OpDef { name: "TIMEOUT_REMOVE", since: (5, 5), ..OpDef::RING };
     13 => Accept(accept::Accept) = OpDef {
-        name: "ACCEPT", since: (5, 5), poll: POLLIN, ioprio: true,
-        support: Support::Partial("no multishot yet"), ..OpDef::FILE
+        name: "ACCEPT", since: (5, 5), poll: POLLIN, ioprio: true, ..OpDef::FILE
     };
     14 => AsyncCancel(async_cancel::AsyncCancel)
         = OpDef { name: "ASYNC_CANCEL", since: (5, 5), ..OpDef::RING };
@@ -302,7 +302,8 @@ op_table! {
         ),
         ..OpDef::FILE
     };
-    17 = OpDef::later("FALLOCATE", (5, 6), OPS);
+    17 => Fallocate(sync::Fallocate)
+        = OpDef { name: "FALLOCATE", since: (5, 6), ..OpDef::FILE_WORKER };
     18 => Openat(openclose::Open) = OpDef { name: "OPENAT", since: (5, 6), ..OpDef::BASE };
     19 => Close(openclose::Close) = OpDef { name: "CLOSE", since: (5, 6), ..OpDef::RING };
     20 => FilesUpdate(files_update::FilesUpdate)
@@ -310,8 +311,8 @@ op_table! {
     21 => Statx(statx::Statx) = OpDef { name: "STATX", since: (5, 6), ..OpDef::WORKER };
     22 => Read(rw::Rw) = OpDef { name: "READ", since: (5, 6), support: NO_SELECT, ..READ };
     23 => Write(rw::Rw) = OpDef { name: "WRITE", since: (5, 6), ..WRITE };
-    24 = OpDef::later("FADVISE", (5, 6), OPS);
-    25 = OpDef::later("MADVISE", (5, 6), OPS);
+    24 => Fadvise(advise::Fadvise) = OpDef { name: "FADVISE", since: (5, 6), ..OpDef::FILE };
+    25 => Madvise(advise::Madvise) = OpDef { name: "MADVISE", since: (5, 6), ..OpDef::WORKER };
     26 => Send(sendrecv::Send) = OpDef {
         name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true,
         support: Support::Partial("no buffer select, bundle or vectorised send yet"), ..OpDef::FILE
@@ -322,12 +323,14 @@ op_table! {
     };
     28 => Openat2(openclose::Open) = OpDef { name: "OPENAT2", since: (5, 6), ..OpDef::BASE };
     29 => EpollCtl(epoll::EpollCtl) = OpDef { name: "EPOLL_CTL", since: (5, 6), ..OpDef::BASE };
-    30 = OpDef::later("SPLICE", (5, 7), OPS);
+    30 => Splice(splice::Splice)
+        = OpDef { name: "SPLICE", since: (5, 7), force_async: true, ..OpDef::FILE };
     31 = OpDef::later("PROVIDE_BUFFERS", (5, 7), OPS);
     32 = OpDef::later("REMOVE_BUFFERS", (5, 7), OPS);
-    33 = OpDef::later("TEE", (5, 8), OPS);
+    33 => Tee(splice::Splice)
+        = OpDef { name: "TEE", since: (5, 8), force_async: true, ..OpDef::FILE };
     34 => Shutdown(shutdown::Shutdown)
-        = OpDef { name: "SHUTDOWN", since: (5, 11), force_async: true, never_fails: true, ..OpDef::FILE };
+        = OpDef { name: "SHUTDOWN", since: (5, 11), ..OpDef::FILE_WORKER };
     35 => Renameat(fs::Rename) = OpDef { name: "RENAMEAT", since: (5, 11), ..OpDef::WORKER };
     36 => Unlinkat(fs::Unlink) = OpDef { name: "UNLINKAT", since: (5, 11), ..OpDef::WORKER };
     37 => Mkdirat(fs::Mkdir) = OpDef { name: "MKDIRAT", since: (5, 15), ..OpDef::WORKER };
@@ -336,11 +339,11 @@ op_table! {
     40 => MsgRing(msg_ring::MsgRing) = OpDef {
         name: "MSG_RING", since: (5, 18), needs_file: true, iopoll: true, ..OpDef::RING
     };
-    41 = OpDef::later("FSETXATTR", (5, 19), OPS);
-    42 = OpDef::later("SETXATTR", (5, 19), OPS);
-    43 = OpDef::later("FGETXATTR", (5, 19), OPS);
-    44 = OpDef::later("GETXATTR", (5, 19), OPS);
-    45 = OpDef::later("SOCKET", (5, 19), OPS);
+    41 => Fsetxattr(xattr::Set) = OpDef { name: "FSETXATTR", since: (5, 19), ..OpDef::FILE_WORKER };
+    42 => Setxattr(xattr::Set) = OpDef { name: "SETXATTR", since: (5, 19), ..OpDef::WORKER };
+    43 => Fgetxattr(xattr::Get) = OpDef { name: "FGETXATTR", since: (5, 19), ..OpDef::FILE_WORKER };
+    44 => Getxattr(xattr::Get) = OpDef { name: "GETXATTR", since: (5, 19), ..OpDef::WORKER };
+    45 => Socket(socket::Socket) = OpDef { name: "SOCKET", since: (5, 19), ..OpDef::BASE };
     46 = OpDef::later("URING_CMD", (5, 19), OPS);
     47 = OpDef::later("SEND_ZC", (6, 0), OPS);
     48 = OpDef::later("SENDMSG_ZC", (6, 1), OPS);
@@ -349,15 +352,19 @@ op_table! {
     51 = OpDef::later("FUTEX_WAIT", (6, 7), OPS);
     52 = OpDef::later("FUTEX_WAKE", (6, 7), OPS);
     53 = OpDef::later("FUTEX_WAITV", (6, 7), OPS);
-    54 = OpDef::later("FIXED_FD_INSTALL", (6, 8), OPS);
-    55 = OpDef::later("FTRUNCATE", (6, 9), OPS);
-    56 = OpDef::later("BIND", (6, 11), OPS);
-    57 = OpDef::later("LISTEN", (6, 11), OPS);
+    54 => FixedFdInstall(fixed_fd_install::FixedFdInstall) = OpDef {
+        name: "FIXED_FD_INSTALL", since: (6, 8), needs_file: true, ..OpDef::RING
+    };
+    55 => Ftruncate(truncate::Ftruncate)
+        = OpDef { name: "FTRUNCATE", since: (6, 9), ..OpDef::FILE_WORKER };
+    56 => Bind(socket::Bind) = OpDef { name: "BIND", since: (6, 11), ..OpDef::FILE };
+    57 => Listen(socket::Listen) = OpDef { name: "LISTEN", since: (6, 11), ..OpDef::FILE };
     58 = OpDef::later("RECV_ZC", (6, 15), "needs a network card with header split");
-    59 = OpDef::later("EPOLL_WAIT", (6, 15), OPS);
-    60 = OpDef::later("READV_FIXED", (6, 15), OPS);
-    61 = OpDef::later("WRITEV_FIXED", (6, 15), OPS);
-    62 = OpDef::later("PIPE", (6, 16), OPS);
+    59 => EpollWait(epoll::EpollWait)
+        = OpDef { name: "EPOLL_WAIT", since: (6, 15), poll: POLLIN, ..OpDef::FILE };
+    60 => ReadvFixed(rw::Rw) = OpDef { name: "READV_FIXED", since: (6, 15), ..READ };
+    61 => WritevFixed(rw::Rw) = OpDef { name: "WRITEV_FIXED", since: (6, 15), ..WRITE };
+    62 => Pipe(pipe::Pipe) = OpDef { name: "PIPE", since: (6, 16), ..OpDef::BASE };
 }
 
 /// The rows by opcode.

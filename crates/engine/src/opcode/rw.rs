@@ -1,4 +1,5 @@
-//! `IORING_OP_READ`, `WRITE`, `READV`, `WRITEV`, `READ_FIXED`, `WRITE_FIXED` (since 5.1 / 5.6).
+//! `IORING_OP_READ`, `WRITE`, `READV`, `WRITEV`, `READ_FIXED`, `WRITE_FIXED` (since 5.1 / 5.6),
+//! `READV_FIXED`, `WRITEV_FIXED` (since 6.15).
 //!
 //! - Reads:   `fd`; `off` \[bytes\], -1 = the file's position; `addr`, `len` = buffer \[bytes\] or
 //!   iovec array \[entries\]; `op_flags` = `RWF_*`; `ioprio`; `buf_index` (fixed)
@@ -6,7 +7,8 @@
 //!   array `EFAULT`, over 1024 entries or a negative length `EINVAL`
 //! - Result:  bytes; regular files and block devices loop until done, end or error, everything
 //!   else transfers once
-//! - Errors:  at issue: `EBADF`; buffer outside the registered one `EFAULT`; unknown `RWF_*`
+//! - Errors:  at issue: `EBADF`; buffer outside the registered one `EFAULT`, of a vector also an empty
+//!   one, or over `MAX_RW_COUNT` `EINVAL`; unknown `RWF_*`
 //!   `EOPNOTSUPP`; `RWF_HIPRI` off an IOPOLL ring `EINVAL`; then those of preadv2(2) / pwritev2(2)
 //! - Blocks:  never inline (`RWF_NOWAIT`); what would block waits for readiness, or, on a regular
 //!   file, goes to the host (`O_DIRECT`) or to a worker
@@ -24,6 +26,8 @@ use ringer_uapi::{Errno, Sqe};
 const RWF_HIPRI: u32 = 1;
 const RWF_NOWAIT: u32 = 8;
 const UIO_MAXIOV: u32 = 1024;
+/// Most iovecs that fit into `KMALLOC_MAX_SIZE` (4 MiB).
+const REG_IOVECS_MAX: u32 = 1 << 18;
 /// `MAX_RW_COUNT` (4 KiB pages).
 const MAX_RW_COUNT: u64 = 0x7fff_f000;
 const O_DIRECT: u32 = 0o40000;
@@ -77,10 +81,15 @@ impl Rw {
         &mut self,
         bufs: Option<&'a BufTable>,
     ) -> Option<&'a Arc<BufNode>> {
-        let (index, Iovs::One([range])) = (self.buf_index?, &self.iovs) else { return None };
-        let found = bufs.filter(|b| b.contains(index, *range));
-        self.err = found.is_none().then_some(Errno::EFAULT);
-        found.and_then(|b| b.get(index))
+        let index = self.buf_index?;
+        let node = bufs.and_then(|b| b.get(index));
+        let inside = |range: &Iovec| bufs.is_some_and(|b| b.contains(index, *range));
+        self.err = match &self.iovs {
+            Iovs::One([range]) => (!inside(range)).then_some(Errno::EFAULT),
+            Iovs::Many(_) if node.is_none() => Some(Errno::EFAULT),
+            Iovs::Many(list) => reach(list, inside).err(),
+        };
+        node.filter(|_| self.err.is_none())
     }
 
     /// Whether the next attempt could continue without blocking for the whole range: for
@@ -97,21 +106,22 @@ impl Rw {
         Ok((Iovs::One([v]), len as u32))
     }
 
+    /// What a vector of a registered buffer asks for; it is looked at when it is issued.
+    fn fixed_vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<(Iovs, u32), Errno> {
+        // rsrc.c `io_prep_reg_iovec` makes room before it counts.
+        if n > REG_IOVECS_MAX {
+            return Err(Errno::ENOMEM);
+        }
+        let list = copy_vector(host, addr, n)?;
+        let total = list.iter().fold(0u64, |sum, v| sum.saturating_add(v.len)).min(MAX_RW_COUNT);
+        Ok((Iovs::Many(list), total as u32))
+    }
+
     fn vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<(Iovs, u32), Errno> {
-        if n > UIO_MAXIOV {
-            return Err(Errno::EINVAL);
-        }
-        let mut raw = alloc::vec![0u8; 16 * n as usize];
-        if n > 0 {
-            host.copy_in(addr, &mut raw)?;
-        }
+        let list = copy_vector(host, addr, n)?;
         let mut total = 0u64;
-        let mut iovs = Vec::with_capacity(n as usize);
-        for entry in raw.chunks_exact(16) {
-            let (base, len) = (u64_at(entry, 0), u64_at(entry, 8));
-            if len > i64::MAX as u64 {
-                return Err(Errno::EINVAL);
-            }
+        let mut iovs = Vec::with_capacity(list.len());
+        for Iovec { base, len } in list {
             let len = len.min(MAX_RW_COUNT - total);
             total += len;
             iovs.push(access_ok(Iovec { base, len })?);
@@ -305,6 +315,36 @@ impl Rw {
     }
 }
 
+/// lib/iov_iter.c `copy_iovec_from_user`.
+fn copy_vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<Vec<Iovec>, Errno> {
+    if n > UIO_MAXIOV {
+        return Err(Errno::EINVAL);
+    }
+    let mut raw = alloc::vec![0u8; 16 * n as usize];
+    if n > 0 {
+        host.copy_in(addr, &mut raw)?;
+    }
+    let list = raw.chunks_exact(16).map(|e| Iovec { base: u64_at(e, 0), len: u64_at(e, 8) });
+    let negative = |v: &Iovec| v.len > i64::MAX as u64;
+    list.map(|v| if negative(&v) { Err(Errno::EINVAL) } else { Ok(v) }).collect()
+}
+
+/// Whether every piece of a vector lies in its buffer, and they are not too much (rsrc.c
+/// `io_vec_fill_bvec`).
+fn reach(list: &[Iovec], inside: impl Fn(&Iovec) -> bool) -> Result<(), Errno> {
+    let mut total = 0u64;
+    for v in list {
+        if v.len == 0 {
+            return Err(Errno::EFAULT);
+        }
+        total = total.checked_add(v.len).ok_or(Errno::EOVERFLOW)?;
+        if !inside(v) {
+            return Err(Errno::EFAULT);
+        }
+    }
+    if total > MAX_RW_COUNT { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
 fn check_ioprio(ioprio: u16) -> Result<(), Errno> {
     // block/ioprio.c `ioprio_check_cap`: class in the top three bits, level in the low three.
     match (ioprio >> 13, ioprio & 7) {
@@ -325,6 +365,8 @@ impl Op for Rw {
             return Err(Errno::EINVAL);
         }
         let (write, fixed, vector) = match sqe.opcode {
+            60 => (false, true, true),
+            61 => (true, true, true),
             1 => (false, false, true),
             2 => (true, false, true),
             4 => (false, true, false),
@@ -332,7 +374,9 @@ impl Op for Rw {
             23 => (true, false, false),
             _ => (false, false, false),
         };
-        let (iovs, total) = if vector {
+        let (iovs, total) = if vector && fixed {
+            Self::fixed_vector(cx.host, sqe.addr, sqe.len)?
+        } else if vector {
             Self::vector(cx.host, sqe.addr, sqe.len)?
         } else {
             Self::one(sqe.addr, sqe.len, !fixed)?

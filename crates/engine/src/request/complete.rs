@@ -218,6 +218,9 @@ impl<H: Host> Engine<H> {
             ReqFile::Node(node) => self.put_node(ring, st, node),
             ReqFile::Held(_) | ReqFile::None => {}
         }
+        if let Some(ReqFile::Node(node)) = req.input.take().map(|f| *f) {
+            self.put_node(ring, st, node);
+        }
         if let Some(buf) = req.buf.take() {
             self.put_buf(ring, st, buf);
         }

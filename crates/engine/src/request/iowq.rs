@@ -18,10 +18,12 @@
 //! never blocks. The follower is made with the private work, by the thread that queues it. What it
 //! does not do: interrupt (`cancel.rs`).
 
+use super::start::after_direct;
 use super::tctx::Tctx;
-use super::{Phase, Req};
+use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, HostThread as _, Identity, ThreadKind};
+use crate::opcode::opdef::O_PATH;
 use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome};
 use crate::primitive::AtomicU32;
 use crate::resource::personality::Acting;
@@ -365,7 +367,7 @@ impl<H: Host> Engine<H> {
         };
         let tried = class == Class::Private && req.is_tried_first();
         let Some(mut cmd) = req.cmd.take() else { return };
-        let file = req.file.file().cloned();
+        let (file, input) = (req.file.file().cloned(), req.input().cloned());
         let (fd, def) = (req.fd, req.def());
         let pollable = def.poll != 0
             && !req.gave_up
@@ -380,9 +382,10 @@ impl<H: Host> Engine<H> {
         drop(st);
 
         let how = if polls || tried { Issue::Inline } else { Issue::Worker };
-        let outcome = self.attempt(ring, key, &mut cmd, (class, file.as_ref(), fd, how));
-        // Once its completion can be seen, nothing here keeps the file open: peers see the close.
-        drop(file);
+        let files = [file.as_ref(), input.as_ref()];
+        let outcome = self.attempt(ring, key, &mut cmd, (class, files, fd, how));
+        // Once its completion can be seen, nothing here keeps a file open: peers see the close.
+        drop((file, input));
         let direct = match outcome {
             Outcome::Direct { fd, slot, cflags } => Some((self.host().take(fd), slot, cflags)),
             _ => None,
@@ -399,18 +402,24 @@ impl<H: Host> Engine<H> {
             t.clear_interrupt();
         }
         let outcome = self.left_by_worker(ring, &st, &mut req, (outcome, certain));
-        let ends = !matches!(outcome, Outcome::Again | Outcome::Punt);
+        let ends = !matches!(outcome, Outcome::Again | Outcome::Punt) && !req.goes_on();
         req.on_worker |= ends && (!pollable || req.polls_in_vain());
         st.may_post = !ring.defers();
         st.acting = acting_on(pool, &req);
         let turn = if class == Class::Private { None } else { self.turn_of(&st, &req) };
-        match direct {
+        let outcome = match direct {
             Some((file, slot, cflags)) => {
                 let res = self.install_direct(ring, &mut st, file, slot);
-                self.complete(ring, &mut st, req, res, cflags);
+                after_direct(&req, res, cflags)
             }
-            None => self.settle(ring, &mut st, req, outcome),
-        }
+            None => outcome,
+        };
+        let outcome = match outcome {
+            // What was cancelled meanwhile, or whose ring ends, does not go on.
+            Outcome::More(res, flags) if req.cancelled || st.dying => Outcome::Done(Ok(res), flags),
+            other => other,
+        };
+        self.settle(ring, &mut st, req, outcome);
         if let Some(watch) = turn {
             self.serve(ring, &mut st, watch, false);
         }
@@ -448,14 +457,55 @@ impl<H: Host> Engine<H> {
             {
                 Outcome::Done(Err(Errno::ECANCELED), f)
             }
+            // file.c `fget`: no lookup by number finds a place, and the call may say something else.
+            Outcome::Done(Err(_), f) if req.def().force_async && self.is_place(req) => {
+                req.file = ReqFile::None;
+                Outcome::Done(Err(Errno::EBADF), f)
+            }
             // An edge that came since found nobody in the file's watch.
             Outcome::Again if req.is_watched() => self.issue_inline(ring, st, req),
             other => other,
         }
     }
 
+    /// Whether the descriptor that a request named is no file but a place.
+    fn is_place(&self, req: &Req<H>) -> bool {
+        let ReqFile::Held(file) = &req.file else { return false };
+        let flags = file.number().map(|n| self.host().status_flags(n));
+        req.def().needs_file && flags.is_some_and(|f| f.is_ok_and(|f| f & O_PATH != 0))
+    }
+
     /// Issues a command on this worker: what does not block first, if there is such a way.
     fn attempt(
+        &self,
+        ring: &Ring<H>,
+        key: Key,
+        cmd: &mut Cmd,
+        (class, [file, input], fd, how): (Class, [Option<&H::File>; 2], i32, Issue),
+    ) -> Outcome {
+        let from = match input.map(|input| self.number_here(class, Some(input), -1)).transpose() {
+            Ok(Some(None)) => return Outcome::Punt,
+            Ok(number) => number.flatten(),
+            Err(e) => return Outcome::Done(Err(e), 0),
+        };
+        if let (Cmd::Splice(c) | Cmd::Tee(c), Some(from)) = (&mut *cmd, from) {
+            c.take_from(from);
+        }
+        let outcome = self.attempt_on(ring, key, cmd, (class, file, fd, how));
+        if let (Some(input), Some(from)) = (input, from) {
+            if class == Class::Private {
+                self.host().give_back(from);
+            } else if outcome == Outcome::Done(Err(Errno::EBADF), 0) && input.number() != Some(from)
+            {
+                // The number was withdrawn just then.
+                return Outcome::Punt;
+            }
+        }
+        outcome
+    }
+
+    /// The same, once it is known what it takes from.
+    fn attempt_on(
         &self,
         ring: &Ring<H>,
         key: Key,

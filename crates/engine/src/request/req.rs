@@ -102,6 +102,8 @@ pub struct Req<H: Host> {
     pub cmd: Option<Cmd>,
     /// See [`ReqFile`].
     pub file: ReqFile<H>,
+    /// The file that it takes from (SPLICE, TEE), once it goes to a worker.
+    pub input: Option<Box<ReqFile<H>>>,
     /// The registered buffer it uses.
     pub buf: Option<Arc<BufNode>>,
     /// The rest of the chain.
@@ -134,11 +136,31 @@ impl<H: Host> Req<H> {
         opdef(self.opcode).unwrap_or(&OpDef::BASE)
     }
 
+    /// Whether a result that is no error does not end it.
+    pub fn goes_on(&self) -> bool {
+        matches!(&self.cmd, Some(Cmd::Accept(c)) if c.is_multishot())
+    }
+
+    /// The file that it takes from, if it is held.
+    pub fn input(&self) -> Option<&H::File> {
+        self.input.as_ref().and_then(|f| f.file())
+    }
+
     /// Whether it goes to a worker before anything is tried.
     pub fn starts_on_worker(&self) -> bool {
         self.def().force_async
+            || self.cmd.as_ref().is_some_and(Self::blocks)
             || self.flags.contains(SqeFlags::ASYNC)
             || self.on_worker && self.is_nowait()
+    }
+
+    /// Whether this of an opcode that is tried first blocks all the same.
+    fn blocks(cmd: &Cmd) -> bool {
+        match cmd {
+            Cmd::Fadvise(c) => c.blocks(),
+            Cmd::Bind(c) => c.blocks(),
+            _ => false,
+        }
     }
 
     /// Its state, if it reads or writes a file.
@@ -150,7 +172,9 @@ impl<H: Host> Req<H> {
                 | Cmd::Readv(c)
                 | Cmd::Writev(c)
                 | Cmd::ReadFixed(c)
-                | Cmd::WriteFixed(c),
+                | Cmd::WriteFixed(c)
+                | Cmd::ReadvFixed(c)
+                | Cmd::WritevFixed(c),
             ) => Some(c),
             _ => None,
         }
@@ -202,14 +226,21 @@ impl<H: Host> Req<H> {
         self.on_worker && self.failed.is_none() && matches!(self.phase, Phase::Fresh)
     }
 
+    /// Whether it needs a file and none was found: an error of the call may be the same.
+    fn lacks_file(&self) -> bool {
+        self.def().needs_file && matches!(self.file, ReqFile::None)
+    }
+
     /// Whether issue returns this error.
     fn returns(&self, e: Errno) -> bool {
         match &self.cmd {
             Some(Cmd::PollRemove(_)) => true,
             // io_uring.c `io_issue_sqe`: there is no such file.
-            _ if e == Errno::EBADF && self.def().needs_file => true,
+            _ if e == Errno::EBADF && self.lacks_file() => true,
             // Of the operations on sockets these look for theirs first.
-            Some(Cmd::Send(_) | Cmd::Recv(_) | Cmd::Shutdown(_)) => e == Errno::ENOTSOCK,
+            Some(
+                Cmd::Send(_) | Cmd::Recv(_) | Cmd::Shutdown(_) | Cmd::Bind(_) | Cmd::Listen(_),
+            ) => e == Errno::ENOTSOCK,
             _ => self.rw().is_some(),
         }
     }
@@ -263,12 +294,16 @@ impl<H: Host> Req<H> {
             Ok(n) => n,
             // timeout.c `io_link_timeout_fn` does not mark it failed: CQE_SKIP hides its result.
             Err(_) if matches!(&self.cmd, Some(Cmd::LinkTimeout(_))) => return false,
+            Err(Errno::ENXIO | Errno::ENFILE | Errno::EINVAL) if matches!(&self.cmd, Some(Cmd::Socket(c)) if c.was_made()) =>
+            {
+                return false;
+            }
             Err(Errno::ETIME) => {
                 return !matches!(&self.cmd, Some(Cmd::Timeout(t)) if t.etime_is_success());
             }
             // Cancelled, or no file to call it on: that is no error of the call.
             Err(e) if self.def().never_fails => {
-                let no_file = matches!(e, Errno::EBADF | Errno::ENOTSOCK);
+                let no_file = e == Errno::ENOTSOCK || e == Errno::EBADF && self.lacks_file();
                 return e == Errno::ECANCELED || self.def().needs_file && no_file;
             }
             Err(_) => return true,
@@ -276,6 +311,7 @@ impl<H: Host> Req<H> {
         match &self.cmd {
             Some(Cmd::Send(c)) => c.is_short(res),
             Some(Cmd::Recv(c)) => c.is_short(res),
+            Some(Cmd::Splice(c) | Cmd::Tee(c)) => c.is_short(res),
             _ => self.rw().is_some_and(|c| c.is_short(res)),
         }
     }

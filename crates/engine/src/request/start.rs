@@ -9,12 +9,13 @@ use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, HostRing};
 use crate::opcode::{Cmd, Issue, IssueCx, Op, Outcome, opdef};
 use crate::resource::filetable::FileNode;
-use crate::ring::{Ring, State};
+use crate::ring::{Deferred, Ring, State};
 use crate::slab::Key;
 use crate::sync::MutexGuard;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
-use ringer_uapi::Errno;
 use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
+use ringer_uapi::{Cqe, Errno};
 
 /// A multishot request that completes this often in a row lets others run
 /// (6.18 io_uring/net.c `MULTISHOT_MAX_RETRY`).
@@ -125,9 +126,31 @@ impl<H: Host> Engine<H> {
             return self.issue_ring_op(ring, st, req);
         }
         if req.starts_on_worker() {
+            if req.goes_on() {
+                return self.poll_at_once(ring, st, req);
+            }
             return self.punt(ring, st, req);
         }
         let outcome = self.issue_inline(ring, st, &mut req);
+        self.settle(ring, st, req, outcome);
+    }
+
+    /// A multishot that is to start on a worker: no worker runs one, it waits for readiness first
+    /// (io_uring.c `io_wq_submit_work`).
+    fn poll_at_once(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        if let Err(e) = self.find_file(st, &mut req) {
+            req.on_worker = true;
+            return self.complete(ring, st, req, Err(e), 0);
+        }
+        if self.elsewhere(st, &mut req) {
+            return self.send_elsewhere(ring, st, req);
+        }
+        if matches!(req.file.kind(), Some(FileKind::Regular | FileKind::Directory)) {
+            return self.complete(ring, st, req, Err(Errno::EBADFD), 0);
+        }
+        let number = req.file.file().and_then(HostFile::number);
+        let ready = number.is_some_and(|n| self.host().poll_now(n, req.def().poll) != 0);
+        let outcome = if ready { self.issue_inline(ring, st, &mut req) } else { Outcome::Again };
         self.settle(ring, st, req, outcome);
     }
 
@@ -213,8 +236,8 @@ impl<H: Host> Engine<H> {
         for _ in 0..MULTISHOT_RETRY_MAX {
             match outcome {
                 Outcome::More(res, flags) => {
-                    if !ring.post_more(st, req.user_data, Ok(res), flags) {
-                        return;
+                    if !self.post_shot(ring, st, req.user_data, (res, flags)) {
+                        return self.complete(ring, st, req, Ok(res), flags);
                     }
                     outcome = self.issue_inline(ring, st, &mut req);
                 }
@@ -231,13 +254,33 @@ impl<H: Host> Engine<H> {
                 Outcome::Direct { fd, slot, cflags } => {
                     let file = self.host().take(fd);
                     let res = self.install_direct(ring, st, file, slot);
-                    return self.complete(ring, st, req, res, cflags);
+                    outcome = after_direct(&req, res, cflags);
                 }
                 Outcome::Queued => return,
             }
         }
-        let events = req.def().poll;
-        self.arm(ring, st, req, events);
+        // Others come first; no edge tells of what is there already.
+        req.phase = Phase::Fresh;
+        st.ready.push_back(Box::new(req));
+    }
+
+    /// Posts a completion of a request that goes on. False: there is no room for it, which ends the
+    /// request (io_uring.c `io_req_post_cqe`). On a ring that defers its owner posts what a worker has.
+    fn post_shot(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        user_data: u64,
+        (res, flags): (i32, u32),
+    ) -> bool {
+        if st.may_post {
+            return !ring.cq_would_overflow(st) && ring.post_more(st, user_data, Ok(res), flags);
+        }
+        let cqe = Cqe::new(user_data, Ok(res), flags | CqeFlags::MORE.bits());
+        st.deferred.push_back(Deferred::Message(cqe));
+        tell_owner(ring, st);
+        self.wake_waiters(ring, st, true);
+        true
     }
 
     /// Puts a direct descriptor into the table. Result: 0, or the slot for ALLOC.
@@ -248,6 +291,18 @@ impl<H: Host> Engine<H> {
         file: Result<H::File, Errno>,
         slot: u32,
     ) -> Result<i32, Errno> {
+        let at = self.place_direct(ring, st, file, slot)?;
+        Ok(if slot == ringer_uapi::FILE_INDEX_ALLOC { at as i32 } else { 0 })
+    }
+
+    /// The same; the result is where it went.
+    pub(crate) fn place_direct(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        file: Result<H::File, Errno>,
+        slot: u32,
+    ) -> Result<u32, Errno> {
         // filetable.c: `io_file_bitmap_get` looks for a free slot before there must be a table.
         let missing =
             if slot == ringer_uapi::FILE_INDEX_ALLOC { Errno::ENFILE } else { Errno::ENXIO };
@@ -256,7 +311,7 @@ impl<H: Host> Engine<H> {
         if let Some(node) = old {
             self.put_node(ring, st, node);
         }
-        Ok(if slot == ringer_uapi::FILE_INDEX_ALLOC { at as i32 } else { 0 })
+        Ok(at)
     }
 
     /// Makes sure the request holds its file.
@@ -276,6 +331,27 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
+    /// Makes sure that the request holds what it takes from. The kernel's worker looks it up when it
+    /// comes to the request; here a worker may not share the table that it is in.
+    ///
+    /// # Errors
+    /// As [`Engine::find_file`].
+    fn find_input(&self, st: &State<H>, req: &mut Req<H>) -> Result<(), Errno> {
+        let Some(Cmd::Splice(c) | Cmd::Tee(c)) = &req.cmd else { return Ok(()) };
+        if req.input.is_some() {
+            return Ok(());
+        }
+        let (from, fixed) = c.input();
+        let file = if fixed {
+            let node = st.files.as_ref().and_then(|t| t.get(from)).ok_or(Errno::EBADF)?;
+            ReqFile::Node(node.clone())
+        } else {
+            ReqFile::Held(self.host().hold(from)?)
+        };
+        req.input = Some(Box::new(file));
+        Ok(())
+    }
+
     /// Stores a request that waits, and starts its linked timeout.
     pub(crate) fn park(
         &self,
@@ -284,9 +360,12 @@ impl<H: Host> Engine<H> {
         mut req: Req<H>,
         phase: Phase<H>,
     ) -> Key {
+        // io_uring.c `io_issue_sqe` starts the timeout of what has to wait; what is a worker's from the
+        // start ends there, however long that takes.
+        let starts = !matches!(phase, Phase::Queued) || !req.def().force_async;
         req.phase = phase;
         let linked = match core::mem::replace(&mut req.linked, Linked::None) {
-            Linked::Unarmed(lt) => Some(lt),
+            Linked::Unarmed(lt) if starts => Some(lt),
             other => {
                 req.linked = other;
                 None
@@ -308,7 +387,7 @@ impl<H: Host> Engine<H> {
 
     /// Hands a request to a worker.
     pub(crate) fn punt(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
-        if let Err(e) = self.find_file(st, &mut req) {
+        if let Err(e) = self.find_file(st, &mut req).and_then(|()| self.find_input(st, &mut req)) {
             // The kernel's worker finds out.
             req.on_worker = true;
             return self.complete(ring, st, req, Err(e), 0);
@@ -319,10 +398,14 @@ impl<H: Host> Engine<H> {
         let class = self.class_of(&req);
         if class == Class::Private {
             self.hold_folder(&mut req);
+            if let Err(e) = self.house_files(&req) {
+                return self.complete(ring, st, req, Err(e), 0);
+            }
         }
         if class == Class::Bounded
             && let Some(n) = req.file.file().and_then(HostFile::number)
-            && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c)) = &req.cmd
+            && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c) | Cmd::ReadvFixed(c)) =
+                &req.cmd
             && let Some((off, len)) = c.readahead_range()
         {
             // The disk starts while the hand-off is still under way.
@@ -386,13 +469,20 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// A private worker has to reach both files of a request, of which one may have a number only.
+    fn house_files(&self, req: &Req<H>) -> Result<(), Errno> {
+        let mut files = [req.file.file(), req.input()].into_iter().flatten();
+        if req.input.is_none() { Ok(()) } else { files.try_for_each(|f| self.host().house(f)) }
+    }
+
     fn class_of(&self, req: &Req<H>) -> Class {
         let direct_open = matches!(&req.cmd, Some(Cmd::Openat(o) | Cmd::Openat2(o)) if o.is_direct() && !o.is_place());
         if direct_open && self.host().may_hold_posix_locks() {
             return Class::Private;
         }
+        let numberless = |f: Option<&H::File>| f.is_some_and(|f| f.number().is_none());
         match req.file.file() {
-            Some(f) if f.number().is_none() => Class::Private,
+            file if numberless(file) || numberless(req.input()) => Class::Private,
             Some(f) if f.kind() == FileKind::Regular => Class::Bounded,
             _ => Class::Unbounded,
         }
@@ -403,6 +493,7 @@ impl<H: Host> Engine<H> {
     /// Issues a request that works on the ring itself, under its lock.
     fn issue_ring_op(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
         match &req.cmd {
+            Some(Cmd::Nop(_)) => self.issue_nop(ring, st, req),
             Some(Cmd::PollAdd(_)) => self.issue_poll_add(ring, st, req),
             Some(Cmd::PollRemove(_)) => self.issue_poll_remove(ring, st, req),
             Some(Cmd::Timeout(_)) => self.issue_timeout(ring, st, req),
@@ -410,6 +501,8 @@ impl<H: Host> Engine<H> {
             Some(Cmd::AsyncCancel(_)) => self.issue_async_cancel(ring, st, req),
             Some(Cmd::FilesUpdate(_)) => self.issue_files_update(ring, st, req),
             Some(Cmd::MsgRing(_)) => self.issue_msg_ring(ring, st, req),
+            Some(Cmd::FixedFdInstall(_)) => self.issue_fixed_fd_install(ring, st, req),
+            Some(Cmd::Pipe(_)) => self.issue_pipe(ring, st, req),
             Some(Cmd::Close(c)) => {
                 let slot = c.slot().unwrap_or(u32::MAX);
                 let res = self.close_direct(ring, st, slot).map(|()| 0);
@@ -442,8 +535,18 @@ fn locate<H: Host>(st: &State<H>, req: &Req<H>) -> Result<Option<(i32, Option<Fi
 
 /// Makes a fixed transfer hold the buffer that its slot has now.
 pub(crate) fn find_buffer<H: Host>(st: &State<H>, req: &mut Req<H>) {
-    if let Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c)) = &mut req.cmd {
+    if let Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c) | Cmd::ReadvFixed(c) | Cmd::WritevFixed(c)) =
+        &mut req.cmd
+    {
         req.buf = c.find_buffer(st.bufs.as_ref()).cloned();
+    }
+}
+
+/// What a direct descriptor comes to that was put into its slot, or was not.
+pub(super) fn after_direct<H: Host>(req: &Req<H>, res: Result<i32, Errno>, cflags: u32) -> Outcome {
+    match res {
+        Ok(slot) if req.goes_on() => Outcome::More(slot, cflags),
+        res => Outcome::Done(res, cflags),
     }
 }
 
@@ -451,6 +554,8 @@ pub(crate) fn find_buffer<H: Host>(st: &State<H>, req: &mut Req<H>) {
 pub(crate) fn is_ring_op<H: Host>(req: &Req<H>) -> bool {
     match &req.cmd {
         Some(Cmd::Close(c)) => c.slot().is_some(),
+        Some(Cmd::Pipe(c)) => c.is_direct(),
+        Some(Cmd::Nop(c)) => c.looks_up(),
         _ => req.def().ring_op,
     }
 }

@@ -13,6 +13,7 @@ use super::merge::{Run, follows, is_read};
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::Host;
+use crate::opcode::nop::looks_up;
 use crate::opcode::{Cmd, Op, Outcome, PrepCx, opdef};
 use crate::request::start::{find_buffer, is_ring_op};
 use crate::request::{Linked, Phase, Req, ReqFile};
@@ -132,7 +133,7 @@ impl<H: Host> Engine<H> {
         }
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
-            let special = sqe.file_index != 0 || sqe.personality != 0;
+            let special = sqe.file_index != 0 || sqe.personality != 0 || looks_up(sqe);
             if !st.draining() && def.is_some_and(|d| d.inline_first()) && !special {
                 return self.submit_plain(ring, st, sqe);
             }
@@ -308,6 +309,7 @@ impl<H: Host> Engine<H> {
             fd: sqe.fd,
             cmd,
             file: ReqFile::None,
+            input: None,
             buf: None,
             next: None,
             failed,

@@ -28,9 +28,9 @@ const fn later(name: &'static str, value: u64, since: Kernel) -> Row {
 /// `IORING_NOP_*`.
 pub const NOP: &[Row] = &[
     row("NOP_INJECT_RESULT", 1, (6, 5), Full),
-    later("NOP_FILE", 2, (6, 11)),
-    later("NOP_FIXED_FILE", 4, (6, 11)),
-    later("NOP_FIXED_BUFFER", 8, (6, 11)),
+    row("NOP_FILE", 2, (6, 11), Full),
+    row("NOP_FIXED_FILE", 4, (6, 11), Full),
+    row("NOP_FIXED_BUFFER", 8, (6, 11), Full),
     row("NOP_TW", 16, (6, 16), Full),
     row("NOP_CQE32", 32, (6, 18), Full),
 ];
@@ -85,7 +85,7 @@ pub const TIMEOUT_REMOVE: &[Row] =
 
 /// `IORING_ACCEPT_*`.
 pub const ACCEPT: &[Row] = &[
-    later("ACCEPT_MULTISHOT", 1, (5, 19)),
+    row("ACCEPT_MULTISHOT", 1, (5, 19), Full),
     row("ACCEPT_DONTWAIT", 2, (6, 10), Full),
     row("ACCEPT_POLL_FIRST", 4, (6, 10), Full),
 ];
@@ -111,15 +111,19 @@ pub const RECVSEND: &[Row] = &[
 ];
 
 /// `SPLICE_F_*` of io_uring's own.
-pub const SPLICE: &[Row] = &[later("SPLICE_F_FD_IN_FIXED", 1 << 31, (5, 7))];
+pub const SPLICE: &[Row] = &[row("SPLICE_F_FD_IN_FIXED", 1 << 31, (5, 7), Full)];
+/// Those of splice(2).
+const SPLICE_ALL: u32 = 15;
 
 /// `IORING_MSG_RING_*`.
 pub const MSG_RING: &[Row] =
     &[row("MSG_RING_CQE_SKIP", 1, (6, 0), Full), row("MSG_RING_FLAGS_PASS", 2, (6, 3), Full)];
 
 /// Flags of opcodes that are not carried out.
-pub const OTHERS: &[Row] =
-    &[later("URING_CMD_FIXED", 1, (5, 19)), later("FIXED_FD_NO_CLOEXEC", 1, (6, 8))];
+pub const OTHERS: &[Row] = &[later("URING_CMD_FIXED", 1, (5, 19))];
+
+/// `IORING_FIXED_FD_*`.
+pub const INSTALL: &[Row] = &[row("FIXED_FD_NO_CLOEXEC", 1, (6, 8), Full)];
 
 /// What stands in the structures of registrations.
 pub const RESOURCES: &[Row] = &[
@@ -153,6 +157,10 @@ pub const TIMEOUT_UPDATES: u32 = accepted(TIMEOUT_REMOVE);
 pub const ACCEPT_ACCEPTED: u16 = accepted(ACCEPT) as u16;
 /// What ASYNC_CANCEL takes.
 pub const ASYNC_CANCEL_ACCEPTED: u32 = accepted(ASYNC_CANCEL);
+/// What SPLICE and TEE take.
+pub const SPLICE_ACCEPTED: u32 = accepted(SPLICE) | SPLICE_ALL;
+/// What FIXED_FD_INSTALL takes.
+pub const INSTALL_ACCEPTED: u32 = accepted(INSTALL);
 /// What MSG_RING takes.
 pub const MSG_RING_ACCEPTED: u32 = accepted(MSG_RING);
 /// What SEND and RECV take.

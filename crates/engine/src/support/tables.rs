@@ -83,7 +83,7 @@ impl Table {
 }
 
 /// How many tables there are.
-pub const COUNT: usize = 24;
+pub const COUNT: usize = 25;
 
 const ALL: [Table; COUNT] = [
     Table {
@@ -222,8 +222,14 @@ const ALL: [Table; COUNT] = [
         rows: opflags::MSG_RING,
     },
     Table {
-        title: "Flags of URING_CMD and FIXED_FD_INSTALL",
-        about: "`sqe->uring_cmd_flags`, `sqe->install_fd_flags`.",
+        title: "FIXED_FD_INSTALL flags",
+        about: "`sqe->install_fd_flags`.",
+        place: Place::Sqe(Field::OpFlags, &[54]),
+        rows: opflags::INSTALL,
+    },
+    Table {
+        title: "URING_CMD flags",
+        about: "`sqe->uring_cmd_flags`.",
         place: Place::Argument,
         rows: opflags::OTHERS,
     },

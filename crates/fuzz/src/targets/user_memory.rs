@@ -117,7 +117,7 @@ fn access(regions: &Regions, u: &mut Unstructured<'_>) -> Result<()> {
             let want = region.answer(off, len, true);
             assert_eq!(usermem::touch(addr, len as u64), want, "touch at {off}, {len} bytes");
         }
-        _ => drop(usermem::copy_path(addr)),
+        _ => drop(usermem::copy_text(addr, 4096)),
     }
     Ok(())
 }
@@ -134,6 +134,6 @@ fn elsewhere(u: &mut Unstructured<'_>) -> Result<()> {
     if end.is_none_or(|e| e > 1 << 47) {
         assert_eq!(got, Err(Errno::EFAULT), "beyond user space: {addr:#x}");
     }
-    let _ = (usermem::load32(addr), usermem::load64(addr), usermem::copy_path(addr));
+    let _ = (usermem::load32(addr), usermem::load64(addr), usermem::copy_text(addr, 4096));
     Ok(())
 }

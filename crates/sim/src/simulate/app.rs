@@ -10,7 +10,7 @@ use crate::kit::{Flow, feed};
 use crate::object::{Body, Net, Open, Queue};
 use crate::policy::Fault;
 use crate::sched::{Sched, lock};
-use crate::world::World;
+use crate::world::{Entry as Named, World};
 use crate::{Client, SimHost, net};
 use ringer_engine::Engine;
 use ringer_uapi::{Errno, Sqe};
@@ -45,6 +45,10 @@ pub(crate) const FINAL: u64 = 1 << 32;
 /// Tag of the registered file in slot 0.
 pub(crate) const TAG: u64 = 1 << 33;
 const MS: u64 = 1_000_000;
+
+/// The epoll set, and a name in it that no descriptor has.
+const EPOLL: i32 = 17;
+const ALWAYS: i32 = -1;
 
 /// Descriptors that read something which comes and goes.
 pub(crate) const ALL_FLOWS: [i32; 6] = [2, 4, 6, 7, 8, 9];
@@ -534,6 +538,22 @@ impl App {
             feed(&open, &[]);
             self.sched.changed();
         }
+    }
+
+    /// Puts something that is always ready into the epoll set.
+    pub(crate) fn fill_epoll(&self) {
+        let ready = Open::event(1);
+        let mut w = lock(&self.world);
+        if let Ok(set) = w.open(EPOLL)
+            && let Body::Epoll(set) = &set.body
+            && !lock(set).contains_key(&ALWAYS)
+        {
+            lock(set).insert(ALWAYS, (1, 0, Arc::downgrade(&ready)));
+            // It stays open.
+            let _ = w.install(Named::Open(ready));
+        }
+        drop(w);
+        self.sched.changed();
     }
 
     /// Accepts and drops everybody who waits at a listener.

@@ -15,7 +15,9 @@ use super::mailbox::MESSAGE;
 use super::program::{Cancel, Change, Entry, Program, Step};
 use super::rows::{ALIAS, BUF_AT, BUF_LEN, FILE, STRIDE};
 use super::run::{BLANK, Record, file_byte};
-use crate::errno::{EACCES, EBADF, ECANCELED, EINTR, EMFILE, ENOMEM, ENOTSOCK, ETIME};
+use crate::errno::{
+    EACCES, EBADF, ECANCELED, EINTR, EMFILE, ENFILE, ENOMEM, ENOTSOCK, ENXIO, ETIME,
+};
 use crate::policy::Fault;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,29 +93,31 @@ fn is_multi(e: &Entry) -> bool {
     match e.sqe.opcode {
         6 => e.sqe.len & 1 != 0,
         11 => e.sqe.op_flags & MULTISHOT != 0,
+        13 => e.sqe.ioprio & 1 != 0,
         _ => false,
     }
 }
 
 fn reads(e: &Entry) -> bool {
-    matches!(e.sqe.opcode, 1 | 4 | 22 | 27)
+    matches!(e.sqe.opcode, 1 | 4 | 22 | 27 | 60)
 }
 
 fn writes(e: &Entry) -> bool {
-    matches!(e.sqe.opcode, 2 | 5 | 23 | 26)
+    matches!(e.sqe.opcode, 2 | 5 | 23 | 26 | 61)
 }
 
 /// Bytes that a transfer asks for.
 fn asked(e: &Entry) -> i32 {
-    if matches!(e.sqe.opcode, 1 | 2) { e.owes.ok.1 } else { e.sqe.len as i32 }
+    if matches!(e.sqe.opcode, 1 | 2 | 60 | 61) { e.owes.ok.1 } else { e.sqe.len as i32 }
 }
 
 /// Whether a result breaks a link.
 fn fails(e: &Entry, res: i32) -> bool {
     let short = match e.sqe.opcode {
         // A vector's length is what it owes at most, but for the file's end.
-        1 if e.sqe.fd == 0 => vector_len(e) != res,
-        1 | 2 | 4 | 5 | 22 | 23 => res != asked(e),
+        1 | 60 if e.sqe.fd == 0 => vector_len(e) != res,
+        1 | 2 | 4 | 5 | 22 | 23 | 60 | 61 => res != asked(e),
+        30 | 33 => res != e.sqe.len as i32,
         26 | 27 => e.sqe.op_flags & WAITALL != 0 && res != asked(e),
         _ => false,
     };
@@ -121,12 +125,14 @@ fn fails(e: &Entry, res: i32) -> bool {
     (res < 0 || short) && !fine && !forgiven(e, res)
 }
 
-/// What these say of their call, the kernel never takes for a failure: fsync, statx, shutdown, rename,
-/// unlink, mkdir, symlink and link. A cancel is one, a restriction, and a file they cannot be asked of.
+/// What these say of their call, the kernel never takes for a failure: what a worker does to a file,
+/// to memory or to a name. A cancel is one, a restriction, and a file they cannot be asked of.
 fn forgiven(e: &Entry, res: i32) -> bool {
     let called = match e.sqe.opcode {
-        3 | 34 => ![EBADF, ENOTSOCK].contains(&res),
-        21 | 35..=39 => true,
+        3 | 8 | 17 | 34 | 41 | 43 | 55 => ![EBADF, ENOTSOCK].contains(&res),
+        21 | 25 | 35..=39 | 42 | 44 => true,
+        // The socket is there, and finds no slot.
+        45 => [ENFILE, ENXIO].contains(&res),
         _ => false,
     };
     called && ![ECANCELED, EACCES].contains(&res)
@@ -283,6 +289,8 @@ impl Checker<'_> {
                 self.may_be_stopped(e, s)
                     || self.chain_of(e.sqe.user_data).is_some_and(|c| c.len() > 1)
             }
+            // splice.c tells of a wait that was ended what the kernel has for itself.
+            -512 => self.may_be_cancelled(e, s) && matches!(e.sqe.opcode, 30 | 33),
             EINTR => self.may_be_cancelled(e, s) && e.sqe.opcode != 11,
             EBADF => {
                 // EPOLL_CTL names a second one.
@@ -417,6 +425,13 @@ impl Checker<'_> {
             };
             let right = full.iter().enumerate().all(|(i, b)| exact(i, *b));
             assert!(right, "other bytes than the file's: {}", self.describe(e));
+        } else if e.sqe.opcode == 59 {
+            let n = 12 * res.max(0) as usize;
+            assert!(blank(&buf[n..]), "more was taken than told: {}", self.describe(e));
+        } else if matches!(e.sqe.opcode, 43 | 44) {
+            // With no room it told the length only.
+            let n = if e.sqe.len == 0 { 0 } else { res.max(0) as usize };
+            assert!(blank(&buf[n..]), "more was read than told: {}", self.describe(e));
         } else if !(writes(e) || e.sqe.opcode == 21 && res == 0) {
             assert!(blank(buf), "a buffer of nobody was written: {}", self.describe(e));
         }
@@ -579,8 +594,10 @@ impl Checker<'_> {
                 let res = all.filter_map(|e| self.last(e));
                 res.map(|(_, r)| count(r)).sum::<u64>()
             };
-            let read = told(&|e| reads(e) && e.sqe.fd == *fd);
-            let written = told(&|e| writes(e) && reader_of(e.sqe.fd) == *fd && e.sqe.fd != *fd);
+            let takes = |e: &Entry| e.sqe.opcode == 30 && e.sqe.file_index as i32 == *fd;
+            let read = told(&|e| reads(e) && e.sqe.fd == *fd || takes(e));
+            let puts = |e: &Entry| writes(e) || matches!(e.sqe.opcode, 30 | 33);
+            let written = told(&|e| puts(e) && reader_of(e.sqe.fd) == *fd && e.sqe.fd != *fd);
             let eaten = self.record.eaten.get(fd).copied().unwrap_or(0);
             let fed = self.record.fed.get(fd).copied().unwrap_or(0);
             // A success that CQE_SKIP hides is not told.

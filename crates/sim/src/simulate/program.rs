@@ -2,8 +2,8 @@
 //! the world is. Everything in it can be taken out, which is how a failure becomes small.
 
 use super::mailbox::MSG_RING;
-use super::rows::WIDE_NOP;
-use crate::errno::{EACCES, EINVAL};
+use super::rows::{INSTALL, WIDE_NOP};
+use crate::errno::{EACCES, EINVAL, EPERM};
 use crate::policy::{Chaos, Fault, Plain, Policy, Rates, Seeded};
 use ringer_engine::opcode::opdef;
 use ringer_uapi::{Cqe, Sqe};
@@ -291,6 +291,7 @@ impl Program {
             (op, _) if self.forbids == Some(op) => Some(EACCES),
             // msg_ring.c takes none.
             (MSG_RING, 1..) => Some(EINVAL),
+            (INSTALL, PERSONALITY) => Some(EPERM),
             (_, 0 | PERSONALITY) => None,
             _ => Some(EINVAL),
         }

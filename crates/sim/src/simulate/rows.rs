@@ -11,7 +11,10 @@
 
 use super::mailbox::{self, MESSAGE, OWN};
 use super::program::{Entry, Owes};
-use crate::errno::{EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENOENT, EPERM, EPIPE, ETIME};
+use crate::errno::{
+    EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENODATA, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, EPIPE,
+    ERANGE, ESPIPE, ETIME,
+};
 use crate::rng::Rng;
 use crate::world::BASE;
 use ringer_uapi::Sqe;
@@ -45,6 +48,8 @@ const OPENING: &[i32] = &[ENOENT, -21, -23, -40, EINVAL, -6];
 const BOOTTIME: u32 = 4;
 const REALTIME: u32 = 8;
 const MULTISHOT: u32 = 64;
+/// `IORING_OP_FIXED_FD_INSTALL`.
+pub(crate) const INSTALL: u8 = 54;
 /// `IORING_NOP_CQE32`.
 pub(crate) const WIDE_NOP: u32 = 32;
 
@@ -80,22 +85,28 @@ pub(crate) const ROWS: &[Row] = &[
     (5, 2, |d| plain_rw(d, 5)),
     (6, 4, poll_add),
     (7, 2, poll_remove),
+    (8, 1, sync_range),
     (11, 3, timeout),
     (12, 2, timeout_remove),
     (13, 3, accept),
     (14, 4, cancel),
     (15, 0, link_timeout),
     (16, 2, connect),
+    (17, 1, allocate),
     (18, 2, openat),
     (19, 2, close),
     (20, 2, files_update),
     (21, 1, statx),
     (22, 6, |d| plain_rw(d, 22)),
     (23, 3, |d| plain_rw(d, 23)),
+    (24, 2, advise_file),
+    (25, 1, advise_memory),
     (26, 4, |d| socket_io(d, 26)),
     (27, 5, |d| socket_io(d, 27)),
     (28, 1, openat2),
     (29, 1, epoll_ctl),
+    (30, 2, splice),
+    (33, 1, tee),
     (34, 1, shutdown),
     (35, 1, rename),
     (36, 1, unlink),
@@ -103,11 +114,24 @@ pub(crate) const ROWS: &[Row] = &[
     (38, 1, symlink),
     (39, 1, link),
     (40, 3, message),
+    (41, 1, |d| set_xattr(d, 41)),
+    (42, 1, |d| set_xattr(d, 42)),
+    (43, 1, |d| get_xattr(d, 43)),
+    (44, 1, |d| get_xattr(d, 44)),
+    (45, 2, socket),
+    (54, 2, install),
+    (55, 1, truncate),
+    (56, 1, bind),
+    (57, 1, listen),
+    (59, 2, epoll_wait),
+    (60, 2, |d| vectored(d, 60)),
+    (61, 1, |d| vectored(d, 61)),
+    (62, 2, pipe),
 ];
 
 /// Whether an opcode may go to a ring with IOPOLL.
 pub(crate) fn polls_io(opcode: u8) -> bool {
-    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23 | 40)
+    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23 | 40 | 60 | 61)
 }
 
 /// Memory of a request.
@@ -189,6 +213,11 @@ fn nop(d: &mut Draw<'_>) -> Entry {
     match d.below(if d.wide { 6 } else { 3 }) {
         3.. => owes(Sqe { op_flags: WIDE_NOP, off: d.ud, addr: !d.ud, ..sqe }, (0, 0), &[]),
         0 => owes(Sqe { op_flags: 1, len: -5i32 as u32, ..sqe }, (1, 0), &[-5]),
+        1 if d.rng.one_in(3) => {
+            let (fd, fixed) = (d.of(&[0, 2, 19, 900]), if d.rng.one_in(2) { 4 } else { 0 });
+            let (op_flags, buf_index) = (d.of(&[2, 8, 2 | 8]) | fixed, d.of(&[0, 2, 9]));
+            owes(Sqe { op_flags, fd, buf_index, ..sqe }, (0, 0), &[EBADF, -14])
+        }
         1 => owes(Sqe { op_flags: 1, len: 7, ..sqe }, (7, 7), &[]),
         _ => owes(sqe, (0, 0), &[]),
     }
@@ -233,13 +262,16 @@ fn plain_rw(d: &mut Draw<'_>, opcode: u8) -> Entry {
 }
 
 fn vectored(d: &mut Draw<'_>, opcode: u8) -> Entry {
-    let write = opcode == 2;
+    let (write, fixed) = (matches!(opcode, 2 | 61), opcode > 2);
     let (fd, len, off) = rw_target(d, write);
-    let first = d.below(u64::from(len) + 1);
+    // A piece of a registered buffer is not empty.
+    let (len, least) = if fixed { (len.max(2), 1) } else { (len, 0) };
+    let first = least + d.below(u64::from(len) + 1 - 2 * least);
     let parts = [(d.buf(), first), (d.buf() + first, u64::from(len) - first)];
     let bytes = parts.iter().flat_map(|(b, n)| [b.to_ne_bytes(), n.to_ne_bytes()]).flatten();
     let memory = vec![(d.aux(), bytes.collect())];
-    let sqe = Sqe { addr: d.aux(), len: 2, off, ..d.entry(opcode, fd) };
+    let buf_index = if fixed { d.of(&[0, 1, 3]) } else { 0 };
+    let sqe = Sqe { addr: d.aux(), len: 2, off, buf_index, ..d.entry(opcode, fd) };
     let sqe = d.perhaps_fixed(sqe);
     given(memory, transfer(sqe, len, write))
 }
@@ -249,6 +281,41 @@ fn fsync(d: &mut Draw<'_>) -> Entry {
     let sqe = d.entry(3, fd);
     let sqe = d.perhaps_fixed(sqe);
     if fd == 2 { owes(sqe, (1, 0), &[EINVAL]) } else { owes(sqe, (0, 0), &[]) }
+}
+
+fn sync_range(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 1, 2]);
+    let sqe = Sqe { off: d.below(300), len: 100, op_flags: d.of(&[0, 2, 7]), ..d.entry(8, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    if fd == 2 { owes(sqe, (1, 0), &[ESPIPE]) } else { owes(sqe, (0, 0), &[]) }
+}
+
+fn allocate(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[1, 1, 2]);
+    let (off, addr, len) = (d.below(300), d.below(3) * 200, d.of(&[0, 1, 3, 64]));
+    let sqe = Sqe { off, addr, len, ..d.entry(17, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, 0), &[EINVAL, EOPNOTSUPP, ESPIPE])
+}
+
+fn truncate(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[1, 1, 10]);
+    let sqe = Sqe { off: d.below(600), ..d.entry(55, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    if fd == 10 { owes(sqe, (1, 0), &[EINVAL]) } else { owes(sqe, (0, 0), &[]) }
+}
+
+fn advise_file(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 1, 2]);
+    let sqe = Sqe { len: 100, op_flags: d.below(7) as u32, ..d.entry(24, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, 0), &[EINVAL, ESPIPE])
+}
+
+fn advise_memory(d: &mut Draw<'_>) -> Entry {
+    let addr = d.of(&[ARENA, ARENA + 4096, ARENA + 1, 4096]);
+    let sqe = Sqe { addr, off: 4096, op_flags: d.below(6) as u32, ..d.entry(25, -1) };
+    owes(sqe, (0, 0), &[EINVAL, ENOMEM])
 }
 
 fn poll_add(d: &mut Draw<'_>) -> Entry {
@@ -313,6 +380,8 @@ fn accept(d: &mut Draw<'_>) -> Entry {
     let fd = d.of(&[11, 11, 12, 12, 6]);
     let sqe = Sqe { ioprio: d.of(&[0, 0, 2, 4]), ..d.entry(13, fd) };
     let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    let many = d.multis && matches!(sqe.file_index, 0 | u32::MAX) && d.rng.one_in(3);
+    let sqe = Sqe { ioprio: sqe.ioprio | u16::from(many), ..sqe };
     let sqe = d.perhaps_fixed(sqe);
     owes(sqe, (0, i32::MAX), &[EINVAL, EAGAIN, -23, -6])
 }
@@ -473,4 +542,98 @@ fn message(d: &mut Draw<'_>) -> Entry {
     let file_index = if d.alloc && d.rng.one_in(3) { u32::MAX } else { to };
     let sqe = Sqe { addr: SEND_FD, off, addr3, op_flags, file_index, ..d.entry(40, mailbox::FD) };
     owes(sqe, (0, mailbox::SLOTS as i32 - 1), &[EBADF, EINVAL, -23])
+}
+
+/// Whose attribute, by a descriptor or by a path, and the attribute's name.
+fn attribute(d: &mut Draw<'_>, opcode: u8) -> (Sqe, Vec<(u64, Vec<u8>)>) {
+    let by_path = matches!(opcode, 42 | 44);
+    let (path, key) = (d.name(OTHER_NAME_AT), memory(d.ud) + NAME_AT);
+    let fd = if by_path { -1 } else { d.of(&[0, 1, 1, 2]) };
+    let sqe = Sqe { addr: key, addr3: path.0, ..d.entry(opcode, fd) };
+    let sqe = if by_path { sqe } else { d.perhaps_fixed(sqe) };
+    let name = d.of(&["user.a\0", "user.b\0"]);
+    (sqe, vec![(key, name.into()), path])
+}
+
+fn set_xattr(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let (sqe, mut memory) = attribute(d, opcode);
+    let (value, len) = (d.aux(), d.below(16));
+    memory.push((value, vec![9; 16]));
+    let sqe = Sqe { off: value, len: len as u32, op_flags: d.below(3) as u32, ..sqe };
+    given(memory, owes(sqe, (0, 0), &[ENOENT, EPERM, EEXIST, ENODATA]))
+}
+
+fn get_xattr(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let (sqe, memory) = attribute(d, opcode);
+    let sqe = Sqe { off: d.buf(), len: d.of(&[0, 4, 16]), ..sqe };
+    given(memory, owes(sqe, (0, 16), &[ENOENT, ENODATA, ERANGE]))
+}
+
+fn socket(d: &mut Draw<'_>) -> Entry {
+    let family = d.of(&[1, 1, 1, 2, 9]);
+    let sqe = Sqe { off: d.of(&[1, 1 | 0o4000]), ..d.entry(45, family) };
+    let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    owes(sqe, (0, i32::MAX), &[-97, -6, -23])
+}
+
+fn install(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 2, 6, 10, 18, 19]);
+    let sqe = Sqe { op_flags: d.of(&[0, 1]), flags: 1, ..d.entry(INSTALL, fd) };
+    owes(sqe, (0, i32::MAX), &[EBADF])
+}
+
+fn bind(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[13, 14, 15, 2, 11]);
+    let address = d.of(&[ADDRESSES[0], b"a name", b"\x01\x00path"]);
+    let (addr, off) = (memory(d.ud) + NAME_AT, address.len() as u64);
+    let sqe = Sqe { addr, off, ..d.entry(56, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    given(vec![(addr, address.to_vec())], owes(sqe, (0, 0), &[EINVAL, -88, -98]))
+}
+
+fn listen(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[11, 11, 12, 2, 6, 13]);
+    let sqe = Sqe { len: 2 + d.below(3) as u32, ..d.entry(57, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, 0), &[EINVAL, -88])
+}
+
+fn pipe(d: &mut Draw<'_>) -> Entry {
+    let addr = if d.rng.one_in(8) { 8 } else { d.aux() };
+    let sqe = Sqe { addr, op_flags: d.of(&[0, 0o4000]), ..d.entry(62, 0) };
+    let sqe = Sqe { file_index: d.file_index(), ..sqe };
+    owes(sqe, (0, 0), &[-14, -6, -23])
+}
+
+/// Splices that take from a slot, and what it is.
+const FD_IN_FIXED: u32 = 1 << 31;
+
+fn moved(d: &mut Draw<'_>, sqe: Sqe, from: i32) -> Entry {
+    let fixed = if d.fixed && d.rng.one_in(3) { FD_IN_FIXED } else { 0 };
+    let sqe = Sqe { file_index: from as u32, op_flags: fixed, ..sqe };
+    let sqe = d.perhaps_fixed(sqe);
+    // The number to take from may be closed, or the slot emptied.
+    owes(sqe, (0, sqe.len as i32), &[EBADF, EPIPE, EINVAL])
+}
+
+fn splice(d: &mut Draw<'_>) -> Entry {
+    let (from, to) = d.of(&[(0, 3), (0, 5), (2, 1), (2, 5), (4, 1), (1, 0)]);
+    let at = |fd: i32, off| if fd < 2 { off } else { u64::MAX };
+    let (addr, off) = (at(from, d.below(300)), at(to, d.below(300)));
+    let sqe = Sqe { addr, off, len: 1 + d.below(BUF_LEN) as u32, ..d.entry(30, to) };
+    moved(d, sqe, from)
+}
+
+fn tee(d: &mut Draw<'_>) -> Entry {
+    let (from, to) = d.of(&[(2, 5), (2, 5), (0, 5)]);
+    let sqe = Sqe { len: 1 + d.below(BUF_LEN) as u32, ..d.entry(33, to) };
+    moved(d, sqe, from)
+}
+
+fn epoll_wait(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[17, 17, 17, 2]);
+    let max = 1 + d.below(3) as u32;
+    let sqe = Sqe { addr: d.buf(), len: max, ..d.entry(59, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (1, max as i32), &[EINVAL])
 }

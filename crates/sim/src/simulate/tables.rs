@@ -183,7 +183,7 @@ impl App {
                 slots.as_ref().and_then(|t| t.get(i)).copied().flatten().unwrap_or(0)
             };
             let file = if s.flags & FIXED != 0 { at(&t.files, s.fd as usize) } else { 0 };
-            let fixed = matches!(s.opcode, 4 | 5);
+            let fixed = matches!(s.opcode, 4 | 5 | 60 | 61);
             let buf = if fixed { at(&t.bufs, s.buf_index.into()) } else { 0 };
             side.tables.users.insert(s.user_data, [file, buf]);
         }

@@ -39,8 +39,8 @@ enum For {
 /// What a watchman remembers between two jumps.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Since when a request can go on.
-    since: BTreeMap<u64, u64>,
+    /// Since when a request can go on, and how many completions it had then.
+    since: BTreeMap<u64, (usize, u64)>,
     /// What a multishot had told of: completions, and the edge of its file then.
     told: BTreeMap<u64, (usize, u64)>,
     /// Completions published and signals of the eventfd.
@@ -54,9 +54,15 @@ struct Memory {
 fn waits_for(program: &Program, e: &Entry) -> Option<For> {
     let s = &e.sqe;
     let updates = |o: &&Entry| matches!(o.sqe.opcode, 7 | 12) && o.sqe.addr == s.user_data;
+    let goes_on_beside = |o: &&Entry| {
+        o.sqe.opcode == 13
+            && o.sqe.ioprio & 1 != 0
+            && o.sqe.fd == s.fd
+            && o.sqe.user_data != s.user_data
+    };
     match s.opcode {
-        1 | 4 | 22 | 27 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
-        2 | 5 | 23 | 26 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
+        1 | 4 | 22 | 27 | 60 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
+        2 | 5 | 23 | 26 | 61 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
         6 if s.fd > 1 && s.len == 0 && !program.entries().iter().any(updates) => {
             Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT)))
         }
@@ -66,7 +72,10 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
         11 if s.op_flags & !UPDATE == 0 && !program.entries().iter().any(updates) => {
             e.owes.expires.map(For::Time)
         }
-        13 if s.fd == 11 || s.fd == 12 => Some(For::Events(s.fd, POLLIN)),
+        // Another one that goes on may have every connection: the first in the queue does.
+        13 if matches!(s.fd, 11 | 12) && !program.entries().iter().any(goes_on_beside) => {
+            Some(For::Events(s.fd, POLLIN))
+        }
         _ => None,
     }
 }
@@ -186,9 +195,9 @@ fn late(
     let shown: Vec<u64> = side.client.peek().collect();
     for (ud, what) in judged {
         let Some(pushed) = side.pushed.get(ud) else { continue };
+        let taken = side.log.iter().filter(|s| s.ud == *ud).count();
+        let n = taken + shown.iter().filter(|s| **s == *ud).count();
         let able = if let For::News(fd) = *what {
-            let taken = side.log.iter().filter(|s| s.ud == *ud).count();
-            let n = taken + shown.iter().filter(|s| **s == *ud).count();
             !ended.contains(ud) && has_news(app, fd, memory.told.entry(*ud).or_default(), n)
         } else {
             let waits = !ended.contains(ud) && !shown.contains(ud);
@@ -198,7 +207,12 @@ fn late(
             memory.since.remove(ud);
             continue;
         }
-        let first = *memory.since.entry(*ud).or_insert(jump.now);
+        let since = memory.since.entry(*ud).or_insert((n, jump.now));
+        if since.0 != n {
+            // A multishot accept had one, and there is another.
+            *since = (n, jump.now);
+        }
+        let first = since.1;
         let patience = if led && matches!(what, For::Events(..)) { 0 } else { LATE_NS };
         if jump.next - first > patience {
             return Some(format!(

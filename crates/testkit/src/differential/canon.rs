@@ -106,7 +106,9 @@ impl Canon {
     /// Whether a result that is no error is a number of the descriptor table.
     pub(super) fn makes_descriptor(&self, user_data: u64) -> bool {
         self.entries.get(&user_data).is_some_and(|e| {
-            [op::OPENAT, op::OPENAT2, op::ACCEPT].contains(&e.op) && e.file_index == 0
+            e.op == op::FIXED_FD_INSTALL
+                || [op::OPENAT, op::OPENAT2, op::ACCEPT, op::SOCKET].contains(&e.op)
+                    && e.file_index == 0
         })
     }
 

@@ -58,6 +58,8 @@ struct Run<'a> {
     used: usize,
     /// Where STATX answers go.
     statx: Vec<usize>,
+    /// Where PIPE writes numbers, and whether of slots.
+    pairs: Vec<(usize, bool)>,
     canon: Canon,
     /// Requests without a last completion: whether each is bound to end.
     pending: BTreeMap<u64, bool>,
@@ -113,6 +115,7 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
         consts: Buf::new(64 << 10),
         used: 0,
         statx: Vec::new(),
+        pairs: Vec::new(),
         canon: Canon::default(),
         pending: BTreeMap::new(),
         drained: false,
@@ -278,6 +281,10 @@ impl Run<'_> {
             Val::Num(n) => *n,
             Val::Arena(off) => self.arena.addr() + u64::from(*off),
             Val::Of(o) => u64::from(self.scene.number(Fd::Obj(*o)).cast_unsigned()),
+            Val::Pair => {
+                self.pairs.push((self.used, false));
+                self.place(&[u64::MAX])
+            }
             Val::Statx => {
                 self.statx.push(self.used);
                 self.place(&[0; 32])
@@ -288,6 +295,10 @@ impl Run<'_> {
                 self.place(&words)
             }
             Val::Path(p) => self.place_bytes(&[p.as_bytes(), b"\0"].concat()),
+            Val::Whole(p) => {
+                let whole = self.scene.in_folder(p);
+                self.place_bytes(&[whole.as_bytes(), b"\0"].concat())
+            }
             Val::Port(p) => self.place_bytes(&os::loopback(self.scene.port(*p))),
             Val::How(flags, mode, resolve) => self.place(&[*flags, *mode, *resolve]),
             Val::Epoll(events, data) => {
@@ -311,6 +322,16 @@ impl Run<'_> {
     }
 
     fn sqe(&mut self, e: &Entry) -> Sqe {
+        let sqe = self.fields(e);
+        if e.addr == Val::Pair
+            && let Some(pair) = self.pairs.last_mut()
+        {
+            pair.1 = e.file_index != 0;
+        }
+        sqe
+    }
+
+    fn fields(&mut self, e: &Entry) -> Sqe {
         Sqe {
             opcode: e.op,
             flags: e.flags,
@@ -323,8 +344,10 @@ impl Run<'_> {
             user_data: e.id,
             buf_index: e.buf_index,
             personality: e.personality,
-            file_index: e.file_index,
-            addr3: e.addr3,
+            file_index: e
+                .from
+                .map_or(e.file_index, |o| self.scene.number(Fd::Obj(o)).cast_unsigned()),
+            addr3: e.path.as_ref().map_or(e.addr3, |p| self.val(p)),
             ..Sqe::default()
         }
     }
@@ -577,7 +600,25 @@ impl Run<'_> {
             let (mask, nlink, mode) = (word(0) as u32, word(16) as u32, word(24) >> 32 & 0xffff);
             self.say(format!("statx {mask:#x}: links {nlink}, mode {mode:o}, {} bytes", word(40)));
         }
+        self.pipes();
         self.scene.left(&mut self.out.lines);
+    }
+
+    /// What pipes were made: slots by their numbers, descriptors by what goes through them.
+    fn pipes(&mut self) {
+        for (at, direct) in std::mem::take(&mut self.pairs) {
+            let word = self.consts.get64(at);
+            let [r, w] = [word as u32, (word >> 32) as u32].map(u32::cast_signed);
+            if word == u64::MAX || direct {
+                self.say(format!("a pipe: {r} and {w}"));
+                continue;
+            }
+            let put = os::write(w, b"through");
+            let got = os::read(r, &mut [0; 16]);
+            let flags = [r, w].map(|fd| os::fcntl(fd, libc::F_GETFL, 0));
+            [r, w].into_iter().for_each(|fd| self.scene.made(fd));
+            self.say(format!("a pipe: {put:?} {got:?} {flags:?}"));
+        }
     }
 
     /// What each registered slot holds, by asking: FSYNC tells an empty one, READ what is in it.
@@ -662,9 +703,9 @@ fn bound_to_end(e: &Entry) -> bool {
         Fd::Obj(Obj::PipeR(_) | Obj::Sock(..) | Obj::Event | Obj::Timer | Obj::Listener)
     );
     match e.op {
-        op::POLL_ADD => false,
+        op::POLL_ADD | op::EPOLL_WAIT | op::SPLICE | op::TEE => false,
         op::TIMEOUT | op::LINK_TIMEOUT => !matches!(e.addr, Val::Time(2.., _)),
-        op::READ | op::READV | op::READ_FIXED | op::RECV | op::ACCEPT => {
+        op::READ | op::READV | op::READ_FIXED | op::READV_FIXED | op::RECV | op::ACCEPT => {
             !waits && e.flags & bit::FIXED == 0
         }
         _ => true,

@@ -208,6 +208,7 @@ impl Gen<'_> {
             Obj::File,
             Obj::ReadOnly,
             Obj::Append,
+            Obj::Scratch,
             Obj::PipeR(0),
             Obj::PipeR(1),
             Obj::PipeW(0),
@@ -380,7 +381,7 @@ impl Gen<'_> {
     fn action(&mut self) -> Action {
         let pair = self.d.pick(&[Pair::Stream, Pair::Dgram, Pair::Tcp, Pair::Udp]);
         let side = self.d.below(2) as u8;
-        let (end, sock) = (Obj::PipeW(self.d.below(2) as u8), Obj::Sock(pair, side));
+        let (end, sock) = (Obj::PipeW(self.d.below(3) as u8), Obj::Sock(pair, side));
         let ways: Vec<Obj> = self.ways_waiting.clone();
         let start = self.d.below(100) as i64;
         match self.d.below(14) {
@@ -551,13 +552,27 @@ impl Gen<'_> {
     }
 
     fn may_wait(&self, e: &Entry) -> bool {
-        matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT)
-            && e.fd != Fd::Obj(Obj::File)
+        if e.op == op::EPOLL_WAIT {
+            return true;
+        }
+        if matches!(e.op, op::SPLICE | op::TEE) {
+            return e.from != Some(Obj::File);
+        }
+        matches!(
+            e.op,
+            op::READ
+                | op::READV
+                | op::READ_FIXED
+                | op::READV_FIXED
+                | op::RECV
+                | op::POLL_ADD
+                | op::ACCEPT
+        ) && e.fd != Fd::Obj(Obj::File)
     }
 
     /// Whether it reads how often completions were signalled: the kernel may signal many at once.
     fn reads_signals(&self, e: &Entry) -> bool {
-        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED);
+        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::READV_FIXED);
         let slot = |s: i32| self.slots.get(s as usize).copied().flatten();
         let of = match e.fd {
             Fd::Obj(o) => Some(o),
@@ -620,6 +635,7 @@ impl Gen<'_> {
         // Only where the last of the chain says that it is over, or nobody goes elsewhere.
         let says_nothing = runs_at_once(e) && !self.may_wait(e) && e.flags & bit::ASYNC == 0;
         let makes = [op::OPENAT, op::OPENAT2, op::ACCEPT, op::CLOSE].contains(&e.op);
+        let makes = makes || [op::SOCKET, op::FIXED_FD_INSTALL, op::PIPE].contains(&e.op);
         // A connect runs on a worker of ringer's (LIMITATIONS.md): its silence has no end in sight.
         let makes = makes || e.op == op::CONNECT;
         if self.skips && self.d.one_in(4) && !makes && (says_nothing || !last) {
@@ -691,14 +707,25 @@ fn polls_first(e: &Entry) -> bool {
 fn runs_at_once(e: &Entry) -> bool {
     let regular = matches!(e.fd, Fd::Obj(Obj::File | Obj::Append | Obj::ReadOnly | Obj::Spare(_)));
     match e.op {
-        op::READ | op::READV | op::READ_FIXED => e.fd != Fd::Obj(Obj::Folder),
+        op::READ | op::READV | op::READ_FIXED | op::READV_FIXED => e.fd != Fd::Obj(Obj::Folder),
         _ if polls_first(e) => false,
         // A file for a ring that defers is its owner's task work.
         op::MSG_RING => e.addr != Val::Num(1),
-        op::WRITE | op::WRITEV | op::WRITE_FIXED => {
+        op::WRITE | op::WRITEV | op::WRITE_FIXED | op::WRITEV_FIXED => {
             !regular && e.fd != Fd::Obj(Obj::Event) && e.flags & bit::FIXED == 0
         }
+        op::FADVISE => e.op_flags <= 2,
         op::FSYNC
+        | op::SYNC_FILE_RANGE
+        | op::FALLOCATE
+        | op::FTRUNCATE
+        | op::MADVISE
+        | op::SPLICE
+        | op::TEE
+        | op::FSETXATTR
+        | op::SETXATTR
+        | op::FGETXATTR
+        | op::GETXATTR
         | op::STATX
         | op::SHUTDOWN
         | op::OPENAT

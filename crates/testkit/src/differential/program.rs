@@ -84,6 +84,12 @@ pub struct Entry {
     /// As in the ABI.
     #[serde(default)]
     pub addr3: u64,
+    /// `file_index` is this object's number instead (SPLICE, TEE).
+    #[serde(default)]
+    pub from: Option<Obj>,
+    /// `addr3` is this address instead (SETXATTR, GETXATTR).
+    #[serde(default)]
+    pub path: Option<Val>,
 }
 
 /// What `fd` says.
@@ -110,6 +116,8 @@ pub enum Obj {
     ReadOnly,
     /// Another one, open with `O_APPEND`.
     Append,
+    /// A regular file of 8 KiB that no other object shares.
+    Scratch,
     /// A duplicate of `File`'s descriptor.
     Spare(u8),
     /// A folder of the program's own.
@@ -164,12 +172,16 @@ pub enum Val {
     Iovs(Vec<(u32, u32)>),
     /// A path.
     Path(String),
+    /// A path in the folder, as a path that starts nowhere.
+    Whole(String),
     /// An address of 127.0.0.1.
     Port(Port),
     /// A `struct open_how`.
     How(u64, u64, u64),
     /// A `struct epoll_event`.
     Epoll(u32, u64),
+    /// Room for the two numbers of a pipe.
+    Pair,
     /// An array of descriptors.
     Fds(Vec<Fd>),
 }
@@ -187,6 +199,8 @@ pub enum Port {
     Listener,
     /// One that nobody listens on.
     Closed,
+    /// Any.
+    Any,
 }
 
 /// A register call.

@@ -50,12 +50,14 @@ fn mentioned(p: &Program) -> BTreeSet<Obj> {
     };
     let entry = |e: &Entry, see: &mut dyn FnMut(&Fd)| {
         see(&e.fd);
+        e.from.iter().for_each(|o| see(&Fd::Obj(*o)));
         e.to.iter().for_each(|o| see(&Fd::Obj(*o)));
-        for v in [&e.off, &e.addr] {
+        for v in [Some(&e.off), Some(&e.addr), e.path.as_ref()].into_iter().flatten() {
             match v {
                 Val::Fds(fds) => fds.iter().for_each(&mut *see),
                 Val::Port(_) => see(&Fd::Obj(Obj::Listener)),
                 Val::Of(o) => see(&Fd::Obj(*o)),
+                Val::Whole(_) => see(&Fd::Obj(Obj::Folder)),
                 _ => {}
             }
         }
@@ -111,6 +113,7 @@ impl Scene {
                     appending
                 }
             }
+            Obj::Scratch => os::temp_file(&pattern(FILE_LEN))?,
             Obj::ReadOnly => {
                 self.make(Obj::File)?;
                 os::open(&format!("/proc/self/fd/{}", self.fds[&Obj::File]), libc::O_RDONLY)?
@@ -169,11 +172,18 @@ impl Scene {
         }
     }
 
+    /// A path in the folder.
+    pub(super) fn in_folder(&self, name: &str) -> String {
+        let folder = self.folder.as_ref().map(|d| d.path().join(name));
+        folder.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The port by its name.
     pub(super) fn port(&self, p: Port) -> u16 {
         match p {
             Port::Listener => self.ports.0,
             Port::Closed => self.ports.1,
+            Port::Any => 0,
         }
     }
 
@@ -244,7 +254,7 @@ impl Scene {
 
     fn one_left(&self, o: Obj, fd: i32) -> Option<String> {
         Some(match o {
-            Obj::File | Obj::Append | Obj::ReadOnly => {
+            Obj::File | Obj::Append | Obj::ReadOnly | Obj::Scratch => {
                 let bytes = std::fs::read(format!("/proc/self/fd/{fd}")).unwrap_or_default();
                 let changed = changes(&pattern(FILE_LEN), &bytes);
                 format!("at {:?}, {} bytes, changed {changed}", state::position(fd), bytes.len())
@@ -296,6 +306,15 @@ fn waiting(fd: i32) -> String {
             Ok(n) => {
                 let _ = write!(s, "{} ", changes(&[], &buf[..n]));
             }
+            // It was taken from by splice(2).
+            Err(os::Errno(libc::EOPNOTSUPP)) => match os::poll(fd, libc::POLLIN, 0) {
+                Ok(ready) if ready & libc::POLLIN != 0 => {
+                    let n = os::read(fd, &mut buf).unwrap_or(0);
+                    let _ = write!(s, "{} ", changes(&[], &buf[..n]));
+                }
+                Ok(ready) if ready & libc::POLLHUP != 0 => return s + "end",
+                _ => return format!("{s}{:?}", os::Errno(libc::EAGAIN)),
+            },
             Err(e) => return format!("{s}{e:?}"),
         }
     }

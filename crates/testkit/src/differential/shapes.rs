@@ -31,9 +31,16 @@ impl Gen<'_> {
     /// An entry of this opcode.
     pub(super) fn shape(&mut self, op: u8, id: u64) -> Drawn {
         match op {
-            op::READ | op::READV | op::READ_FIXED => self.read(op, id),
-            op::WRITE | op::WRITEV | op::WRITE_FIXED => self.write(op, id),
+            op::READ | op::READV | op::READ_FIXED | op::READV_FIXED => self.read(op, id),
+            op::WRITE | op::WRITEV | op::WRITE_FIXED | op::WRITEV_FIXED => self.write(op, id),
             op::FSYNC => self.fsync(id),
+            op::FSETXATTR | op::SETXATTR => self.set_xattr(op, id),
+            op::FGETXATTR | op::GETXATTR => self.get_xattr(op, id),
+            op::SYNC_FILE_RANGE => self.sync_range(id),
+            op::FALLOCATE => self.allocate(id),
+            op::FTRUNCATE => self.truncate(id),
+            op::FADVISE => self.advise_file(id),
+            op::MADVISE => self.advise_memory(id),
             op::POLL_ADD => self.poll_add(id),
             op::POLL_REMOVE => self.poll_remove(id),
             op::TIMEOUT => self.timeout(id),
@@ -48,11 +55,18 @@ impl Gen<'_> {
             op::SEND => self.send(id),
             op::RECV => self.recv(id),
             op::EPOLL_CTL => self.epoll_ctl(id),
+            op::EPOLL_WAIT => self.epoll_wait(id),
             op::SHUTDOWN => self.shutdown(id),
             op::RENAMEAT | op::UNLINKAT | op::MKDIRAT | op::SYMLINKAT | op::LINKAT => {
                 self.names(op, id)
             }
+            op::SPLICE | op::TEE => self.splice(op, id),
             op::MSG_RING => self.message(id),
+            op::SOCKET => self.socket(id),
+            op::BIND => self.bind(id),
+            op::LISTEN => self.listen(id),
+            op::PIPE => self.pipe(id),
+            op::FIXED_FD_INSTALL => self.install(id),
             _ => self.nop(id),
         }
     }
@@ -89,11 +103,23 @@ impl Gen<'_> {
             e.op_flags = 1;
             e.len = self.d.pick(&[0, 7, (-5i32).cast_unsigned(), (-125i32).cast_unsigned()]);
         }
+        let mut claims = Vec::new();
+        if self.d.one_in(4) {
+            let fixed = if self.d.one_in(2) { 4 } else { 0 };
+            e.op_flags |= self.d.pick(&[2, 2, 8, 2 | 8]) | fixed;
+            let slot = self.d.below(4) as u32;
+            claims.push(Claim::shared(Key::Slot(slot)));
+            e.fd = match fixed {
+                0 => self.d.pick(&[Fd::Obj(Obj::File), Fd::Number(999)]),
+                _ => Fd::Number(slot as i32),
+            };
+            e.buf_index = self.d.pick(&[0, 0, 1, 9]);
+        }
         if self.d.one_in(if self.wide { 2 } else { 40 }) {
             e.op_flags |= 32;
             (e.off, e.addr) = (Val::Num(0x11), Val::Num(id));
         }
-        (e, vec![])
+        (e, claims)
     }
 
     /// The object's number, or a slot that holds it.
@@ -185,10 +211,11 @@ impl Gen<'_> {
     /// Address and length, plain, as a vector, or in a registered buffer.
     fn fill(&mut self, e: &mut Entry, at: u32, len: u32) {
         (e.addr, e.len) = match e.op {
-            op::READV | op::WRITEV => self.vector(at, len),
+            op::READV | op::WRITEV | op::READV_FIXED | op::WRITEV_FIXED => self.vector(at, len),
             _ => (Val::Arena(at), len),
         };
-        if matches!(e.op, op::READ_FIXED | op::WRITE_FIXED) {
+        let fixed = [op::READ_FIXED, op::WRITE_FIXED, op::READV_FIXED, op::WRITEV_FIXED];
+        if fixed.contains(&e.op) {
             e.buf_index = self.d.pick(&[0, 0, 0, 0, 1, 2, 9]);
         }
     }
@@ -236,6 +263,95 @@ impl Gen<'_> {
         e.off = Val::Num(self.d.pick(&[0, 0, 64, u64::MAX]));
         e.len = self.d.pick(&[0, 0, 64]);
         (e, claims)
+    }
+
+    fn sync_range(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let o = self.d.pick(&[Obj::File, Obj::File, Obj::ReadOnly, Obj::PipeR(0), Obj::Folder]);
+        let mut e = entry(id, op::SYNC_FILE_RANGE, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.off = Val::Num(self.d.pick(&[0, 64, FILE_LEN.into(), u64::MAX]));
+        e.len = self.d.pick(&[0, 64, u32::MAX]);
+        e.op_flags = self.d.pick(&[0, 1, 2, 4, 7, 7, 8]);
+        (e, claims)
+    }
+
+    /// A name of an attribute, of a file or of a path in the folder.
+    fn attribute(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, mut claims) = if matches!(op, op::SETXATTR | op::GETXATTR) {
+            let mut claims = Vec::new();
+            let mut e = entry(id, op, Fd::Number(-1));
+            if let Val::Path(name) = self.path(&mut claims) {
+                e.path = Some(Val::Whole(name));
+            }
+            (e, claims)
+        } else {
+            self.scratch(id, op)
+        };
+        let names = ["user.a", "user.a", "user.b", "user.c", "none", ""];
+        e.addr = Val::Path(self.d.pick_one(&names).to_owned());
+        claims.push(Claim::shared(Key::World));
+        (e, claims)
+    }
+
+    fn set_xattr(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, claims) = self.attribute(op, id);
+        (e.off, e.len) = (Val::Arena(writes_from(id)), self.d.pick(&[0, 1, 40, 70_000]));
+        e.op_flags = self.d.pick(&[0, 0, 1, 2, 4]);
+        (e, claims)
+    }
+
+    fn get_xattr(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, claims) = self.attribute(op, id);
+        (e.off, e.len) = (Val::Arena(reads_into(id)), self.d.pick(&[0, 10, 200]));
+        e.op_flags = u32::from(self.d.one_in(20));
+        (e, claims)
+    }
+
+    /// A file that no other kind of request looks at: its length and holes are its own.
+    fn scratch(&mut self, id: u64, op: u8) -> Drawn {
+        let wrong = self.d.pick(&[Obj::ReadOnly, Obj::PipeW(0), Obj::Folder]);
+        let o = if self.d.one_in(6) { wrong } else { Obj::Scratch };
+        let mut claims = vec![Claim::sole(Key::Way(Obj::Scratch))];
+        let mut e = entry(id, op, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        (e, claims)
+    }
+
+    fn allocate(&mut self, id: u64) -> Drawn {
+        let (mut e, claims) = self.scratch(id, op::FALLOCATE);
+        // None, KEEP_SIZE, a hole, zeroes, a hole that grows, an unknown one.
+        e.len = self.d.pick(&[0, 0, 1, 3, 3, 0x10, 0x11, 2, 1 << 20]);
+        e.off = Val::Num(self.d.pick(&[0, 100, 4096, u64::from(FILE_LEN), 1 << 63]));
+        e.addr = Val::Num(self.d.pick(&[1, 500, 4096, 0, 1 << 63]));
+        (e, claims)
+    }
+
+    fn truncate(&mut self, id: u64) -> Drawn {
+        let (mut e, claims) = self.scratch(id, op::FTRUNCATE);
+        e.off = Val::Num(self.d.pick(&[0, 100, 4096, 10_000, 1 << 63, i64::MAX as u64]));
+        (e, claims)
+    }
+
+    fn advise_file(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let o = self.d.pick(&[Obj::File, Obj::File, Obj::Scratch, Obj::PipeR(0), Obj::Folder]);
+        let mut e = entry(id, op::FADVISE, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.off = Val::Num(self.d.pick(&[0, 64, u64::MAX]));
+        (e.addr, e.len) = (Val::Num(self.d.pick(&[0, 0, 64, 1 << 63])), self.d.pick(&[0, 64]));
+        // Not DONTNEED: what is cached then is a matter of time.
+        e.op_flags = self.d.pick(&[0, 1, 2, 3, 3, 5, 6]);
+        (e, claims)
+    }
+
+    fn advise_memory(&mut self, id: u64) -> Drawn {
+        let mut e = entry(id, op::MADVISE, Fd::Number(-1));
+        e.addr = self.d.pick_one(&[Val::Arena(0), Val::Arena(4096), Val::Arena(8), Val::Num(4096)]);
+        (e.off, e.len) = (Val::Num(self.d.pick(&[0, 4096])), self.d.pick(&[0, 4096]));
+        // None that changes what is there.
+        e.op_flags = self.d.pick(&[0, 1, 2, 3, 99]);
+        (e, Vec::new())
     }
 
     fn poll_add(&mut self, id: u64) -> Drawn {
@@ -407,6 +523,97 @@ impl Gen<'_> {
         (e, claims)
     }
 
+    fn splice(&mut self, op: u8, id: u64) -> Drawn {
+        const FD_IN_FIXED: u32 = 1 << 31;
+        let pipe = |d: &mut super::dice::Dice| d.below(2) as u8;
+        // A pipe that splice(2) took from cannot be read without waiting any more (LIMITATIONS.md).
+        let (from, to) = match self.d.below(6) {
+            0..3 if op == op::SPLICE => (Obj::File, Obj::PipeW(pipe(&mut self.d))),
+            3 if op == op::SPLICE => (Obj::PipeR(2), Obj::Scratch),
+            4 => (Obj::Listener, Obj::PipeW(0)),
+            _ => (Obj::PipeR(2), Obj::PipeW(1)),
+        };
+        let mut claims = vec![Claim::sole(Key::Way(from)), Claim::sole(Key::Way(far_end(to)))];
+        claims.extend([Claim::sole(Key::Way(to)), Claim::shared(Key::World)]);
+        let mut e = entry(id, op, Fd::default());
+        self.name(&mut e, to, &mut claims);
+        let slot = self.slots.iter().position(|s| *s == Some(from));
+        match slot.filter(|_| self.d.one_in(2)) {
+            Some(slot) => {
+                claims.push(Claim::shared(Key::Slot(slot as u32)));
+                (e.file_index, e.op_flags) = (slot as u32, FD_IN_FIXED);
+            }
+            None => e.from = Some(from),
+        }
+        let at = |o: Obj, off: u64| match o {
+            Obj::File | Obj::Scratch => off,
+            _ => u64::MAX,
+        };
+        if op == op::SPLICE {
+            e.addr = Val::Num(at(from, self.d.below(1000)));
+            e.off = Val::Num(at(to, self.d.below(1000)));
+        }
+        e.len = self.d.pick(&[0, 1, 50, 200]);
+        e.op_flags |= self.d.pick(&[0, 0, 2, 2, 1, 16]);
+        (e, claims)
+    }
+
+    fn socket(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let family = self.d.pick(&[libc::AF_INET, libc::AF_INET, libc::AF_UNIX, 99]);
+        let mut e = entry(id, op::SOCKET, Fd::Number(family));
+        let flags = self.d.pick(&[0, 0, 0o4000, 0o2_000_000, 0x10]);
+        e.off = Val::Num(self.d.pick(&[1, 1, 2, 9]) | flags);
+        e.len = self.d.pick(&[0, 0, 0, 1, 250]);
+        if self.d.one_in(2) {
+            e.file_index = self.slot(&mut claims);
+        }
+        (e, claims)
+    }
+
+    fn bind(&mut self, id: u64) -> Drawn {
+        let o = if self.d.one_in(8) { Obj::PipeR(0) } else { Obj::Fresh(self.d.below(3) as u8) };
+        let mut claims = vec![Claim::sole(Key::Way(o))];
+        let mut e = entry(id, op::BIND, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.addr = Val::Port(self.d.pick(&[Port::Any, Port::Any, Port::Listener]));
+        e.off = Val::Num(self.d.pick(&[16, 16, 16, 3, 200]));
+        (e, claims)
+    }
+
+    fn listen(&mut self, id: u64) -> Drawn {
+        let wrong = self.d.pick(&[Obj::PipeR(0), Obj::Sock(Pair::Udp, 0), Obj::Sock(Pair::Tcp, 0)]);
+        let o = if self.d.one_in(3) { wrong } else { Obj::Fresh(self.d.below(3) as u8) };
+        let mut claims = vec![Claim::sole(Key::Way(o))];
+        let mut e = entry(id, op::LISTEN, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.len = self.d.pick(&[0, 5, u32::MAX]);
+        (e, claims)
+    }
+
+    fn pipe(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let mut e = entry(id, op::PIPE, Fd::Number(0));
+        e.addr = if self.d.one_in(6) { Val::Num(16) } else { Val::Pair };
+        e.op_flags = self.d.pick(&[0, 0, 0o4000, 0o2_000_000, 0o40_000, 1]);
+        if self.d.one_in(2) {
+            e.file_index = self.slot(&mut claims);
+            if e.file_index != ALLOC {
+                // The slot behind it, too.
+                claims.push(Claim::sole(Key::Slot(e.file_index)));
+            }
+        }
+        (e, claims)
+    }
+
+    fn install(&mut self, id: u64) -> Drawn {
+        let slot = self.d.below(6) as u32;
+        let mut e = entry(id, op::FIXED_FD_INSTALL, Fd::Number(slot as i32));
+        e.flags = if self.d.one_in(12) { 0 } else { bit::FIXED };
+        e.op_flags = self.d.pick(&[0, 0, 1, 1, 2]);
+        (e, vec![Claim::shared(Key::Slot(slot))])
+    }
+
     fn connect(&mut self, id: u64) -> Drawn {
         let o = Obj::Fresh(self.d.below(3) as u8);
         let mut claims = vec![Claim::sole(Key::Way(o)), Claim::sole(Key::Way(Obj::Listener))];
@@ -523,6 +730,19 @@ impl Gen<'_> {
             _ => Val::Of(self.d.pick(&[Obj::PipeR(0), Obj::Event, Obj::File, Obj::Epoll])),
         };
         e.addr = Val::Epoll(self.d.pick(&[1, 4, 5]), id);
+        (e, claims)
+    }
+
+    fn epoll_wait(&mut self, id: u64) -> Drawn {
+        let o = if self.d.one_in(8) { Obj::PipeR(0) } else { Obj::Epoll };
+        let mut claims = vec![Claim::sole(Key::Way(Obj::Epoll))];
+        // What is watched there may become ready, or stop to be.
+        let watched = [Obj::PipeR(0), Obj::Event, Obj::File];
+        claims.extend(watched.map(|o| Claim::sole(Key::Way(o))));
+        let mut e = entry(id, op::EPOLL_WAIT, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        e.addr = if self.d.one_in(12) { Val::Num(16) } else { Val::Arena(reads_into(id)) };
+        e.len = self.d.pick(&[1, 1, 4, 0, u32::MAX]);
         (e, claims)
     }
 

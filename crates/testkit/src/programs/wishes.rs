@@ -7,7 +7,7 @@ use ringer_uapi::{Params, Sqe};
 
 /// What no kernel has.
 const NO_OPCODE: u8 = 200;
-const SPLICE: u8 = 30;
+const RECV_ZC: u8 = 58;
 const BUFFER_SELECT: u8 = 1 << 5;
 const RECV_MULTISHOT: u16 = 2;
 const SQE_MIXED: u32 = 1 << 19;
@@ -15,7 +15,7 @@ const NO_SETUP_FLAG: u32 = 1 << 30;
 const REGISTER_ZCRX_CTRL: u32 = 36;
 const NO_REGISTER: u32 = 99;
 
-/// Asks twelve times for SPLICE, three for a multishot receive, twice for a buffer select, once for
+/// Asks twelve times for RECV_ZC, three for a multishot receive, twice for a buffer select, once for
 /// everything else; between them a NOP that any io_uring carries out.
 ///
 /// # Errors
@@ -28,7 +28,7 @@ pub fn wishes(_: &str) -> Outcome {
     let mshot = Sqe { ioprio: RECV_MULTISHOT, ..sqe::of_fd(op::RECV, -1, 2) };
     let select = sqe::flagged(sqe::read(-1, 0, 0, 0, 3), BUFFER_SELECT);
     for (times, wish) in
-        [(12, sqe::of_fd(SPLICE, -1, 1)), (3, mshot), (2, select), (1, sqe::of(NO_OPCODE, 4))]
+        [(12, sqe::of_fd(RECV_ZC, -1, 1)), (3, mshot), (2, select), (1, sqe::of(NO_OPCODE, 4))]
     {
         for _ in 0..times {
             must("a wish", ring.one(wish))?;

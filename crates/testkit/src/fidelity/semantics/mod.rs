@@ -11,6 +11,7 @@ mod cancel;
 mod clones;
 mod direct;
 mod enter;
+mod epolls;
 mod eventfd;
 mod files;
 mod flags;
@@ -18,6 +19,7 @@ mod kbuf;
 mod kit;
 mod lifetime;
 mod links;
+mod making;
 mod modes;
 mod msg_ring;
 mod multishot;
@@ -27,6 +29,7 @@ mod overflow;
 mod patch2019;
 mod personality;
 mod poll;
+mod ranges;
 mod refused;
 mod regions;
 mod resize;
@@ -34,20 +37,28 @@ mod ringfds;
 mod rings;
 mod setup;
 mod sockets;
+mod splices;
 mod sqpoll;
 mod submit;
 mod sync_cancel;
 mod timeouts;
 mod transfers;
+mod vectors;
 mod wait;
 mod workers;
+mod xattrs;
 mod zc;
 
 /// The families' lists, in the inventory's order.
 pub const FAMILIES: &[&[Claim]] = &[
     transfers::CLAIMS,
     direct::CLAIMS,
+    vectors::CLAIMS,
     flags::CLAIMS,
+    ranges::CLAIMS,
+    making::CLAIMS,
+    splices::CLAIMS,
+    epolls::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
     sockets::CLAIMS,
@@ -68,6 +79,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     kbuf::CLAIMS,
     multishot::CLAIMS,
     zc::CLAIMS,
+    xattrs::CLAIMS,
     ringfds::CLAIMS,
     rings::CLAIMS,
     resize::CLAIMS,

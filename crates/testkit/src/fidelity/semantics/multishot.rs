@@ -29,6 +29,30 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.12",
+        a_multishot_accept_takes_all_there_are,
+        "A multishot ACCEPT posts every connection that waits when it is submitted, on any kind of ring, of a listener with or without O_NONBLOCK.",
+        needs "ACCEPT_MULTISHOT"
+    ),
+    claim!(
+        "3.12",
+        a_multishot_accept_that_must_not_wait_ends,
+        "A multishot ACCEPT with DONTWAIT takes what is there and ends with EAGAIN.",
+        needs "ACCEPT_MULTISHOT"
+    ),
+    claim!(
+        "3.12",
+        a_multishot_accept_chooses_its_slots,
+        "A multishot ACCEPT into one slot is EINVAL.",
+        needs "ACCEPT_MULTISHOT"
+    ),
+    claim!(
+        "3.12",
+        a_multishot_accept_goes_on_after_a_worker,
+        "A multishot ACCEPT with IOSQE_ASYNC waits for readiness before anything, also of a pipe, and goes on; of a regular file it is EBADFD.",
+        needs "ACCEPT_MULTISHOT"
+    ),
+    claim!(
+        "3.12",
         a_multishot_recv_ends_with_the_stream,
         "RECV with MULTISHOT goes on until EOF: 0 without MORE.",
         needs "RECV_MULTISHOT"
@@ -163,6 +187,70 @@ fn a_cancelled_multishot_accept_ends() -> Outcome {
     submit(&mut ring, &[accept(fd, 0, 1)])?;
     submit(&mut ring, &[cancel(1, 0, 2)])?;
     ends_all(&ring, &[(1, -ECANCELED), (2, 0)])
+}
+
+fn a_multishot_accept_takes_all_there_are() -> Outcome {
+    let defers = (Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits();
+    for (flags, nonblock) in
+        [(0, 0), (0, libc::O_NONBLOCK), (defers, 0), (defers, libc::O_NONBLOCK)]
+    {
+        let mut ring = with(64, flags)?;
+        let (fd, connect) = listener()?;
+        let own = must("F_GETFL", os::fcntl(fd, libc::F_GETFL, 0))?;
+        must("F_SETFL", os::fcntl(fd, libc::F_SETFL, own | nonblock))?;
+        for _ in 0..3 {
+            connect()?;
+        }
+        submit(&mut ring, &[accept(fd, 0, 1)])?;
+        for left in [true, true, false] {
+            let c = must("wait", ring.wait())?;
+            expect(
+                "a descriptor, flags",
+                (c.res > 2, c.flags),
+                (true, MORE | u32::from(left) << 2),
+            )?;
+        }
+        connect()?;
+        expect("one more", next(&ring)?.1, true)?;
+        submit(&mut ring, &[cancel(1, 0, 2)])?;
+        ends_all(&ring, &[(1, -ECANCELED), (2, 0)])?;
+    }
+    Ok(())
+}
+
+fn a_multishot_accept_that_must_not_wait_ends() -> Outcome {
+    let mut ring = ring()?;
+    let (fd, connect) = listener()?;
+    connect()?;
+    submit(&mut ring, &[Sqe { ioprio: ACCEPT_MULTISHOT | 2, ..accept(fd, 0, 1) }])?;
+    expect("a descriptor, MORE", next(&ring)?.1, true)?;
+    expect("the end", next(&ring)?, (-libc::EAGAIN, false))
+}
+
+fn a_multishot_accept_chooses_its_slots() -> Outcome {
+    let mut ring = ring()?;
+    let (fd, _connect) = listener()?;
+    must("register", ring.register_files(&[-1, -1]))?;
+    res(&mut ring, accept(fd, 1, 1), -EINVAL)
+}
+
+fn a_multishot_accept_goes_on_after_a_worker() -> Outcome {
+    let mut ring = ring()?;
+    let (fd, connect) = listener()?;
+    res(&mut ring, flagged(accept(file(b"x")?, 0, 9), ASYNC), -libc::EBADFD)?;
+    let (r, w) = pipe()?;
+    submit(&mut ring, &[flagged(accept(r, 0, 8), ASYNC)])?;
+    waits(&ring)?;
+    put(w, b"x")?;
+    ends(&ring, &[(8, -ENOTSOCK)])?;
+    submit(&mut ring, &[flagged(accept(fd, 0, 1), ASYNC)])?;
+    for _ in 0..3 {
+        waits(&ring)?;
+        connect()?;
+        let (fd, more) = next(&ring)?;
+        expect("a descriptor, MORE", (fd > 2, more), (true, true))?;
+    }
+    Ok(())
 }
 
 fn recv(fd: i32, cap: u32, ud: u64) -> Sqe {
