@@ -20,13 +20,13 @@
 
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing, PollEvent, Poller, RingId, ThreadKind};
-use crate::primitive::AtomicU32;
 use crate::request::start::tell_owner;
 use crate::ring::{Ring, State};
 use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
 
