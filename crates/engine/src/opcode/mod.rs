@@ -6,6 +6,8 @@ pub mod epoll;
 pub mod files_update;
 pub mod fs;
 pub mod fsync;
+pub(crate) mod iov;
+pub mod msg;
 pub mod msg_ring;
 pub mod nop;
 pub mod opdef;
@@ -16,6 +18,7 @@ pub mod sendrecv;
 pub mod shutdown;
 pub mod statx;
 pub mod timeout;
+pub mod zc;
 
 pub use crate::support::Support;
 pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opdef};

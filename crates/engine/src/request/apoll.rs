@@ -184,7 +184,8 @@ impl<H: Host> Engine<H> {
     ) -> Result<Key, Errno> {
         let shared = matches!(req.file, ReqFile::Node(_));
         // Whether a stream ended is told along with its bytes.
-        let end = if matches!(req.cmd, Some(Cmd::Recv(_))) { EPOLLRDHUP } else { 0 };
+        let receives = matches!(req.cmd, Some(Cmd::Recv(_) | Cmd::Recvmsg(_)));
+        let end = if receives { EPOLLRDHUP } else { 0 };
         let ask = if shared { ANY } else { events & !HOW | end };
         let poller = self.poller_of(st)?;
         let waiters = Vec::new();
@@ -293,8 +294,10 @@ impl<H: Host> Engine<H> {
         if st.dying {
             return self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
         }
-        if let Some(Cmd::Recv(c)) = &mut req.cmd {
-            c.woken_by(seen);
+        match &mut req.cmd {
+            Some(Cmd::Recv(c)) => c.woken_by(seen),
+            Some(Cmd::Recvmsg(c)) => c.woken_by(seen),
+            _ => {}
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);
         for _ in 0..APOLL_MAX_RETRY {

@@ -3,6 +3,7 @@ pub mod apoll;
 pub mod cancel;
 pub mod complete;
 pub mod iowq;
+pub mod notif;
 pub mod reactor;
 pub mod req;
 pub mod start;
@@ -12,4 +13,5 @@ pub mod tctx;
 pub mod timers;
 mod turns;
 
+pub use notif::Notif;
 pub use req::{Linked, Phase, Req, ReqFile};

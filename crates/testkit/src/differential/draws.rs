@@ -11,9 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 #[allow(missing_docs, reason = "the names are the header's")]
 pub mod op {
     pub use crate::sqe::op::*;
+    pub const RECVMSG: u8 = 10;
     pub const OPENAT2: u8 = 28;
     pub const SHUTDOWN: u8 = 34;
     pub const MSG_RING: u8 = 40;
+    pub const SEND_ZC: u8 = 47;
+    pub const SENDMSG_ZC: u8 = 48;
 }
 
 /// Every opcode that has a shape here.
@@ -26,6 +29,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("WRITE_FIXED", op::WRITE_FIXED),
     ("POLL_ADD", op::POLL_ADD),
     ("POLL_REMOVE", op::POLL_REMOVE),
+    ("SENDMSG", op::SENDMSG),
+    ("RECVMSG", op::RECVMSG),
     ("TIMEOUT", op::TIMEOUT),
     ("TIMEOUT_REMOVE", op::TIMEOUT_REMOVE),
     ("ACCEPT", op::ACCEPT),
@@ -49,6 +54,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("SYMLINKAT", op::SYMLINKAT),
     ("LINKAT", op::LINKAT),
     ("MSG_RING", op::MSG_RING),
+    ("SEND_ZC", op::SEND_ZC),
+    ("SENDMSG_ZC", op::SENDMSG_ZC),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -133,6 +140,9 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("MSG_RING", 1, "MSG_RING_CQE_SKIP"),
     ("MSG_RING", 2, "MSG_RING_FLAGS_PASS"),
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
+    ("SENDRECV ioprio", 4, "RECVSEND_FIXED_BUF"),
+    ("SENDRECV ioprio", 8, "SEND_ZC_REPORT_USAGE"),
+    ("SENDRECV ioprio", 32, "SEND_VECTORIZED"),
     ("ACCEPT ioprio", 1, "ACCEPT_MULTISHOT"),
     ("ACCEPT ioprio", 2, "ACCEPT_DONTWAIT"),
     ("ACCEPT ioprio", 4, "ACCEPT_POLL_FIRST"),
@@ -172,7 +182,9 @@ fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
         _ => "",
     };
     let ioprio = match e.op {
-        op::SEND | op::RECV => "SENDRECV ioprio",
+        op::SEND | op::RECV | op::SENDMSG | op::RECVMSG | op::SEND_ZC | op::SENDMSG_ZC => {
+            "SENDRECV ioprio"
+        }
         op::ACCEPT => "ACCEPT ioprio",
         _ => "",
     };
@@ -302,6 +314,8 @@ pub const DRAWS: &[&str] = &[
     "READV",
     "READ_FIXED",
     "RECV",
+    "RECVMSG",
+    "RECVSEND_FIXED_BUF",
     "RECVSEND_POLL_FIRST",
     "REGISTER_BUFFERS",
     "REGISTER_BUFFERS2",
@@ -327,6 +341,11 @@ pub const DRAWS: &[&str] = &[
     "RWF_HIPRI",
     "RWF_NOWAIT",
     "SEND",
+    "SENDMSG",
+    "SENDMSG_ZC",
+    "SEND_VECTORIZED",
+    "SEND_ZC",
+    "SEND_ZC_REPORT_USAGE",
     "SETUP_COOP_TASKRUN",
     "SETUP_CQE32",
     "SETUP_CQE_MIXED",

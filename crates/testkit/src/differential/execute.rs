@@ -56,6 +56,8 @@ struct Run<'a> {
     used: usize,
     /// Where STATX answers go.
     statx: Vec<usize>,
+    /// Headers of messages.
+    messages: Vec<usize>,
     canon: Canon,
     /// Requests without a last completion: whether each is bound to end.
     pending: BTreeMap<u64, bool>,
@@ -98,9 +100,10 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
         other,
         scene,
         arena: Buf::new(ARENA as usize),
-        consts: Buf::new(64 << 10),
+        consts: Buf::new(128 << 10),
         used: 0,
         statx: Vec::new(),
+        messages: Vec::new(),
         canon: Canon::default(),
         pending: BTreeMap::new(),
         drained: false,
@@ -264,6 +267,7 @@ impl Run<'_> {
                 let words = self.iovs(list);
                 self.place(&words)
             }
+            Val::Msg(list, name, control) => self.msghdr(list, *name, *control),
             Val::Path(p) => self.place_bytes(&[p.as_bytes(), b"\0"].concat()),
             Val::Port(p) => self.place_bytes(&os::loopback(self.scene.port(*p))),
             Val::How(flags, mode, resolve) => self.place(&[*flags, *mode, *resolve]),
@@ -279,6 +283,18 @@ impl Run<'_> {
     fn iovs(&self, list: &[(u32, u32)]) -> Vec<u64> {
         let at = |off: u32| if off == u32::MAX { 0 } else { self.arena.addr() + u64::from(off) };
         list.iter().flat_map(|&(off, len)| [at(off), u64::from(len)]).collect()
+    }
+
+    /// Name and control data are zeros.
+    fn msghdr(&mut self, list: &[(u32, u32)], name: Option<u32>, control: u32) -> u64 {
+        let words = self.iovs(list);
+        let iovs = self.place(&words);
+        let at = self.place(&[0; 64]);
+        let (name_at, name_len) = name.map_or((0, 0), |len| (at, u64::from(len)));
+        let control_at = if control > 0 { at + 256 } else { 0 };
+        self.messages.push(self.used);
+        let n = list.len() as u64;
+        self.place(&[name_at, name_len, iovs, n, control_at, u64::from(control), 0])
     }
 
     fn fds(&mut self, fds: &[Fd]) -> u64 {
@@ -542,6 +558,11 @@ impl Run<'_> {
             let (mask, nlink, mode) = (word(0) as u32, word(16) as u32, word(24) >> 32 & 0xffff);
             self.say(format!("statx {mask:#x}: links {nlink}, mode {mode:o}, {} bytes", word(40)));
         }
+        for at in std::mem::take(&mut self.messages) {
+            let (name, control) = (self.consts.load(at + 8), self.consts.get64(at + 40));
+            let flags = self.consts.load(at + 48);
+            self.say(format!("message: name {name}, control data {control}, flags {flags:#x}"));
+        }
         self.scene.left(&mut self.out.lines);
     }
 
@@ -625,7 +646,7 @@ fn bound_to_end(e: &Entry) -> bool {
     match e.op {
         op::POLL_ADD => false,
         op::TIMEOUT | op::LINK_TIMEOUT => !matches!(e.addr, Val::Time(2.., _)),
-        op::READ | op::READV | op::READ_FIXED | op::RECV | op::ACCEPT => {
+        op::READ | op::READV | op::READ_FIXED | op::RECV | op::RECVMSG | op::ACCEPT => {
             !waits && e.flags & bit::FIXED == 0
         }
         _ => true,

@@ -75,7 +75,7 @@ pub(super) struct Gen<'a> {
     next: u64,
     held: Vec<Held>,
     chain: usize,
-    drains: bool,
+    pub(super) drains: bool,
     skips: bool,
     polled: bool,
     /// A drain was drawn: from then on anything may run on a worker.
@@ -526,7 +526,9 @@ impl Gen<'_> {
     }
 
     fn may_wait(&self, e: &Entry) -> bool {
-        matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT)
+        let receives = matches!(e.op, op::RECV | op::RECVMSG);
+        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED);
+        (receives || reads || matches!(e.op, op::POLL_ADD | op::ACCEPT))
             && e.fd != Fd::Obj(Obj::File)
     }
 
@@ -658,8 +660,9 @@ impl Gen<'_> {
 
 /// Whether it asks to wait for readiness before its first attempt.
 fn polls_first(e: &Entry) -> bool {
-    matches!(e.op, op::SEND | op::RECV) && e.ioprio & 1 != 0
-        || e.op == op::ACCEPT && e.ioprio & 4 != 0
+    const NET: [u8; 6] =
+        [op::SEND, op::RECV, op::SENDMSG, op::RECVMSG, op::SEND_ZC, op::SENDMSG_ZC];
+    NET.contains(&e.op) && e.ioprio & 1 != 0 || e.op == op::ACCEPT && e.ioprio & 4 != 0
 }
 
 /// Whether the kernel carries it out, or lets it wait, while it is submitted.

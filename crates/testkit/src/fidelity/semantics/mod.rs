@@ -17,6 +17,7 @@ mod kbuf;
 mod kit;
 mod lifetime;
 mod links;
+mod messages;
 mod modes;
 mod msg_ring;
 mod multishot;
@@ -47,6 +48,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     setup::CLAIMS,
     submit::CLAIMS,
     sockets::CLAIMS,
+    messages::CLAIMS,
     nowait::CLAIMS,
     enter::CLAIMS,
     timeouts::CLAIMS,
