@@ -26,7 +26,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "1.1",
         descriptors_travel_in_control_data,
-        "SCM_RIGHTS goes through SENDMSG and RECVMSG, with MSG_CMSG_CLOEXEC too."
+        "SCM_RIGHTS goes through SENDMSG and RECVMSG, with MSG_CMSG_CLOEXEC too.",
+        needs "SENDMSG", "RECVMSG"
     ),
     claim!(
         "1.1",
@@ -87,7 +88,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "2.7",
         a_vector_is_sent,
-        "SEND with SEND_VECTORIZED sends its iovecs, which it copied; SENDMSG takes the flag."
+        "SEND with SEND_VECTORIZED sends its iovecs, which it copied; SENDMSG takes the flag.",
+        needs "SEND_VECTORIZED"
     ),
 ];
 
