@@ -67,6 +67,10 @@ const PROGRAMS: &[Program] = &[
 /// Differentials that are claims: row, and the claim of what it is for, which holds on both rings.
 const CLAIMED: &[(&str, &str)] = &[
     ("CQE_F_32", "a_wide_completion_takes_two_slots"),
+    ("CQE_F_NOTIF", "a_notification_comes_before_what_follows"),
+    ("SENDMSG", "descriptors_travel_in_control_data"),
+    ("RECVSEND_FIXED_BUF", "a_zero_copy_message_takes_a_registered_buffer"),
+    ("SEND_VECTORIZED", "a_vector_is_sent"),
     ("CQE_F_SKIP", "a_filler_takes_the_last_slot"),
     ("MSG_RING", "messages_arrive_in_order"),
     ("MSG_RING_CQE_SKIP", "a_file_can_be_sent"),

@@ -326,7 +326,7 @@ mod tests {
         words[1] = pid;
         words[layout::RINGS] = 1;
         words[layout::REQUESTS + opcode] = n;
-        words[layout::REFUSED + 9] = 2;
+        words[layout::REFUSED + 58] = 2;
         words.iter().flat_map(|w| w.to_le_bytes()).collect()
     }
 
@@ -361,19 +361,19 @@ mod tests {
         let killed = &all[0];
         assert_eq!((killed.exe.as_str(), killed.state), ("/killed", State::Killed));
         assert_eq!(killed.counts.requests["READV"], 5);
-        assert_eq!(killed.counts.refused["SENDMSG"], 2);
+        assert_eq!(killed.counts.refused["RECV_ZC"], 2);
         assert_eq!(sum(&all).total(), 8);
     }
 
     #[test]
     fn what_was_refused_is_named_with_its_errno() {
         let (_keep, path) = file(
-            "{\"event\":\"exit\",\"pid\":7,\"exe\":\"/a\",\"requests\":{\"SENDMSG\":12},\
-              \"errors\":{\"SENDMSG\":12},\"refused\":{\"SENDMSG\":12,\"unknown in Opcodes\":1}}\n",
+            "{\"event\":\"exit\",\"pid\":7,\"exe\":\"/a\",\"requests\":{\"RECV_ZC\":12},\
+              \"errors\":{\"RECV_ZC\":12},\"refused\":{\"RECV_ZC\":12,\"unknown in Opcodes\":1}}\n",
         );
         let [process] = &read(&path).unwrap()[..] else { panic!("one process") };
-        let want = "12 SENDMSG (12 failed), 0 native io_uring calls; \
-                    refused: 12 SENDMSG (EINVAL), 1 unknown in Opcodes";
+        let want = "12 RECV_ZC (12 failed), 0 native io_uring calls; \
+                    refused: 12 RECV_ZC (EINVAL), 1 unknown in Opcodes";
         assert_eq!(process.counts.to_string(), want);
     }
 

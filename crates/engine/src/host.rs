@@ -314,6 +314,30 @@ pub struct SockAddr {
     pub len: u32,
 }
 
+/// A message to send: addresses are the application's, the name is the engine's copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// To whom.
+    pub name: Option<&'a SockAddr>,
+    /// The bytes.
+    pub iovs: &'a [Iovec],
+    /// Address and length of control data.
+    pub control: (u64, u64),
+}
+
+/// What recvmsg(2) tells of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes that it put into the buffers.
+    pub bytes: u32,
+    /// The sender's name.
+    pub name: SockAddr,
+    /// Bytes of control data that it wrote.
+    pub control_len: u64,
+    /// `MSG_*`.
+    pub flags: u32,
+}
+
 /// Everything the engine asks of the world. See the module's doc for conventions.
 ///
 /// Addresses are the application's: a bad one is `EFAULT`, never a fault.
@@ -585,16 +609,27 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32>;
-    /// `recvmsg(2)` with the application's `msghdr`.
+    /// `recvmsg(2)` into buffers; control data goes to an address and length of the application's.
     ///
     /// # Errors
     /// The call's.
-    fn recvmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32>;
-    /// `sendmsg(2)` with the application's `msghdr`.
+    fn recvmsg(
+        &self,
+        fd: i32,
+        iovs: &[Iovec],
+        control: (u64, u64),
+        flags: u32,
+    ) -> HostResult<Received>;
+    /// `sendmsg(2)`.
     ///
     /// # Errors
-    /// The call's; `EINVAL` for a ring in the control data.
-    fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32>;
+    /// The call's; `EINVAL` for a ring among descriptors that it passes.
+    fn sendmsg(&self, fd: i32, message: &Message<'_>, flags: u32) -> HostResult<u32>;
+    /// Whether the socket's protocol can send without a copy (`SOCK_SUPPORT_ZC`: TCP and UDP).
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTSOCK`.
+    fn sends_zero_copy(&self, fd: i32) -> HostResult<bool>;
     /// `socket(2)`; `kind` is type and flags.
     ///
     /// # Errors

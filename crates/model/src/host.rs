@@ -11,7 +11,7 @@ use crate::ring::{ModelPages, ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
     Aio, AioDone, AioOp, Attributed, Clock, Credentials, FileKind, Host, HostResult, HostThread,
-    Identity, Iovec, RingId, RingSpec, SockAddr, ThreadKind,
+    Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_sys::primitive::Futexes;
@@ -485,11 +485,21 @@ impl Host for Machine {
         Err(Errno::ENOSYS)
     }
 
-    fn recvmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
+    fn recvmsg(
+        &self,
+        _fd: i32,
+        _iovs: &[Iovec],
+        _control: (u64, u64),
+        _flags: u32,
+    ) -> HostResult<Received> {
         Err(Errno::ENOSYS)
     }
 
-    fn sendmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
+    fn sendmsg(&self, _fd: i32, _message: &Message<'_>, _flags: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn sends_zero_copy(&self, _fd: i32) -> HostResult<bool> {
         Err(Errno::ENOSYS)
     }
 

@@ -10,7 +10,7 @@ use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
     Attributed, Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity,
-    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
+    Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -466,19 +466,34 @@ impl Host for SimHost {
     }
 
     fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
-        self.receive(fd, buf, flags)
+        self.receive(fd, &[buf], flags).map(|(n, _)| n)
     }
 
     fn send(&self, fd: i32, buf: Iovec, flags: u32, _to: Option<&SockAddr>) -> HostResult<u32> {
-        self.transmit(fd, buf, flags)
+        self.transmit(fd, &[buf], flags)
     }
 
-    fn recvmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
-        Err(Errno::ENOSYS)
+    fn recvmsg(
+        &self,
+        fd: i32,
+        iovs: &[Iovec],
+        _control: (u64, u64),
+        flags: u32,
+    ) -> HostResult<Received> {
+        const MSG_TRUNC: u32 = 0x20;
+        let (bytes, longer) = self.receive(fd, iovs, flags)?;
+        let name = SockAddr { bytes: [0; 128], len: 0 };
+        let flags = if longer { MSG_TRUNC } else { 0 };
+        Ok(Received { bytes, name, control_len: 0, flags })
     }
 
-    fn sendmsg(&self, _fd: i32, _msg: u64, _flags: u32) -> HostResult<u32> {
-        Err(Errno::ENOSYS)
+    fn sendmsg(&self, fd: i32, message: &Message<'_>, flags: u32) -> HostResult<u32> {
+        self.transmit(fd, message.iovs, flags)
+    }
+
+    fn sends_zero_copy(&self, fd: i32) -> HostResult<bool> {
+        self.is_listening(fd)?;
+        Ok(!matches!(self.open(fd)?.end().body, Body::Dgram { .. }))
     }
 
     fn socket(&self, family: i32, kind: u32, _protocol: i32) -> HostResult<i32> {

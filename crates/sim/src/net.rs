@@ -177,37 +177,41 @@ impl SimHost {
         lock(&self.world).install(Entry::Open(end))
     }
 
-    pub(crate) fn receive(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
+    /// Bytes, and whether the message was longer.
+    pub(crate) fn receive(&self, fd: i32, iovs: &[Iovec], flags: u32) -> HostResult<(u32, bool)> {
         self.app_call("recv", fd)?;
         let open = self.socket(fd)?.end();
-        lock(&self.world).attempt(self.sched.tid(), &[buf]);
+        lock(&self.world).attempt(self.sched.tid(), iovs);
         let wait = flags & MSG_DONTWAIT == 0;
         match &open.body {
             Body::Net { .. } => Err(Errno::ENOTCONN),
             Body::Dgram { rx, .. } => {
                 let message = self.stream(wait, || rx.take())?;
                 self.sched.changed();
-                let n = message.len().min(buf.len as usize);
-                lock(&self.world).scatter(&[buf], message.get(..n).unwrap_or(&[]))
+                let room: usize = iovs.iter().map(|v| v.len as usize).sum();
+                let n = message.len().min(room);
+                let n = lock(&self.world).scatter(iovs, message.get(..n).unwrap_or(&[]))?;
+                Ok((n, message.len() > room))
             }
-            _ => self.take(&open, &[buf], wait, flags & MSG_PEEK != 0),
+            _ => self.take(&open, iovs, wait, flags & MSG_PEEK != 0).map(|n| (n, false)),
         }
     }
 
-    pub(crate) fn transmit(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
+    pub(crate) fn transmit(&self, fd: i32, iovs: &[Iovec], flags: u32) -> HostResult<u32> {
         self.app_call("send", fd)?;
         let open = self.socket(fd)?.end();
-        lock(&self.world).attempt(self.sched.tid(), &[buf]);
+        lock(&self.world).attempt(self.sched.tid(), iovs);
         let wait = flags & MSG_DONTWAIT == 0;
         match &open.body {
             Body::Net { .. } => Err(Errno::ENOTCONN),
             Body::Dgram { tx, .. } => {
-                let message = lock(&self.world).collect(&[buf], buf.len as usize)?;
+                let len = iovs.iter().map(|v| v.len as usize).sum();
+                let message = lock(&self.world).collect(iovs, len)?;
                 self.stream(wait, || tx.put(&message))?;
                 self.sched.changed();
                 Ok(message.len() as u32)
             }
-            _ => self.put(&open, &[buf], wait),
+            _ => self.put(&open, iovs, wait),
         }
     }
 

@@ -10,8 +10,8 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Attributed, Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, RingId, RingSpec,
-    SockAddr, ThreadKind,
+    Attributed, Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, Message, Received,
+    RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 
@@ -275,11 +275,20 @@ impl Host for LinuxHost {
     fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32> {
         net::send(fd, buf, flags, to)
     }
-    fn recvmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
-        net::recvmsg(fd, msg, flags)
+    fn recvmsg(
+        &self,
+        fd: i32,
+        iovs: &[Iovec],
+        control: (u64, u64),
+        flags: u32,
+    ) -> HostResult<Received> {
+        net::recvmsg(fd, iovs, control, flags)
     }
-    fn sendmsg(&self, fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
-        net::sendmsg(fd, msg, flags)
+    fn sendmsg(&self, fd: i32, message: &Message<'_>, flags: u32) -> HostResult<u32> {
+        net::sendmsg(fd, message, flags)
+    }
+    fn sends_zero_copy(&self, fd: i32) -> HostResult<bool> {
+        net::sends_zero_copy(fd)
     }
     fn socket(&self, family: i32, kind: u32, protocol: i32) -> HostResult<i32> {
         net::socket(family, kind, protocol)

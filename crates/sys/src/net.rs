@@ -2,18 +2,19 @@
 //!
 //! What it does not do: wait for readiness (`MSG_DONTWAIT` and polling are the engine's choice).
 
-use ringer_engine::host::{HostResult, Iovec, SockAddr};
+use ringer_engine::host::{HostResult, Iovec, Message, Received, SockAddr};
 use ringer_uapi::{Errno, bytes};
 use rust_alloc::vec::Vec;
 
 use crate::io::{self, app_call, is_ring};
 use crate::raw::{self, fd_arg, general as g};
-use crate::usermem;
+use crate::{fdtable, usermem};
 use linux_raw_sys::net;
 
 /// Control data beyond this is refused by the kernel's default `optmem_max` several times over.
 const CONTROL_MAX: usize = 1 << 20;
 const IPPROTO_TCP: i32 = 6;
+const IPPROTO_UDP: i32 = 17;
 /// include/linux/socket.h.
 const MSG_CMSG_COMPAT: u32 = 1 << 31;
 
@@ -31,9 +32,9 @@ pub fn recv(fd: i32, buf: Iovec, flags: u32) -> HostResult<u32> {
     app_call(g::__NR_recvfrom, args).map(count)
 }
 
-/// `struct user_msghdr` without name and control data, and its buffer.
+/// `struct user_msghdr`.
 #[repr(C)]
-struct OneBuffer {
+struct MsgHdr {
     name: u64,
     name_len: u64,
     iov: u64,
@@ -41,7 +42,31 @@ struct OneBuffer {
     control: u64,
     control_len: u64,
     flags: u64,
-    buf: [u64; 2],
+}
+
+impl MsgHdr {
+    fn new(name: (usize, usize), iovs: &[Iovec], control: (u64, u64)) -> Self {
+        Self {
+            name: name.0 as u64,
+            name_len: name.1 as u64,
+            iov: iovs.as_ptr().expose_provenance() as u64,
+            iov_len: iovs.len() as u64,
+            control: control.0,
+            control_len: control.1,
+            flags: 0,
+        }
+    }
+
+    /// Makes the call. sendmsg(2) and recvmsg(2) refuse a flag that is about control data only, where
+    /// io_uring takes it.
+    fn call(&mut self, nr: u32, fd: i32, flags: u32) -> HostResult<u32> {
+        let flags = if self.control_len == 0 { flags & !MSG_CMSG_COMPAT } else { flags };
+        let at = (&raw mut *self).expose_provenance();
+        let done = app_call(nr, [fd_arg(fd), at, flags as usize, 0, 0, 0]).map(count);
+        // The kernel wrote behind the compiler's back.
+        core::hint::black_box(self);
+        done
+    }
 }
 
 /// `recvmsg(2)` into one buffer: bytes, and whether the message was longer.
@@ -49,17 +74,10 @@ struct OneBuffer {
 /// # Errors
 /// The call's.
 pub fn recv_whole(fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
-    let (control, control_len, buf) = (0, 0, [buf.base, buf.len]);
-    let mut msg =
-        OneBuffer { name: 0, name_len: 0, iov: 0, iov_len: 1, control, control_len, flags: 0, buf };
-    let at = (&raw mut msg).expose_provenance();
-    msg.iov = (at + core::mem::offset_of!(OneBuffer, buf)) as u64;
-    // recvmsg(2) refuses a flag that is about control data only, recvfrom(2) takes it.
-    let flags = (flags & !MSG_CMSG_COMPAT) as usize;
-    let n = app_call(g::__NR_recvmsg, [fd_arg(fd), at, flags, 0, 0, 0])?;
-    // The kernel wrote it behind the compiler's back.
-    let told = core::hint::black_box(&msg).flags as u32;
-    Ok((count(n), told & (net::MSG_TRUNC | net::MSG_CTRUNC) != 0))
+    let iovs = [buf];
+    let mut msg = MsgHdr::new((0, 0), &iovs, (0, 0));
+    let n = msg.call(g::__NR_recvmsg, fd, flags)?;
+    Ok((n, msg.flags as u32 & (net::MSG_TRUNC | net::MSG_CTRUNC) != 0))
 }
 
 /// `sendto(2)`.
@@ -78,61 +96,82 @@ fn address(to: &SockAddr) -> (usize, usize) {
     (to.bytes.as_ptr() as usize, (to.len as usize).min(to.bytes.len()))
 }
 
-/// `recvmsg(2)` with the application's `msghdr`.
+/// `recvmsg(2)`; control data goes to the application's memory.
 ///
 /// # Errors
 /// The call's.
-pub fn recvmsg(fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
-    app_call(g::__NR_recvmsg, [fd_arg(fd), msg as usize, flags as usize, 0, 0, 0]).map(count)
+pub fn recvmsg(fd: i32, iovs: &[Iovec], control: (u64, u64), flags: u32) -> HostResult<Received> {
+    let mut name = SockAddr { bytes: [0; 128], len: 0 };
+    let to = name.bytes.as_mut_ptr().expose_provenance();
+    let mut msg = MsgHdr::new((to, name.bytes.len()), iovs, control);
+    let bytes = msg.call(g::__NR_recvmsg, fd, flags)?;
+    let mut name = *core::hint::black_box(&name);
+    name.len = msg.name_len as u32;
+    Ok(Received { bytes, name, control_len: msg.control_len, flags: msg.flags as u32 })
 }
 
-/// `sendmsg(2)` with the application's `msghdr`.
+/// `sendmsg(2)`.
 ///
 /// # Errors
-/// The call's; `EINVAL` for a ring in the control data.
-pub fn sendmsg(fd: i32, msg: u64, flags: u32) -> HostResult<u32> {
-    if carries_ring(msg) {
+/// The call's; `EINVAL` for a ring among descriptors that it passes.
+pub fn sendmsg(fd: i32, message: &Message<'_>, flags: u32) -> HostResult<u32> {
+    match *message {
+        // Also with an empty name, which sendmsg(2) forgets and io_uring does not.
+        Message { name, iovs: &[buf], control: (_, 0) } => return send(fd, buf, flags, name),
+        Message { control: (_, 0), .. } => {}
+        Message { control, .. } => may_pass(fd, control)?,
+    }
+    // UDP refuses an empty name.
+    let empty = message.name.is_some_and(|name| name.len == 0);
+    if empty && option(fd, net::SO_PROTOCOL)? == IPPROTO_UDP {
         return Err(Errno::EINVAL);
     }
-    app_call(g::__NR_sendmsg, [fd_arg(fd), msg as usize, flags as usize, 0, 0, 0]).map(count)
+    let name = message.name.map_or((0, 0), address);
+    let mut msg = MsgHdr::new(name, message.iovs, message.control);
+    msg.call(g::__NR_sendmsg, fd, flags)
 }
 
-/// Whether the control data of the `msghdr` at `msg` would pass a ring's descriptor, which the
-/// kernel refuses since 6.x (unix_attach_fds: a ring could keep itself alive). What cannot be read
-/// carries none: the call itself then says what is wrong.
-pub fn carries_ring(msg: u64) -> bool {
-    let field = |off: u64| msg.checked_add(off).ok_or(Errno::EFAULT).and_then(usermem::load64);
-    // struct msghdr: msg_control at 32, msg_controllen at 40.
-    let (Ok(control), Ok(len)) = (field(32), field(40)) else { return false };
-    if control == 0 || len == 0 {
-        return false;
-    }
+/// Whether the control data may go over the socket: a ring's descriptor, and one of the engine's, may not
+/// go with an AF_UNIX message (6.18 net/core/scm.c `scm_fp_copy`; others do not look at descriptors). What
+/// cannot be read passes nothing: the call itself then says what is wrong.
+fn may_pass(fd: i32, (control, len): (u64, u64)) -> HostResult<()> {
+    const UNIX: i32 = net::AF_UNIX as i32;
     let mut data: Vec<u8> = Vec::new();
     let len = (len as usize).min(CONTROL_MAX);
-    if data.try_reserve_exact(len).is_err() {
-        return false;
+    if control == 0 || data.try_reserve_exact(len).is_err() {
+        return Ok(());
     }
     data.resize(len, 0);
-    usermem::copy_in(control, &mut data).is_ok() && control_has_ring(&data)
+    if usermem::copy_in(control, &mut data).is_err() {
+        return Ok(());
+    }
+    match control_refusal(&data) {
+        Some(e) if option(fd, net::SO_DOMAIN)? == UNIX => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Walks `cmsghdr`s: u64 length (header included), i32 level, i32 type, then data, 8-aligned.
-fn control_has_ring(mut data: &[u8]) -> bool {
+fn control_refusal(mut data: &[u8]) -> Option<Errno> {
     const HEADER: usize = 16;
     const SCM_RIGHTS: i32 = 1;
     while data.len() >= HEADER {
         let len = bytes::u64_at(data, 0) as usize;
         let rights = bytes::i32_at(data, 8) == net::SOL_SOCKET.cast_signed()
             && bytes::i32_at(data, 12) == SCM_RIGHTS;
-        let Some(body) = data.get(HEADER..len) else { return false };
+        let body = data.get(HEADER..len)?;
         let fds = body.as_chunks::<4>().0.iter().map(|b| i32::from_ne_bytes(*b));
-        if rights && fds.into_iter().any(is_ring) {
-            return true;
+        for fd in fds.filter(|_| rights) {
+            if fdtable::is_ours(fd) {
+                return Some(Errno::EBADF);
+            }
+            if is_ring(fd) {
+                return Some(Errno::EINVAL);
+            }
         }
-        let Some(rest) = data.get(len.next_multiple_of(8)..) else { return false };
-        data = rest;
+        data = data.get(len.next_multiple_of(8)..)?;
     }
-    false
+    None
 }
 
 /// `accept4(2)`; `addr` and `addrlen` are user addresses or 0.
@@ -214,6 +253,26 @@ pub fn is_stream(fd: i32) -> bool {
     const STREAM: i32 = net::SOCK_STREAM as i32;
     const SEQPACKET: i32 = net::SOCK_SEQPACKET as i32;
     matches!(option(fd, net::SO_TYPE), Ok(STREAM | SEQPACKET))
+}
+
+/// `SOCK_SUPPORT_ZC`: whether it is a TCP or a UDP socket.
+///
+/// # Errors
+/// `EBADF`, `ENOTSOCK`.
+pub fn sends_zero_copy(fd: i32) -> HostResult<bool> {
+    const STREAM: i32 = net::SOCK_STREAM as i32;
+    const DGRAM: i32 = net::SOCK_DGRAM as i32;
+    const INET: [i32; 2] = [net::AF_INET as i32, net::AF_INET6 as i32];
+    let protocol = option(fd, net::SO_PROTOCOL)?;
+    if !matches!(protocol, IPPROTO_TCP | IPPROTO_UDP)
+        || !INET.contains(&option(fd, net::SO_DOMAIN)?)
+    {
+        return Ok(false);
+    }
+    Ok(matches!(
+        (protocol, option(fd, net::SO_TYPE)?),
+        (IPPROTO_TCP, STREAM) | (IPPROTO_UDP, DGRAM)
+    ))
 }
 
 /// The start of `struct tcp_zerocopy_receive` (linux/tcp.h), up to what it says of the queue.
@@ -339,11 +398,12 @@ mod tests {
         bytes::put_u32(&mut one, 8, net::SOL_SOCKET);
         bytes::put_u32(&mut one, 12, 1);
         bytes::put_u32(&mut one, 16, 0);
-        assert!(!control_has_ring(&one), "a descriptor, but not a ring");
+        assert_eq!(control_refusal(&one), None, "a descriptor, but not a ring");
         for len in [0, 1, 15, 16, 17, 24, 25, u64::MAX, u64::MAX - 6] {
             bytes::put_u64(&mut one, 0, len);
-            assert!(!control_has_ring(&one));
+            assert_eq!(control_refusal(&one), None);
         }
-        assert!(!carries_ring(0) && !carries_ring(u64::MAX - 8));
+        assert_eq!(may_pass(-1, (0, 8)), Ok(()));
+        assert_eq!(may_pass(-1, (u64::MAX - 8, 8)), Ok(()));
     }
 }

@@ -7,6 +7,8 @@ pub mod epoll;
 pub mod files_update;
 pub mod fixed_fd_install;
 pub mod fs;
+pub(crate) mod iov;
+pub mod msg;
 pub mod msg_ring;
 pub mod nop;
 pub mod opdef;
@@ -23,6 +25,7 @@ pub mod sync;
 pub mod timeout;
 pub mod truncate;
 pub mod xattr;
+pub mod zc;
 
 pub use crate::support::Support;
 pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opdef};

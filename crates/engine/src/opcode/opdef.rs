@@ -7,9 +7,9 @@
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
 use super::{
-    accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, msg_ring,
-    nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, splice, statx, sync, timeout,
-    truncate, xattr,
+    accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, msg,
+    msg_ring, nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, splice, statx, sync,
+    timeout, truncate, xattr, zc,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -42,6 +42,8 @@ pub struct OpDef {
     /// An error of its call does not count as a failure (the kernel's issue never marks it): the chain
     /// goes on, and CQE_SKIP hides it.
     pub never_fails: bool,
+    /// A notification follows its completion.
+    pub notifies: bool,
     /// See [`Support`].
     pub support: Support,
 }
@@ -59,12 +61,13 @@ impl OpDef {
         force_async: false,
         ring_op: false,
         never_fails: false,
+        notifies: false,
         support: Support::Full,
     };
     /// Whether an ordinary request is first tried on the submitter, without state of its ring.
     #[inline]
     pub const fn inline_first(&self) -> bool {
-        !self.ring_op && !self.force_async && self.support.is_there()
+        !self.ring_op && !self.force_async && !self.notifies && self.support.is_there()
     }
 
     /// A row of an opcode that is not carried out: a request gets the errno, the probe says so.
@@ -258,6 +261,13 @@ const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
 const READ: OpDef = OpDef { poll: POLLIN, ioprio: true, iopoll: true, ..OpDef::FILE };
 const WRITE: OpDef = OpDef { poll: POLLOUT, ioprio: true, iopoll: true, ..OpDef::FILE };
+const SEND_ZC: OpDef = OpDef {
+    poll: POLLOUT,
+    ioprio: true,
+    notifies: true,
+    support: Support::Partial("the bytes are copied"),
+    ..OpDef::FILE
+};
 const NO_SELECT: Support = Support::Partial("no IOSQE_BUFFER_SELECT yet");
 
 /// Why a row is refused: the issue that brings it.
@@ -282,8 +292,13 @@ op_table! {
     7 => PollRemove(poll::PollRemove) = OpDef { name: "POLL_REMOVE", ..OpDef::RING };
     8 => SyncFileRange(sync::SyncFileRange)
         = OpDef { name: "SYNC_FILE_RANGE", since: (5, 2), ..OpDef::FILE_WORKER };
-    9 = OpDef::later("SENDMSG", (5, 3), OPS);
-    10 = OpDef::later("RECVMSG", (5, 3), OPS);
+    9 => Sendmsg(msg::Sendmsg) = OpDef {
+        name: "SENDMSG", since: (5, 3), poll: POLLOUT, ioprio: true, ..OpDef::FILE
+    };
+    10 => Recvmsg(msg::Recvmsg) = OpDef {
+        name: "RECVMSG", since: (5, 3), poll: POLLIN, ioprio: true,
+        support: Support::Partial("no buffer select or multishot yet"), ..OpDef::FILE
+    };
     11 => Timeout(timeout::Timeout) = OpDef { name: "TIMEOUT", since: (5, 4), ..OpDef::RING };
     12 => TimeoutRemove(timeout::TimeoutRemove)
         = OpDef { name: "TIMEOUT_REMOVE", since: (5, 5), ..OpDef::RING };
@@ -315,7 +330,7 @@ op_table! {
     25 => Madvise(advise::Madvise) = OpDef { name: "MADVISE", since: (5, 6), ..OpDef::WORKER };
     26 => Send(sendrecv::Send) = OpDef {
         name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true,
-        support: Support::Partial("no buffer select, bundle or vectorised send yet"), ..OpDef::FILE
+        support: Support::Partial("no buffer select or bundle yet"), ..OpDef::FILE
     };
     27 => Recv(sendrecv::Recv) = OpDef {
         name: "RECV", since: (5, 6), poll: POLLIN, ioprio: true,
@@ -345,8 +360,8 @@ op_table! {
     44 => Getxattr(xattr::Get) = OpDef { name: "GETXATTR", since: (5, 19), ..OpDef::WORKER };
     45 => Socket(socket::Socket) = OpDef { name: "SOCKET", since: (5, 19), ..OpDef::BASE };
     46 = OpDef::later("URING_CMD", (5, 19), OPS);
-    47 = OpDef::later("SEND_ZC", (6, 0), OPS);
-    48 = OpDef::later("SENDMSG_ZC", (6, 1), OPS);
+    47 => SendZc(zc::SendZc) = OpDef { name: "SEND_ZC", since: (6, 0), ..SEND_ZC };
+    48 => SendmsgZc(zc::SendZc) = OpDef { name: "SENDMSG_ZC", since: (6, 1), ..SEND_ZC };
     49 = OpDef::later("READ_MULTISHOT", (6, 7), OPS);
     50 = OpDef::later("WAITID", (6, 7), OPS);
     51 = OpDef::later("FUTEX_WAIT", (6, 7), OPS);

@@ -1,9 +1,10 @@
 //! `IORING_OP_SEND`, `RECV` (since 5.6).
 //!
 //! - Reads:   `fd`; `addr`, `len` = buffer \[bytes\]; `op_flags` = `MSG_*`; `ioprio` =
-//!   `IORING_RECVSEND_POLL_FIRST`; send: `off`, low half of `file_index` = destination address
-//! - Rejects: `EINVAL`: unknown `ioprio` flag (multishot, bundle, vectorised, fixed buffer are
-//!   not carried out yet), recv with `off` or `file_index`, send with `__pad3`
+//!   `IORING_RECVSEND_POLL_FIRST`; send: `off`, low half of `file_index` = destination address;
+//!   with `IORING_SEND_VECTORIZED` `addr`, `len` = iovec array \[entries\], copied
+//! - Rejects: `EINVAL`: unknown `ioprio` flag (multishot and bundle are not carried out yet), recv
+//!   with `off` or `file_index`, send with `__pad3`, an address over 128 bytes
 //! - Flags:   recv: `SOCK_NONEMPTY` if a stream has bytes left, or TCP's end; not if it was ready at
 //!   once
 //! - Result:  bytes; with `MSG_WAITALL` on a stream loops until all, end or error, and a datagram that
@@ -14,61 +15,79 @@
 //! - Source:  6.18 io_uring/net.c `io_sendmsg_prep`, `io_send`, `io_recvmsg_prep`, `io_recv`
 
 use super::connect::copy_addr;
-use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
-use crate::host::{FileKind, Host, Iovec, SockAddr};
-use crate::support::opflags::RECVSEND_ACCEPTED;
+use super::iov::{Vector, import_iovec};
+use super::opdef::{Cmd, Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
+use crate::host::{FileKind, Host, Iovec, Message, SockAddr};
+use crate::support::opflags::{RECV_ACCEPTED, SEND_ACCEPTED, VECTORIZED};
 use alloc::boxed::Box;
 use core::cell::Cell;
 use ringer_uapi::flags::CqeFlags;
 use ringer_uapi::{Errno, Sqe};
 
 const MSG_PEEK: u32 = 2;
-const MSG_WAITALL: u32 = 0x100;
+pub(super) const MSG_WAITALL: u32 = 0x100;
 const MSG_DONTWAIT: u32 = 0x40;
-const MSG_NOSIGNAL: u32 = 0x4000;
+pub(super) const MSG_NOSIGNAL: u32 = 0x4000;
 const POLL_FIRST: u16 = 1;
-const POLLIN: u32 = 1;
-const POLLOUT: u32 = 4;
+pub(super) const POLLIN: u32 = 1;
+pub(super) const POLLOUT: u32 = 4;
 const POLLHUP: u32 = 0x10;
 const POLLRDHUP: u32 = 0x2000;
 
 /// A transfer in progress, in either direction.
 #[derive(Debug)]
-struct Transfer {
+pub(crate) struct Transfer {
+    /// Where the bytes are, or are to be; of a vector, which part of it.
     buf: Iovec,
-    flags: u32,
+    pub(super) flags: u32,
     done: u32,
     poll_first: bool,
     never_polls: bool,
     /// The last part was as long as there was room.
     filled: bool,
     /// It was to be had whole, and there was more of it.
-    cut: bool,
+    pub(super) cut: bool,
 }
 
 impl Transfer {
-    fn prep(sqe: &Sqe) -> Result<Self, Errno> {
-        if sqe.ioprio & !RECVSEND_ACCEPTED != 0 {
-            return Err(Errno::EINVAL);
-        }
-        if (sqe.len as i32) < 0 {
-            return Err(Errno::EINVAL);
-        }
-        let buf = access_ok(Iovec { base: sqe.addr, len: u64::from(sqe.len) })?;
-        let poll_first = sqe.ioprio & POLL_FIRST != 0;
-        Ok(Self {
-            buf,
-            flags: sqe.op_flags,
-            done: 0,
-            poll_first,
-            never_polls: false,
-            filled: false,
-            cut: false,
-        })
+    pub(super) fn new(buf: Iovec, flags: u32, ioprio: u16) -> Self {
+        let poll_first = ioprio & POLL_FIRST != 0;
+        let (never_polls, filled, cut) = (false, false, false);
+        Self { buf, flags, done: 0, poll_first, never_polls, filled, cut }
     }
 
-    fn is_short(&self, res: i32) -> bool {
+    /// From here on what asks to be polled for first does not wait.
+    pub(crate) fn never_poll(&mut self) {
+        self.never_polls = true;
+    }
+
+    /// What a cancel reports: bytes already moved, or nothing.
+    pub(crate) fn progress(&self) -> u32 {
+        self.done
+    }
+
+    /// Whether a result breaks a link.
+    pub(crate) fn is_short(&self, res: i32) -> bool {
         self.cut || self.flags & MSG_WAITALL != 0 && (res as u64) < self.buf.len
+    }
+
+    /// net.c asks for a socket before it waits, but in `io_recv`. What does not wait is told by its
+    /// call.
+    pub(super) fn needs_socket<H: Host>(&self, cx: &IssueCx<'_, H>) -> Result<(), Errno> {
+        if self.poll_first { is_socket(cx) } else { Ok(()) }
+    }
+
+    /// Whether something is left behind a receive that succeeded. `seen`: what the poller said, if it
+    /// waited.
+    pub(super) fn leaves<H: Host>(&self, cx: &IssueCx<'_, H>, seen: Option<u32>) -> bool {
+        let peeks = self.flags & MSG_PEEK != 0;
+        match seen {
+            None => peeks && cx.host.left_to_recv(cx.fd, true),
+            Some(events) => {
+                let ended = events & (POLLRDHUP | POLLHUP) != 0;
+                (self.filled || peeks || ended) && cx.host.left_to_recv(cx.fd, ended)
+            }
+        }
     }
 
     fn rest(&self) -> Iovec {
@@ -76,7 +95,7 @@ impl Transfer {
         Iovec { base: self.buf.base + done, len: self.buf.len - done }
     }
 
-    fn run<H: Host>(
+    pub(super) fn run<H: Host>(
         &mut self,
         cx: &IssueCx<'_, H>,
         events: u32,
@@ -114,54 +133,90 @@ impl Transfer {
     }
 }
 
+/// Whether the request's file is a socket.
+///
+/// # Errors
+/// `EBADF`, `ENOTSOCK`.
+pub(super) fn is_socket<H: Host>(cx: &IssueCx<'_, H>) -> Result<(), Errno> {
+    if cx.looked_up()? == FileKind::Socket { Ok(()) } else { Err(Errno::ENOTSOCK) }
+}
+
+/// `sqe->addr2`, `addr_len`: the destination of a send, if it has one (net.c `io_send_setup`).
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`.
+pub(super) fn destination<H: Host>(host: &H, sqe: &Sqe) -> Result<Option<Box<SockAddr>>, Errno> {
+    if sqe.file_index >> 16 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if sqe.off == 0 {
+        return Ok(None);
+    }
+    copy_addr(host, sqe.off, u64::from(sqe.file_index)).map(|to| Some(Box::new(to)))
+}
+
+impl Cmd {
+    /// The transfer of a request on a socket.
+    pub(crate) fn transfer(&self) -> Option<&Transfer> {
+        match self {
+            Self::Send(c) => Some(&c.transfer),
+            Self::Recv(c) => Some(&c.transfer),
+            Self::Sendmsg(c) => Some(c.transfer()),
+            Self::Recvmsg(c) => Some(c.transfer()),
+            Self::SendZc(c) | Self::SendmsgZc(c) => Some(c.transfer()),
+            _ => None,
+        }
+    }
+
+    /// The same to change.
+    pub(crate) fn transfer_mut(&mut self) -> Option<&mut Transfer> {
+        match self {
+            Self::Send(c) => Some(&mut c.transfer),
+            Self::Recv(c) => Some(&mut c.transfer),
+            Self::Sendmsg(c) => Some(c.transfer_mut()),
+            Self::Recvmsg(c) => Some(c.transfer_mut()),
+            Self::SendZc(c) | Self::SendmsgZc(c) => Some(c.transfer_mut()),
+            _ => None,
+        }
+    }
+}
+
 /// `IORING_OP_SEND`.
 #[derive(Debug)]
 pub struct Send {
     transfer: Transfer,
     to: Option<Box<SockAddr>>,
-}
-
-impl Send {
-    pub(crate) fn never_poll(&mut self) {
-        self.transfer.never_polls = true;
-    }
-
-    pub(crate) fn is_short(&self, res: i32) -> bool {
-        self.transfer.is_short(res)
-    }
-
-    /// What a cancel reports: bytes already moved, or nothing.
-    pub(crate) fn progress(&self) -> u32 {
-        self.transfer.done
-    }
+    vector: Option<Box<Vector>>,
 }
 
 impl Op for Send {
     fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
-        if sqe.file_index >> 16 != 0 {
+        if (sqe.len as i32) < 0 || sqe.ioprio & !SEND_ACCEPTED != 0 {
             return Err(Errno::EINVAL);
         }
-        let transfer = Transfer::prep(sqe)?;
-        let to = if sqe.off != 0 {
-            Some(Box::new(copy_addr(cx.host, sqe.off, u64::from(sqe.file_index))?))
+        let to = destination(cx.host, sqe)?;
+        let (buf, vector) = if sqe.ioprio & VECTORIZED == 0 {
+            (access_ok(Iovec { base: sqe.addr, len: u64::from(sqe.len) })?, None)
         } else {
-            None
+            let vector = import_iovec(cx.host, sqe.addr, u64::from(sqe.len))?;
+            (vector.whole(), Some(Box::new(vector)))
         };
-        Ok(Self { transfer, to })
+        Ok(Self { transfer: Transfer::new(buf, sqe.op_flags, sqe.ioprio), to, vector })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        // net.c `io_send` asks for a socket before it waits, `io_recv` after.
-        if self.transfer.poll_first {
-            match cx.looked_up() {
-                Ok(FileKind::Socket) => {}
-                Ok(_) => return Outcome::Done(Err(Errno::ENOTSOCK), 0),
-                Err(e) => return Outcome::Done(Err(e), 0),
-            }
+        if let Err(e) = self.transfer.needs_socket(cx) {
+            return Outcome::Done(Err(e), 0);
         }
         let to = self.to.as_deref();
-        let send = |buf, flags| cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to);
-        self.transfer.run(cx, POLLOUT, send)
+        let vector = self.vector.as_deref();
+        self.transfer.run(cx, POLLOUT, |buf, flags| match vector {
+            None => cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to),
+            Some(vector) => {
+                let message = Message { name: to, iovs: &vector.part(buf), control: (0, 0) };
+                cx.host.sendmsg(cx.fd, &message, flags | MSG_NOSIGNAL)
+            }
+        })
     }
 }
 
@@ -178,44 +233,20 @@ pub struct Recv {
 }
 
 impl Recv {
-    pub(crate) fn never_poll(&mut self) {
-        self.transfer.never_polls = true;
-    }
-
     /// Notes what the poller said of the socket before the next attempt.
     pub(crate) fn woken_by(&mut self, events: u32) {
         self.seen = Some(events);
-    }
-
-    /// Whether something is left behind a receive that succeeded.
-    fn leaves<H: Host>(&self, cx: &IssueCx<'_, H>, seen: Option<u32>) -> bool {
-        let t = &self.transfer;
-        let peeks = t.flags & MSG_PEEK != 0;
-        match seen {
-            None => peeks && cx.host.left_to_recv(cx.fd, true),
-            Some(events) => {
-                let ended = events & (POLLRDHUP | POLLHUP) != 0;
-                (t.filled || peeks || ended) && cx.host.left_to_recv(cx.fd, ended)
-            }
-        }
-    }
-
-    pub(crate) fn is_short(&self, res: i32) -> bool {
-        self.transfer.is_short(res)
-    }
-
-    /// What a cancel reports: bytes already moved, or nothing.
-    pub(crate) fn progress(&self) -> u32 {
-        self.transfer.done
     }
 }
 
 impl Op for Recv {
     fn prep<H: Host>(_cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
-        if sqe.off != 0 || sqe.file_index != 0 {
+        let fields = sqe.off != 0 || sqe.file_index != 0 || (sqe.len as i32) < 0;
+        if fields || sqe.ioprio & !RECV_ACCEPTED != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { transfer: Transfer::prep(sqe)?, seen: None })
+        let buf = access_ok(Iovec { base: sqe.addr, len: u64::from(sqe.len) })?;
+        Ok(Self { transfer: Transfer::new(buf, sqe.op_flags, sqe.ioprio), seen: None })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
@@ -231,7 +262,7 @@ impl Op for Recv {
         });
         self.transfer.cut = cut.get();
         match outcome {
-            Outcome::Done(Ok(n), _) if self.leaves(cx, seen) => {
+            Outcome::Done(Ok(n), _) if self.transfer.leaves(cx, seen) => {
                 Outcome::Done(Ok(n), CqeFlags::SOCK_NONEMPTY.bits())
             }
             other => other,

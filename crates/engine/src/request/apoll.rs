@@ -197,7 +197,8 @@ impl<H: Host> Engine<H> {
     ) -> Result<Key, Errno> {
         let shared = matches!(req.file, ReqFile::Node(_));
         // Whether a stream ended is told along with its bytes.
-        let end = if matches!(req.cmd, Some(Cmd::Recv(_))) { EPOLLRDHUP } else { 0 };
+        let receives = matches!(req.cmd, Some(Cmd::Recv(_) | Cmd::Recvmsg(_)));
+        let end = if receives { EPOLLRDHUP } else { 0 };
         let ask = if shared { ANY } else { events & !HOW | end };
         let poller = self.poller_of(st)?;
         let mut watch = st.watches.insert(Watch::new(file, number));
@@ -350,8 +351,10 @@ impl<H: Host> Engine<H> {
         if st.dying {
             return self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
         }
-        if let Some(Cmd::Recv(c)) = &mut req.cmd {
-            c.woken_by(edge.seen);
+        match &mut req.cmd {
+            Some(Cmd::Recv(c)) => c.woken_by(edge.seen),
+            Some(Cmd::Recvmsg(c)) => c.woken_by(edge.seen),
+            _ => {}
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);
         for _ in 0..APOLL_MAX_RETRY {

@@ -216,7 +216,7 @@ impl<H: Host> Engine<H> {
             Phase::Fresh | Phase::Deferred | Phase::Aio => None,
         };
         let matching = |(k, r): (Key, &Req<H>)| {
-            let is = r.head.is_none() && key.matches(r) && !reads_elsewhere(r);
+            let is = r.head.is_none() && key.matches(r) && !reads_elsewhere(r) && !r.is_notif();
             let at = if is { place(k, r) } else { None };
             at.filter(|at| reach == Reach::Whole || !at.is_with_workers()).map(|at| (at, k))
         };

@@ -30,6 +30,7 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
+        let (res, cflags) = req.noted(res, cflags);
         // On a ring that defers, a worker tells the owner whatever it came to.
         st.cq.from_worker |=
             if ring.defers() { req.runs_on_worker() } else { req.ends_on_worker(res) };
@@ -122,6 +123,12 @@ impl<H: Host> Engine<H> {
             self.wake_waiters(ring, st, true);
         }
         self.end_linked_timeout(st, &mut req);
+        let first = req.notifies_first(res);
+        let (early, late) = match req.take_notif() {
+            notif if first => (notif, None),
+            notif => (None, notif),
+        };
+        st.ready.extend(early);
         let next = req.next.take();
         // What a worker did not leave to anybody, it follows (io_uring.c `io_wq_free_work`).
         let goes_on = req.ends_on_worker(res) && !ring.defers();
@@ -137,6 +144,7 @@ impl<H: Host> Engine<H> {
             }
             None => {}
         }
+        st.ready.extend(late);
         if !st.drained.is_empty() {
             self.release_drained(st);
         }
@@ -182,7 +190,9 @@ impl<H: Host> Engine<H> {
     ) {
         while let Some(mut req) = at {
             at = req.next.take();
+            req.without_more();
             if quiet {
+                st.ready.extend(req.take_notif());
                 self.put_refs(ring, st, *req);
                 continue;
             }
@@ -207,9 +217,12 @@ impl<H: Host> Engine<H> {
         let links = head.next.take();
         let res = Err(head.failed.unwrap_or(Errno::ECANCELED));
         stats::add(self.host().counters(), stats::FAILED + head.opcode as usize, 1);
-        ring.post(st, Cqe::new(head.user_data, res, 0));
+        let (res, cflags) = head.noted(res, 0);
+        ring.post(st, Cqe::new(head.user_data, res, cflags));
+        let notif = head.take_notif();
         self.put_refs(ring, st, head);
         self.fail_links(ring, st, links, quiet);
+        st.ready.extend(notif);
     }
 
     /// Lets go of what a request held.

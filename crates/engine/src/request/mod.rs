@@ -6,6 +6,7 @@ pub(crate) mod clocks;
 pub mod complete;
 mod edges;
 pub mod iowq;
+pub mod notif;
 pub mod reactor;
 pub mod req;
 pub mod start;
@@ -15,4 +16,5 @@ pub mod tctx;
 pub mod timers;
 mod turns;
 
+pub use notif::Notif;
 pub use req::{Linked, Phase, Req, ReqFile};

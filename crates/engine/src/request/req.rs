@@ -10,6 +10,7 @@
 //!
 //! What it does not do: run. `start.rs` issues, `complete.rs` ends.
 
+use super::Notif;
 use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::rw::Rw;
 use crate::opcode::{Cmd, OpDef, opdef};
@@ -114,6 +115,8 @@ pub struct Req<H: Host> {
     pub creds: Option<Box<Creds<H>>>,
     /// See [`Linked`].
     pub linked: Linked<H>,
+    /// See [`Notif`].
+    pub notif: Notif,
     /// See [`Phase`].
     pub phase: Phase<H>,
     /// The request this linked timeout belongs to.
@@ -198,10 +201,13 @@ impl<H: Host> Req<H> {
             return;
         }
         match &mut self.cmd {
-            Some(Cmd::Send(c)) => c.never_poll(),
-            Some(Cmd::Recv(c)) => c.never_poll(),
             Some(Cmd::Accept(c)) => c.never_poll(),
-            _ => {}
+            Some(cmd) => {
+                if let Some(transfer) = cmd.transfer_mut() {
+                    transfer.never_poll();
+                }
+            }
+            None => {}
         }
     }
 
@@ -232,15 +238,19 @@ impl<H: Host> Req<H> {
     }
 
     /// Whether issue returns this error.
-    fn returns(&self, e: Errno) -> bool {
+    pub(super) fn returns(&self, e: Errno) -> bool {
         match &self.cmd {
             Some(Cmd::PollRemove(_)) => true,
             // io_uring.c `io_issue_sqe`: there is no such file.
             _ if e == Errno::EBADF && self.lacks_file() => true,
             // Of the operations on sockets these look for theirs first.
-            Some(
-                Cmd::Send(_) | Cmd::Recv(_) | Cmd::Shutdown(_) | Cmd::Bind(_) | Cmd::Listen(_),
-            ) => e == Errno::ENOTSOCK,
+            Some(Cmd::Shutdown(_) | Cmd::Bind(_) | Cmd::Listen(_)) => e == Errno::ENOTSOCK,
+            Some(Cmd::SendZc(c) | Cmd::SendmsgZc(c)) => match e {
+                Errno::ENOTSOCK | Errno::EOPNOTSUPP => true,
+                Errno::EFAULT => !c.faulted(),
+                _ => false,
+            },
+            Some(cmd) if cmd.transfer().is_some() => e == Errno::ENOTSOCK,
             _ => self.rw().is_some(),
         }
     }
@@ -270,10 +280,9 @@ impl<H: Host> Req<H> {
         if res.is_ok() {
             return res;
         }
-        let done = match &self.cmd {
-            Some(Cmd::Send(c)) => c.progress(),
-            Some(Cmd::Recv(c)) => c.progress(),
-            _ => self.rw().map_or(0, Rw::progress),
+        let done = match self.cmd.as_ref().and_then(Cmd::transfer) {
+            Some(transfer) => transfer.progress(),
+            None => self.rw().map_or(0, Rw::progress),
         };
         if done > 0 { Ok(done as i32) } else { res }
     }
@@ -283,6 +292,16 @@ impl<H: Host> Req<H> {
         match &self.cmd {
             Some(Cmd::Nop(c)) => c.second_half().unwrap_or_default(),
             _ => [0; 2],
+        }
+    }
+
+    /// Whether descriptors may go with its message: numbers of the application's table.
+    pub fn passes_descriptors(&self) -> bool {
+        match &self.cmd {
+            Some(Cmd::Sendmsg(c)) => c.has_control(),
+            Some(Cmd::Recvmsg(c)) => c.has_control(),
+            Some(Cmd::SendmsgZc(c)) => c.has_control(),
+            _ => false,
         }
     }
 
@@ -308,11 +327,12 @@ impl<H: Host> Req<H> {
             }
             Err(_) => return true,
         };
-        match &self.cmd {
-            Some(Cmd::Send(c)) => c.is_short(res),
-            Some(Cmd::Recv(c)) => c.is_short(res),
-            Some(Cmd::Splice(c) | Cmd::Tee(c)) => c.is_short(res),
-            _ => self.rw().is_some_and(|c| c.is_short(res)),
+        if let Some(Cmd::Splice(c) | Cmd::Tee(c)) = &self.cmd {
+            return c.is_short(res);
+        }
+        match self.cmd.as_ref().and_then(Cmd::transfer) {
+            Some(transfer) => transfer.is_short(res),
+            None => self.rw().is_some_and(|c| c.is_short(res)),
         }
     }
 }

@@ -396,6 +396,10 @@ impl<H: Host> Engine<H> {
             return self.send_elsewhere(ring, st, req);
         }
         let class = self.class_of(&req);
+        if class == Class::Private && req.passes_descriptors() {
+            // Its worker has another table.
+            return self.complete(ring, st, req, Err(Errno::EMFILE), 0);
+        }
         if class == Class::Private {
             self.hold_folder(&mut req);
             if let Err(e) = self.house_files(&req) {
@@ -535,11 +539,14 @@ fn locate<H: Host>(st: &State<H>, req: &Req<H>) -> Result<Option<(i32, Option<Fi
 
 /// Makes a fixed transfer hold the buffer that its slot has now.
 pub(crate) fn find_buffer<H: Host>(st: &State<H>, req: &mut Req<H>) {
-    if let Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c) | Cmd::ReadvFixed(c) | Cmd::WritevFixed(c)) =
-        &mut req.cmd
-    {
-        req.buf = c.find_buffer(st.bufs.as_ref()).cloned();
-    }
+    let found = match &mut req.cmd {
+        Some(Cmd::ReadFixed(c) | Cmd::WriteFixed(c) | Cmd::ReadvFixed(c) | Cmd::WritevFixed(c)) => {
+            c.find_buffer(st.bufs.as_ref())
+        }
+        Some(Cmd::SendZc(c) | Cmd::SendmsgZc(c)) => c.find_buffer(st.bufs.as_ref()),
+        _ => return,
+    };
+    req.buf = found.cloned();
 }
 
 /// What a direct descriptor comes to that was put into its slot, or was not.

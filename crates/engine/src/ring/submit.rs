@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::opcode::nop::looks_up;
 use crate::opcode::{Cmd, Op, Outcome, PrepCx, opdef};
 use crate::request::start::{find_buffer, is_ring_op};
-use crate::request::{Linked, Phase, Req, ReqFile};
+use crate::request::{Linked, Notif, Phase, Req, ReqFile};
 use crate::resource::personality::Creds;
 use crate::stats;
 use crate::support::refusal;
@@ -279,7 +279,8 @@ impl<H: Host> Engine<H> {
         before: Option<&Req<H>>,
     ) -> Req<H> {
         let asked = before.is_none() && st.drain_next;
-        let (cmd, failed) = match self.checked_prep(ring, st, sqe, before) {
+        let mut notif = Notif::None;
+        let (cmd, failed) = match self.checked_prep(ring, st, sqe, (before, &mut notif)) {
             Ok(cmd) => (Some(cmd), None),
             Err(e) => {
                 self.note_refused(|count| refusal::of_sqe(sqe, e, count));
@@ -290,6 +291,7 @@ impl<H: Host> Engine<H> {
         let op = sqe.opcode.min(63) as usize;
         stats::add(self.host().counters(), stats::REQUESTS + op, 1);
         let mut req = self.request(sqe, cmd, failed);
+        req.notif = notif;
         if let Some(who) = st.personalities.get(sqe.personality) {
             req.creds = Some(Box::new(Creds { who: who.clone(), origin: None }));
         }
@@ -315,6 +317,7 @@ impl<H: Host> Engine<H> {
             failed,
             creds: None,
             linked: Linked::None,
+            notif: Notif::None,
             phase: Phase::Fresh,
             head: None,
             cancelled: false,
@@ -330,9 +333,10 @@ impl<H: Host> Engine<H> {
         ring: &Ring<H>,
         st: &mut State<H>,
         sqe: &Sqe,
-        before: Option<&Req<H>>,
+        (before, notif): (Option<&Req<H>>, &mut Notif),
     ) -> Result<Cmd, Errno> {
         let flags = self.refuse(ring, st, sqe, before.is_none())?;
+        *notif = Notif::of(sqe, flags);
         let after_link = before.is_some_and(|b| b.links() && b.opcode != LINK_TIMEOUT);
         Cmd::prep(&self.prep_cx(ring, st, flags, after_link), sqe)
     }

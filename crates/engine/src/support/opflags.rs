@@ -104,10 +104,10 @@ pub const ASYNC_CANCEL: &[Row] = &[
 pub const RECVSEND: &[Row] = &[
     row("RECVSEND_POLL_FIRST", 1, (5, 19), Full),
     later("RECV_MULTISHOT", 2, (6, 0)),
-    later("RECVSEND_FIXED_BUF", 4, (6, 0)),
-    later("SEND_ZC_REPORT_USAGE", 8, (6, 2)),
+    row("RECVSEND_FIXED_BUF", 4, (6, 0), Full),
+    row("SEND_ZC_REPORT_USAGE", 8, (6, 2), Partial("the bytes are copied, and it says so")),
     later("RECVSEND_BUNDLE", 16, (6, 10)),
-    later("SEND_VECTORIZED", 32, (6, 17)),
+    row("SEND_VECTORIZED", 32, (6, 17), Full),
 ];
 
 /// `SPLICE_F_*` of io_uring's own.
@@ -163,8 +163,24 @@ pub const SPLICE_ACCEPTED: u32 = accepted(SPLICE) | SPLICE_ALL;
 pub const INSTALL_ACCEPTED: u32 = accepted(INSTALL);
 /// What MSG_RING takes.
 pub const MSG_RING_ACCEPTED: u32 = accepted(MSG_RING);
-/// What SEND and RECV take.
-pub const RECVSEND_ACCEPTED: u16 = accepted(RECVSEND) as u16;
+/// A send's bytes are in a registered buffer.
+pub const FIXED_BUF: u16 = 4;
+/// A notification says whether they were copied.
+pub const REPORT_USAGE: u16 = 8;
+/// Several buffers of a group at once.
+pub const BUNDLE: u16 = 16;
+/// A send's buffer is a vector.
+pub const VECTORIZED: u16 = 32;
+const POLL_FIRST: u16 = 1;
+const MULTISHOT: u16 = 2;
+const RECVSEND_ACCEPTED: u16 = accepted(RECVSEND) as u16;
+/// What SEND takes (6.18 net.c `SENDMSG_FLAGS`); SENDMSG but for a bundle.
+pub const SEND_ACCEPTED: u16 = RECVSEND_ACCEPTED & (POLL_FIRST | BUNDLE | VECTORIZED);
+/// What RECV takes (net.c `RECVMSG_FLAGS`); RECVMSG but for a bundle.
+pub const RECV_ACCEPTED: u16 = RECVSEND_ACCEPTED & (POLL_FIRST | MULTISHOT | BUNDLE);
+/// What SEND_ZC and SENDMSG_ZC take (net.c `IO_ZC_FLAGS_VALID`).
+pub const SEND_ZC_ACCEPTED: u16 =
+    RECVSEND_ACCEPTED & (POLL_FIRST | FIXED_BUF | REPORT_USAGE | VECTORIZED);
 /// A source given by its registered index, a table that is replaced.
 pub const SRC_REGISTERED: u32 = 1;
 /// See [`SRC_REGISTERED`].

@@ -11,7 +11,6 @@ const IOPOLL: &str = "files opened with O_DIRECT only; completes inside GETEVENT
 const DEFER: &str = "TASKRUN is set a moment after the event";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 const BUFFERS: &str = "no provided buffers yet (issue 5)";
-const SENDS: &str = "not carried out yet (issue 5)";
 
 /// `IORING_SETUP_*`.
 pub const SETUP: &[Row] = flag_rows! { Setup "SETUP_":
@@ -87,8 +86,8 @@ pub const SQE: &[Row] = flag_rows! { SqeFlags "IOSQE_":
 pub const CQE: &[Row] = flag_rows! { CqeFlags "CQE_F_":
     BUFFER (5, 7) Refused(Errno::EOPNOTSUPP, BUFFERS);
     MORE (5, 13) Full;
-    SOCK_NONEMPTY (5, 19) Partial("not on a RECV that was ready at once, which is one system call");
-    NOTIF (6, 0) Refused(Errno::EINVAL, SENDS);
+    SOCK_NONEMPTY (5, 19) Partial("not on a RECV or RECVMSG that was ready at once, which is one system call");
+    NOTIF (6, 0) Full;
     BUF_MORE (6, 12) Refused(Errno::EINVAL, BUFFERS);
     SKIP (6, 18) Full;
     F_32 as "CQE_F_32" (6, 18) Full;

@@ -77,7 +77,7 @@ fn masks_are_what_the_rows_say() {
 #[test]
 fn a_refused_opcode_is_named_and_so_are_flags() {
     let op = |opcode| Sqe { opcode, ..Sqe::default() };
-    assert_eq!(refused(&op(9), Errno::EINVAL), ["SENDMSG (EINVAL)"]);
+    assert_eq!(refused(&op(58), Errno::EINVAL), ["RECV_ZC (EINVAL)"]);
     assert_eq!(refused(&op(64), Errno::EINVAL), ["URING_CMD128 (EINVAL)"]);
     assert_eq!(refused(&op(200), Errno::EINVAL), ["unknown in Opcodes"]);
     let mshot = Sqe { ioprio: 2, ..op(27) };

@@ -59,6 +59,8 @@ pub(crate) struct Seen {
     pub(crate) ud: u64,
     pub(crate) res: i32,
     pub(crate) more: bool,
+    /// It says that a buffer is free.
+    pub(crate) notif: bool,
     /// When it was taken.
     pub(crate) at: u64,
     /// The run was being ended.
@@ -353,7 +355,8 @@ impl App {
             let half = self.program.second_half(&c);
             assert!(c.big == [0; 2] || Some(c.big) == half, "{c:?} has a half of its own");
             assert!(c.res < 0 || half.is_none_or(|h| c.big == h), "{c:?} lacks its second half");
-            side.log.push(Seen { ud: c.user_data, res: c.res, more, at, late });
+            let notif = c.flags & 8 != 0;
+            side.log.push(Seen { ud: c.user_data, res: c.res, more, notif, at, late });
         }
     }
 

@@ -7,13 +7,14 @@
 //! - who names a personality runs with its rights, nobody else does
 //! - memory is written by its own request only, and not after its end
 //! - each message once, and none of a request that failed (`mailbox.rs`)
+//! - a send without a copy notifies once, after its result, which says so
 //! - each tag once, after its slot was taken away and after every request that used it
 
 use super::Summary;
 use super::app::{FINAL, Seen, TAG, reader_of};
 use super::mailbox::MESSAGE;
 use super::program::{Cancel, Change, Entry, Program, Step};
-use super::rows::{ALIAS, BUF_AT, BUF_LEN, FILE, STRIDE};
+use super::rows::{ALIAS, BUF_AT, BUF_LEN, FILE, STRIDE, notifies};
 use super::run::{BLANK, Record, file_byte};
 use crate::errno::{
     EACCES, EBADF, ECANCELED, EINTR, EMFILE, ENFILE, ENOMEM, ENOTSOCK, ENXIO, ETIME,
@@ -42,6 +43,10 @@ pub(super) struct Checker<'a> {
     pub(super) chains: Vec<Chain<'a>>,
     /// Completions by user_data, with their place in the queue.
     got: BTreeMap<u64, Vec<(usize, Seen)>>,
+    /// The same of notifications.
+    notifs: BTreeMap<u64, Vec<(usize, Seen)>>,
+    /// Whose result says that a notification follows.
+    promised: BTreeSet<u64>,
     closed: BTreeSet<i32>,
     unregisters: bool,
     /// Those that are calls.
@@ -51,8 +56,22 @@ pub(super) struct Checker<'a> {
 /// Checks a record; what is wrong is a panic.
 pub(crate) fn check(program: &Program, record: &Record) -> Summary {
     let mut got: BTreeMap<u64, Vec<(usize, Seen)>> = BTreeMap::new();
+    let (mut notifs, mut promised) = (got.clone(), BTreeSet::new());
+    let zero_copy: BTreeSet<u64> = program
+        .entries()
+        .iter()
+        .filter(|e| notifies(e.sqe.opcode))
+        .map(|e| e.sqe.user_data)
+        .collect();
     for (at, seen) in record.log.iter().enumerate().filter(|(_, s)| s.ud < FINAL) {
-        got.entry(seen.ud % ALIAS).or_default().push((at, *seen));
+        let (ud, mut seen) = (seen.ud % ALIAS, *seen);
+        if zero_copy.contains(&ud) && seen.more {
+            // With the result it is over for everybody else.
+            promised.insert(ud);
+            seen.more = false;
+        }
+        let of = if seen.notif { &mut notifs } else { &mut got };
+        of.entry(ud).or_default().push((at, seen));
     }
     let (mut closed, mut unregisters) = (BTreeSet::new(), false);
     let mut calls = Vec::new();
@@ -70,7 +89,18 @@ pub(crate) fn check(program: &Program, record: &Record) -> Summary {
     let all: Vec<&Entry> = program.entries().into_iter().filter(pushed).collect();
     let entries = all.iter().map(|e| (e.sqe.user_data, *e)).collect();
     let chains = chains(&all);
-    let c = Checker { program, record, entries, chains, got, closed, unregisters, cancels: calls };
+    let c = Checker {
+        program,
+        record,
+        entries,
+        chains,
+        got,
+        notifs,
+        promised,
+        closed,
+        unregisters,
+        cancels: calls,
+    };
     c.check()
 }
 
@@ -99,16 +129,17 @@ fn is_multi(e: &Entry) -> bool {
 }
 
 fn reads(e: &Entry) -> bool {
-    matches!(e.sqe.opcode, 1 | 4 | 22 | 27 | 60)
+    matches!(e.sqe.opcode, 1 | 4 | 10 | 22 | 27 | 60)
 }
 
 fn writes(e: &Entry) -> bool {
-    matches!(e.sqe.opcode, 2 | 5 | 23 | 26 | 61)
+    matches!(e.sqe.opcode, 2 | 5 | 9 | 23 | 26 | 47 | 48 | 61)
 }
 
 /// Bytes that a transfer asks for.
 fn asked(e: &Entry) -> i32 {
-    if matches!(e.sqe.opcode, 1 | 2 | 60 | 61) { e.owes.ok.1 } else { e.sqe.len as i32 }
+    let vector = matches!(e.sqe.opcode, 1 | 2 | 9 | 10 | 48 | 60 | 61);
+    if vector { e.owes.ok.1 } else { e.sqe.len as i32 }
 }
 
 /// Whether a result breaks a link.
@@ -118,7 +149,7 @@ fn fails(e: &Entry, res: i32) -> bool {
         1 | 60 if e.sqe.fd == 0 => vector_len(e) != res,
         1 | 2 | 4 | 5 | 22 | 23 | 60 | 61 => res != asked(e),
         30 | 33 => res != e.sqe.len as i32,
-        26 | 27 => e.sqe.op_flags & WAITALL != 0 && res != asked(e),
+        9 | 10 | 26 | 27 | 47 | 48 => e.sqe.op_flags & WAITALL != 0 && res != asked(e),
         _ => false,
     };
     let fine = e.sqe.opcode == 11 && res == ETIME && e.sqe.op_flags & ETIME_SUCCESS != 0;
@@ -156,6 +187,7 @@ impl Checker<'_> {
             self.check_count(chain);
             for e in chain {
                 self.check_results(e);
+                self.check_notifs(e);
                 self.check_time(e);
                 self.check_memory(e);
                 self.check_cancel(e);
@@ -240,6 +272,22 @@ impl Checker<'_> {
             let n = e.sqe.off as usize;
             assert!(seen.len() <= n, "{}: more than {n} times", self.describe(e));
         }
+    }
+
+    /// A notification comes once, behind the result; a result without MORE is of a send that its chain
+    /// cancelled, or that was refused at once.
+    fn check_notifs(&self, e: &Entry) {
+        let ud = &e.sqe.user_data;
+        let notifs = self.notifs.get(ud).map_or(&[][..], Vec::as_slice);
+        let refused = self.is_refused(e);
+        let owed = notifies(e.sqe.opcode) && !refused;
+        assert!(notifs.len() <= usize::from(owed), "{}, notified {notifs:?}", self.describe(e));
+        let Some((at, res)) = self.last(e).filter(|_| owed) else { return };
+        let promised = self.promised.contains(ud);
+        assert!(promised || res == ECANCELED, "{} without MORE", self.describe(e));
+        let behind = notifs.iter().all(|(notif, s)| *notif > at && s.res == 0);
+        assert!(behind, "{}, notified {notifs:?} at {at}", self.describe(e));
+        assert!(!notifs.is_empty() || !self.owes(e), "{} and does not notify", self.describe(e));
     }
 
     /// Whether its end must be seen.
@@ -552,6 +600,8 @@ impl Checker<'_> {
                     self.describe(e)
                 );
                 told = told.max(last.map_or(0, |l| l.0 + 1));
+                let notif = self.notifs.get(&e.sqe.user_data).and_then(|n| n.last());
+                told = told.max(notif.map_or(0, |n| n.0 + 1));
                 tried = tried.max(self.last_attempt(e).map_or(0, |t| t + 1));
             }
         }

@@ -128,7 +128,8 @@ pub fn draw(seed: u64) -> Program {
         program.forbids = forbid(&program);
     }
     // Less than a datagram is another datagram: the engine may ask for less of a stream only.
-    let datagram = |e: &&Entry| matches!(e.sqe.opcode, 26 | 27) && matches!(e.sqe.fd, 8 | 9);
+    let datagram =
+        |e: &&Entry| matches!(e.sqe.opcode, 9 | 10 | 26 | 27) && matches!(e.sqe.fd, 8 | 9);
     if program.entries().iter().any(datagram) {
         program.rates = rates.with(Fault::Share, 0);
     }

@@ -2,7 +2,7 @@
 //! the world is. Everything in it can be taken out, which is how a failure becomes small.
 
 use super::mailbox::MSG_RING;
-use super::rows::{INSTALL, WIDE_NOP};
+use super::rows::{INSTALL, WIDE_NOP, notifies};
 use crate::errno::{EACCES, EINVAL, EPERM};
 use crate::policy::{Chaos, Fault, Plain, Policy, Rates, Seeded};
 use ringer_engine::opcode::opdef;
@@ -17,6 +17,8 @@ const BATCH_SHARED: usize = 8;
 
 /// The personality of user 0, registered from the start; there is no other when entries are submitted.
 pub(crate) const PERSONALITY: u16 = 1;
+
+const SKIP: u8 = 64;
 
 /// An opcode that there is not.
 pub(crate) const BAD: u8 = 99;
@@ -292,6 +294,8 @@ impl Program {
             // msg_ring.c takes none.
             (MSG_RING, 1..) => Some(EINVAL),
             (INSTALL, PERSONALITY) => Some(EPERM),
+            // net.c `io_send_zc_prep`.
+            (op, _) if notifies(op) && e.sqe.flags & SKIP != 0 => Some(EINVAL),
             (_, 0 | PERSONALITY) => None,
             _ => Some(EINVAL),
         }

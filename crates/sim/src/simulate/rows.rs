@@ -50,6 +50,12 @@ const REALTIME: u32 = 8;
 const MULTISHOT: u32 = 64;
 /// `IORING_OP_FIXED_FD_INSTALL`.
 pub(crate) const INSTALL: u8 = 54;
+/// `IORING_RECVSEND_FIXED_BUF`.
+pub(crate) const FIXED_BUF: u16 = 4;
+/// Whether a notification follows its completion.
+pub(crate) fn notifies(opcode: u8) -> bool {
+    matches!(opcode, 47 | 48)
+}
 /// `IORING_NOP_CQE32`.
 pub(crate) const WIDE_NOP: u32 = 32;
 
@@ -86,6 +92,8 @@ pub(crate) const ROWS: &[Row] = &[
     (6, 4, poll_add),
     (7, 2, poll_remove),
     (8, 1, sync_range),
+    (9, 3, |d| message(d, 9)),
+    (10, 4, |d| message(d, 10)),
     (11, 3, timeout),
     (12, 2, timeout_remove),
     (13, 3, accept),
@@ -113,12 +121,14 @@ pub(crate) const ROWS: &[Row] = &[
     (37, 1, mkdir),
     (38, 1, symlink),
     (39, 1, link),
-    (40, 3, message),
+    (40, 3, mail),
     (41, 1, |d| set_xattr(d, 41)),
     (42, 1, |d| set_xattr(d, 42)),
     (43, 1, |d| get_xattr(d, 43)),
     (44, 1, |d| get_xattr(d, 44)),
     (45, 2, socket),
+    (47, 3, |d| zero_copy(d, 47)),
+    (48, 2, |d| zero_copy(d, 48)),
     (54, 2, install),
     (55, 1, truncate),
     (56, 1, bind),
@@ -387,7 +397,7 @@ fn accept(d: &mut Draw<'_>) -> Entry {
 }
 
 pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
-    let addr = d.target(&[1, 4, 6, 11, 13, 16, 22, 27]);
+    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 47]);
     let sqe = Sqe { addr, ..d.entry(14, -1) };
     let fd = d.below(18) as i32;
     let sqe = match d.below(9) {
@@ -477,6 +487,41 @@ fn socket_io(d: &mut Draw<'_>, opcode: u8) -> Entry {
     }
 }
 
+/// The same bytes as a message: its header lies where events would, its iovecs where times would.
+fn in_a_message(d: &Draw<'_>, e: Entry) -> Entry {
+    let len = u64::from(e.sqe.len);
+    let iovs = [(d.buf(), len / 2), (d.buf() + len / 2, len - len / 2)];
+    let iovs = iovs.iter().flat_map(|(b, n)| [b.to_ne_bytes(), n.to_ne_bytes()]).flatten();
+    let header = memory(d.ud) + EVENT_AT;
+    let words = [0, 0, d.aux(), 2, 0, 0, 0].into_iter().flat_map(u64::to_ne_bytes);
+    let memory = vec![(d.aux(), iovs.collect()), (header, words.collect())];
+    given(memory, Entry { sqe: Sqe { addr: header, len: 1, ..e.sqe }, ..e })
+}
+
+fn message(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let mut e = socket_io(d, if opcode == 9 { 26 } else { 27 });
+    e.sqe.opcode = opcode;
+    if matches!(e.sqe.fd, 8 | 9) {
+        // A datagram that is longer than there is room for is a failure then.
+        e.sqe.op_flags &= !0x100;
+    }
+    in_a_message(d, e)
+}
+
+fn zero_copy(d: &mut Draw<'_>, opcode: u8) -> Entry {
+    let mut e = socket_io(d, 26);
+    e.sqe.opcode = opcode;
+    if e.sqe.fd == 9 {
+        e.owes = Owes { ok: (1, 0), errors: &[-95], expires: None };
+    }
+    // A registered message has no empty part.
+    if e.sqe.len > 1 && d.rng.one_in(3) {
+        e.sqe.ioprio |= FIXED_BUF;
+        e.sqe.buf_index = d.of(&[0, 1]);
+    }
+    if opcode == 48 { in_a_message(d, e) } else { e }
+}
+
 fn epoll_ctl(d: &mut Draw<'_>) -> Entry {
     let at = memory(d.ud) + EVENT_AT;
     let sqe = Sqe { len: 1 + d.below(3) as u32, ..d.entry(29, 17) };
@@ -526,7 +571,7 @@ fn link(d: &mut Draw<'_>) -> Entry {
     two_names(d, 39)
 }
 
-fn message(d: &mut Draw<'_>) -> Entry {
+fn mail(d: &mut Draw<'_>) -> Entry {
     const SEND_FD: u64 = 1;
     let off = MESSAGE + d.ud;
     if d.rng.one_in(2) {

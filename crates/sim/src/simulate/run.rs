@@ -147,7 +147,7 @@ fn world(program: &Program) -> (Sim, Option<Mailbox>, Option<Pipes>) {
     let blank = vec![BLANK; 128 * STRIDE as usize];
     sim.write(ARENA, &blank);
     for e in program.entries() {
-        if matches!(e.sqe.opcode, 2 | 5 | 23 | 26 | 61) {
+        if matches!(e.sqe.opcode, 2 | 5 | 9 | 23 | 26 | 47 | 48 | 61) {
             let bytes = [1 + (e.sqe.user_data % 100) as u8; BUF_LEN as usize];
             sim.write(super::rows::memory(e.sqe.user_data) + BUF_AT, &bytes);
         }

@@ -13,7 +13,7 @@ use super::app::App;
 use super::mailbox::FD;
 use super::program::{Change, Entry, PERSONALITY, Put};
 use super::region::Region;
-use super::rows::{ARENA, FREE_SLOT, SLOTS, STRIDE};
+use super::rows::{ARENA, FIXED_BUF, FREE_SLOT, SLOTS, STRIDE, notifies};
 use crate::policy::Fault;
 use crate::sched::lock;
 use ringer_engine::host::Clock;
@@ -183,7 +183,8 @@ impl App {
                 slots.as_ref().and_then(|t| t.get(i)).copied().flatten().unwrap_or(0)
             };
             let file = if s.flags & FIXED != 0 { at(&t.files, s.fd as usize) } else { 0 };
-            let fixed = matches!(s.opcode, 4 | 5 | 60 | 61);
+            let zero_copy = notifies(s.opcode) && s.ioprio & FIXED_BUF != 0;
+            let fixed = matches!(s.opcode, 4 | 5 | 60 | 61) || zero_copy;
             let buf = if fixed { at(&t.bufs, s.buf_index.into()) } else { 0 };
             side.tables.users.insert(s.user_data, [file, buf]);
         }

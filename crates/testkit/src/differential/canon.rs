@@ -13,6 +13,9 @@ use crate::os::name;
 use ringer_uapi::Cqe;
 use std::collections::BTreeMap;
 
+/// `IORING_CQE_F_NOTIF`.
+const NOTIF: u32 = 8;
+
 /// Keeps what was submitted and renders what completed.
 #[derive(Debug, Default)]
 pub(super) struct Canon {
@@ -53,7 +56,8 @@ impl Canon {
 
     /// The lines of a batch of completions, in canonical order.
     pub(super) fn lines(&mut self, mut cqes: Vec<Cqe>) -> Vec<String> {
-        for c in &cqes {
+        // A notification has no place among what it follows.
+        for c in cqes.iter().filter(|c| c.flags & NOTIF == 0) {
             let Some(&chain) = self.chain_of.get(&c.user_data) else { continue };
             let links = |id: &u64| self.entries.get(id).is_some_and(|e| e.op == op::LINK_TIMEOUT);
             if links(&c.user_data) {
@@ -85,7 +89,9 @@ impl Canon {
     fn line(&self, c: &Cqe) -> String {
         let besides = if c.user_data < MESSAGES { "tag" } else { "message" };
         let what = self.entries.get(&c.user_data).map_or(besides, |e| op_name(e.op));
-        let res = if c.res < 0 {
+        let res = if c.flags & NOTIF != 0 {
+            format!("{:#x}", c.res)
+        } else if c.res < 0 {
             name(-c.res)
         } else if self.makes_descriptor(c.user_data) {
             "a descriptor".to_owned()

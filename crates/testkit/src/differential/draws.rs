@@ -11,9 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 #[allow(missing_docs, reason = "the names are the header's")]
 pub mod op {
     pub use crate::sqe::op::*;
+    pub const RECVMSG: u8 = 10;
     pub const OPENAT2: u8 = 28;
     pub const SHUTDOWN: u8 = 34;
     pub const MSG_RING: u8 = 40;
+    pub const SEND_ZC: u8 = 47;
+    pub const SENDMSG_ZC: u8 = 48;
 }
 
 /// Every opcode that has a shape here.
@@ -27,6 +30,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("POLL_ADD", op::POLL_ADD),
     ("POLL_REMOVE", op::POLL_REMOVE),
     ("SYNC_FILE_RANGE", op::SYNC_FILE_RANGE),
+    ("SENDMSG", op::SENDMSG),
+    ("RECVMSG", op::RECVMSG),
     ("TIMEOUT", op::TIMEOUT),
     ("TIMEOUT_REMOVE", op::TIMEOUT_REMOVE),
     ("ACCEPT", op::ACCEPT),
@@ -68,6 +73,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("READV_FIXED", op::READV_FIXED),
     ("WRITEV_FIXED", op::WRITEV_FIXED),
     ("PIPE", op::PIPE),
+    ("SEND_ZC", op::SEND_ZC),
+    ("SENDMSG_ZC", op::SENDMSG_ZC),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -158,6 +165,9 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("MSG_RING", 1, "MSG_RING_CQE_SKIP"),
     ("MSG_RING", 2, "MSG_RING_FLAGS_PASS"),
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
+    ("SENDRECV ioprio", 4, "RECVSEND_FIXED_BUF"),
+    ("SENDRECV ioprio", 8, "SEND_ZC_REPORT_USAGE"),
+    ("SENDRECV ioprio", 32, "SEND_VECTORIZED"),
     ("ACCEPT ioprio", 1, "ACCEPT_MULTISHOT"),
     ("ACCEPT ioprio", 2, "ACCEPT_DONTWAIT"),
     ("ACCEPT ioprio", 4, "ACCEPT_POLL_FIRST"),
@@ -200,7 +210,9 @@ fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
         _ => "",
     };
     let ioprio = match e.op {
-        op::SEND | op::RECV => "SENDRECV ioprio",
+        op::SEND | op::RECV | op::SENDMSG | op::RECVMSG | op::SEND_ZC | op::SENDMSG_ZC => {
+            "SENDRECV ioprio"
+        }
         op::ACCEPT => "ACCEPT ioprio",
         _ => "",
     };
@@ -368,6 +380,8 @@ pub const DRAWS: &[&str] = &[
     "READV_FIXED",
     "READ_FIXED",
     "RECV",
+    "RECVMSG",
+    "RECVSEND_FIXED_BUF",
     "RECVSEND_POLL_FIRST",
     "REGISTER_BUFFERS",
     "REGISTER_BUFFERS2",
@@ -399,6 +413,11 @@ pub const DRAWS: &[&str] = &[
     "RWF_HIPRI",
     "RWF_NOWAIT",
     "SEND",
+    "SENDMSG",
+    "SENDMSG_ZC",
+    "SEND_VECTORIZED",
+    "SEND_ZC",
+    "SEND_ZC_REPORT_USAGE",
     "SETUP_ATTACH_WQ",
     "SETUP_COOP_TASKRUN",
     "SETUP_CQE32",

@@ -60,6 +60,8 @@ struct Run<'a> {
     statx: Vec<usize>,
     /// Where PIPE writes numbers, and whether of slots.
     pairs: Vec<(usize, bool)>,
+    /// Headers of messages.
+    messages: Vec<usize>,
     canon: Canon,
     /// Requests without a last completion: whether each is bound to end.
     pending: BTreeMap<u64, bool>,
@@ -112,10 +114,11 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
         other,
         scene,
         arena: Buf::new(ARENA as usize),
-        consts: Buf::new(64 << 10),
+        consts: Buf::new(128 << 10),
         used: 0,
         statx: Vec::new(),
         pairs: Vec::new(),
+        messages: Vec::new(),
         canon: Canon::default(),
         pending: BTreeMap::new(),
         drained: false,
@@ -294,6 +297,7 @@ impl Run<'_> {
                 let words = self.iovs(list);
                 self.place(&words)
             }
+            Val::Msg(list, name, control) => self.msghdr(list, *name, *control),
             Val::Path(p) => self.place_bytes(&[p.as_bytes(), b"\0"].concat()),
             Val::Whole(p) => {
                 let whole = self.scene.in_folder(p);
@@ -313,6 +317,18 @@ impl Run<'_> {
     fn iovs(&self, list: &[(u32, u32)]) -> Vec<u64> {
         let at = |off: u32| if off == u32::MAX { 0 } else { self.arena.addr() + u64::from(off) };
         list.iter().flat_map(|&(off, len)| [at(off), u64::from(len)]).collect()
+    }
+
+    /// Name and control data are zeros.
+    fn msghdr(&mut self, list: &[(u32, u32)], name: Option<u32>, control: u32) -> u64 {
+        let words = self.iovs(list);
+        let iovs = self.place(&words);
+        let at = self.place(&[0; 64]);
+        let (name_at, name_len) = name.map_or((0, 0), |len| (at, u64::from(len)));
+        let control_at = if control > 0 { at + 256 } else { 0 };
+        self.messages.push(self.used);
+        let n = list.len() as u64;
+        self.place(&[name_at, name_len, iovs, n, control_at, u64::from(control), 0])
     }
 
     fn fds(&mut self, fds: &[Fd]) -> u64 {
@@ -601,6 +617,11 @@ impl Run<'_> {
             self.say(format!("statx {mask:#x}: links {nlink}, mode {mode:o}, {} bytes", word(40)));
         }
         self.pipes();
+        for at in std::mem::take(&mut self.messages) {
+            let (name, control) = (self.consts.load(at + 8), self.consts.get64(at + 40));
+            let flags = self.consts.load(at + 48);
+            self.say(format!("message: name {name}, control data {control}, flags {flags:#x}"));
+        }
         self.scene.left(&mut self.out.lines);
     }
 
@@ -705,9 +726,13 @@ fn bound_to_end(e: &Entry) -> bool {
     match e.op {
         op::POLL_ADD | op::EPOLL_WAIT | op::SPLICE | op::TEE => false,
         op::TIMEOUT | op::LINK_TIMEOUT => !matches!(e.addr, Val::Time(2.., _)),
-        op::READ | op::READV | op::READ_FIXED | op::READV_FIXED | op::RECV | op::ACCEPT => {
-            !waits && e.flags & bit::FIXED == 0
-        }
+        op::READ
+        | op::READV
+        | op::READ_FIXED
+        | op::READV_FIXED
+        | op::RECV
+        | op::RECVMSG
+        | op::ACCEPT => !waits && e.flags & bit::FIXED == 0,
         _ => true,
     }
 }

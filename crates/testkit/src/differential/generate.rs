@@ -75,7 +75,7 @@ pub(super) struct Gen<'a> {
     next: u64,
     held: Vec<Held>,
     chain: usize,
-    drains: bool,
+    pub(super) drains: bool,
     skips: bool,
     polled: bool,
     /// A drain was drawn: from then on anything may run on a worker.
@@ -558,16 +558,10 @@ impl Gen<'_> {
         if matches!(e.op, op::SPLICE | op::TEE) {
             return e.from != Some(Obj::File);
         }
-        matches!(
-            e.op,
-            op::READ
-                | op::READV
-                | op::READ_FIXED
-                | op::READV_FIXED
-                | op::RECV
-                | op::POLL_ADD
-                | op::ACCEPT
-        ) && e.fd != Fd::Obj(Obj::File)
+        let receives = matches!(e.op, op::RECV | op::RECVMSG);
+        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::READV_FIXED);
+        (receives || reads || matches!(e.op, op::POLL_ADD | op::ACCEPT))
+            && e.fd != Fd::Obj(Obj::File)
     }
 
     /// Whether it reads how often completions were signalled: the kernel may signal many at once.
@@ -699,8 +693,9 @@ impl Gen<'_> {
 
 /// Whether it asks to wait for readiness before its first attempt.
 fn polls_first(e: &Entry) -> bool {
-    matches!(e.op, op::SEND | op::RECV) && e.ioprio & 1 != 0
-        || e.op == op::ACCEPT && e.ioprio & 4 != 0
+    const NET: [u8; 6] =
+        [op::SEND, op::RECV, op::SENDMSG, op::RECVMSG, op::SEND_ZC, op::SENDMSG_ZC];
+    NET.contains(&e.op) && e.ioprio & 1 != 0 || e.op == op::ACCEPT && e.ioprio & 4 != 0
 }
 
 /// Whether the kernel carries it out, or lets it wait, while it is submitted.

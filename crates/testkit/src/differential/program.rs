@@ -170,6 +170,9 @@ pub enum Val {
     Time(i64, i64),
     /// An array of iovecs: (place in the arena, length).
     Iovs(Vec<(u32, u32)>),
+    /// A `struct msghdr` of such iovecs, with room for a name of so many bytes if there is one, and for so
+    /// many bytes of control data.
+    Msg(Vec<(u32, u32)>, Option<u32>, u32),
     /// A path.
     Path(String),
     /// A path in the folder, as a path that starts nowhere.

@@ -54,6 +54,11 @@ impl Gen<'_> {
             op::STATX => self.statx(id),
             op::SEND => self.send(id),
             op::RECV => self.recv(id),
+            op::SENDMSG | op::RECVMSG => self.message_of(op, id),
+            // 6.18 never starts a zero-copy send that goes through the queue of a drain: it waits for its
+            // own notification there.
+            op::SEND_ZC | op::SENDMSG_ZC if self.drains => self.send(id),
+            op::SEND_ZC | op::SENDMSG_ZC => self.send_zc(op, id),
             op::EPOLL_CTL => self.epoll_ctl(id),
             op::EPOLL_WAIT => self.epoll_wait(id),
             op::SHUTDOWN => self.shutdown(id),
@@ -703,6 +708,47 @@ impl Gen<'_> {
         e.addr = Val::Arena(writes_from(id));
         e.op_flags = self.d.pick(&[0, 0, 0, 0x40, 0x4000, 0x100]);
         e.ioprio = self.d.pick(&[0, 0, 0, 0, 1, 1 << 8]);
+        if self.d.one_in(6) {
+            e.ioprio = 32;
+            (e.addr, e.len) = self.vector(writes_from(id), e.len);
+        }
+        (e, claims)
+    }
+
+    /// A message at that place in the arena, now and then with a name and control data.
+    fn msg(&mut self, at: u32, len: u32) -> Val {
+        let Val::Iovs(list) = self.vector(at, len).0 else { return Val::Num(0) };
+        let name = self.d.pick(&[None, None, None, Some(0), Some(4), Some(28), Some(200)]);
+        Val::Msg(list, name, self.d.pick(&[0, 0, 0, 64]))
+    }
+
+    fn message_of(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, claims) = if op == op::SENDMSG { self.send(id) } else { self.recv(id) };
+        let at = if op == op::SENDMSG { writes_from(id) } else { reads_into(id) };
+        e.op = op;
+        e.addr = self.msg(at, e.len);
+        if let (op::SENDMSG, Val::Msg(_, name, control)) = (op, &mut e.addr) {
+            // Zeros are no control data that anybody would take.
+            *control = 0;
+            *name = name.filter(|len| *len > 100);
+        }
+        e.len = 1;
+        (e, claims)
+    }
+
+    fn send_zc(&mut self, op: u8, id: u64) -> Drawn {
+        let (mut e, claims) = self.send(id);
+        if op == op::SENDMSG_ZC || e.ioprio & 32 != 0 {
+            let len = self.d.pick(&[0, 1, 50, 200]);
+            let (vector, n) = self.vector(writes_from(id), len);
+            (e.addr, e.len) = (vector, n);
+        }
+        if let (op::SENDMSG_ZC, Val::Iovs(list)) = (op, &e.addr) {
+            (e.addr, e.len) = (Val::Msg(list.clone(), None, 0), 1);
+        }
+        e.op = op;
+        e.ioprio |= self.d.pick(&[0, 0, 8, 4, 4 | 8]);
+        e.buf_index = self.d.pick(&[0, 0, 0, 1, 9]);
         (e, claims)
     }
 

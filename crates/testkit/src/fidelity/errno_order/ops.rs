@@ -80,7 +80,7 @@ const ROWS: &[Row] = &[
     },
     Row { name: "SYNC_FILE_RANGE", more: &[to(OpFlags, 8), to(Off, 1 << 63)], ..BASE },
     Row { name: "SENDMSG", more: NET, ..BASE },
-    Row { name: "RECVMSG", more: NET, ..BASE },
+    Row { name: "RECVMSG", more: NET, parts: &[SELECT], ..BASE },
     Row { name: "TIMEOUT", more: TIMEOUT, ..NUMBER },
     Row {
         name: "TIMEOUT_REMOVE",
@@ -350,6 +350,7 @@ claims! {
     "sync_file_range" "SYNC_FILE_RANGE";
     "sendmsg" "SENDMSG";
     "recvmsg" "RECVMSG";
+    "recvmsg" "RECVMSG" "with_buffer_select" "IOSQE_BUFFER_SELECT";
     "timeout" "TIMEOUT";
     "timeout_remove" "TIMEOUT_REMOVE";
     "accept" "ACCEPT";

@@ -20,6 +20,7 @@ mod kit;
 mod lifetime;
 mod links;
 mod making;
+mod messages;
 mod modes;
 mod msg_ring;
 mod multishot;
@@ -62,6 +63,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     setup::CLAIMS,
     submit::CLAIMS,
     sockets::CLAIMS,
+    messages::CLAIMS,
     nowait::CLAIMS,
     enter::CLAIMS,
     timeouts::CLAIMS,

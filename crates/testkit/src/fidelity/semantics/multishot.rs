@@ -109,13 +109,13 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.12",
         a_multishot_recvmsg_writes_a_header,
         "RECVMSG with MULTISHOT puts a header, the name's and the control's area and the payload into the buffer.",
-        needs "RECVMSG"
+        needs "RECV_MULTISHOT", "REGISTER_PBUF_RING"
     ),
     claim!(
         "3.12",
         a_buffer_too_small_for_the_header_is_efault,
         "A multishot RECVMSG into a buffer smaller than its header is EFAULT.",
-        needs "RECVMSG"
+        needs "RECV_MULTISHOT", "REGISTER_PBUF_RING"
     ),
     claim!(
         "3.12",
