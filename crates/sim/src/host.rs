@@ -8,8 +8,8 @@ use crate::ring::{Pages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
-    Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity, Iovec, RingId,
-    RingSpec, SockAddr, ThreadKind,
+    Child, Clock, Credentials, FileKind, Futex, Host, HostFile, HostResult, HostThread, Identity,
+    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -260,7 +260,7 @@ impl Host for SimHost {
     }
 
     fn yield_cpu(&self) {
-        self.sched.sleep(100_000);
+        self.sched.step_aside(100_000);
     }
 
     fn unpark(&self, word: &AtomicU32, n: u32) {
@@ -311,6 +311,26 @@ impl Host for SimHost {
 
     fn nofile(&self) -> u64 {
         lock(&self.world).nofile as u64
+    }
+
+    fn futex_sleep(&self, words: &[AtomicU32], _of: &[Futex], mask: u32) -> HostResult<u32> {
+        self.sleep_on_words(words, mask)
+    }
+
+    fn futex_move(&self, word: &AtomicU32, to: Futex) -> HostResult<bool> {
+        self.move_sleeper(word, to)
+    }
+
+    fn futex_wait(&self, on: &[Futex], mask: u32) -> HostResult<u32> {
+        self.sleep_on(on, mask)
+    }
+
+    fn futex_wake(&self, futex: Futex, mask: u32) -> HostResult<u32> {
+        self.wake_sleepers(futex, mask)
+    }
+
+    fn waitid(&self, which: i32, id: i32, options: i32) -> HostResult<Option<Child>> {
+        self.wait_for_child(which, id, options)
     }
 
     fn hold(&self, fd: i32) -> HostResult<SimFile> {

@@ -14,8 +14,10 @@
 //! messages, credentials): that is the real host's tests' part.
 #![forbid(unsafe_code)]
 
+mod child;
 mod client;
 pub mod errno;
+mod futex;
 mod host;
 mod kit;
 mod names;

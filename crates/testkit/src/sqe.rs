@@ -35,6 +35,11 @@ pub mod op {
     pub const MKDIRAT: u8 = 37;
     pub const SYMLINKAT: u8 = 38;
     pub const LINKAT: u8 = 39;
+    pub const URING_CMD: u8 = 46;
+    pub const WAITID: u8 = 50;
+    pub const FUTEX_WAIT: u8 = 51;
+    pub const FUTEX_WAKE: u8 = 52;
+    pub const FUTEX_WAITV: u8 = 53;
 }
 
 /// `IOSQE_FIXED_FILE`.

@@ -6,6 +6,7 @@ pub mod epoll;
 pub mod files_update;
 pub mod fs;
 pub mod fsync;
+pub mod futex;
 pub mod msg_ring;
 pub mod nop;
 pub mod opdef;
@@ -16,6 +17,8 @@ pub mod sendrecv;
 pub mod shutdown;
 pub mod statx;
 pub mod timeout;
+pub mod uring_cmd;
+pub mod waitid;
 
 pub use crate::support::Support;
 pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opdef};

@@ -7,8 +7,8 @@
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
 use super::{
-    accept, async_cancel, connect, epoll, files_update, fs, fsync, msg_ring, nop, openclose, poll,
-    rw, sendrecv, shutdown, statx, timeout,
+    accept, async_cancel, connect, epoll, files_update, fs, fsync, futex, msg_ring, nop, openclose,
+    poll, rw, sendrecv, shutdown, statx, timeout, uring_cmd, waitid,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -341,14 +341,21 @@ op_table! {
     43 = OpDef::later("FGETXATTR", (5, 19), OPS);
     44 = OpDef::later("GETXATTR", (5, 19), OPS);
     45 = OpDef::later("SOCKET", (5, 19), OPS);
-    46 = OpDef::later("URING_CMD", (5, 19), OPS);
+    46 => UringCmd(uring_cmd::UringCmd) = OpDef {
+        name: "URING_CMD", since: (5, 19), buffer_select: true, iopoll: true,
+        support: Support::Partial("no TX_TIMESTAMP yet; sockets and /dev/null have commands"),
+        ..OpDef::FILE
+    };
     47 = OpDef::later("SEND_ZC", (6, 0), OPS);
     48 = OpDef::later("SENDMSG_ZC", (6, 1), OPS);
     49 = OpDef::later("READ_MULTISHOT", (6, 7), OPS);
-    50 = OpDef::later("WAITID", (6, 7), OPS);
-    51 = OpDef::later("FUTEX_WAIT", (6, 7), OPS);
-    52 = OpDef::later("FUTEX_WAKE", (6, 7), OPS);
-    53 = OpDef::later("FUTEX_WAITV", (6, 7), OPS);
+    50 => Waitid(waitid::Waitid) = OpDef { name: "WAITID", since: (6, 7), ..OpDef::RING };
+    51 => FutexWait(futex::FutexWait)
+        = OpDef { name: "FUTEX_WAIT", since: (6, 7), ..OpDef::RING };
+    52 => FutexWake(futex::FutexWake)
+        = OpDef { name: "FUTEX_WAKE", since: (6, 7), ..OpDef::BASE };
+    53 => FutexWaitv(futex::FutexWaitv)
+        = OpDef { name: "FUTEX_WAITV", since: (6, 7), ..OpDef::RING };
     54 = OpDef::later("FIXED_FD_INSTALL", (6, 8), OPS);
     55 = OpDef::later("FTRUNCATE", (6, 9), OPS);
     56 = OpDef::later("BIND", (6, 11), OPS);

@@ -11,5 +11,6 @@ pub mod table;
 pub mod tctx;
 pub mod timers;
 mod turns;
+pub mod waiter;
 
 pub use req::{Linked, Phase, Req, ReqFile};

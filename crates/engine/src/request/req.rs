@@ -4,11 +4,12 @@
 //!  Fresh --issue--> Done
 //!    |--Again--> Polled --event, issue again--> Done
 //!    |--Punt--> Queued --worker--> Running --> Done | Polled
-//!    '--ring op--> Timer --> Done
+//!    '--ring op--> Timer | Waiting --> Done
 //! ```
 //!
 //! What it does not do: run. `start.rs` issues, `complete.rs` ends.
 
+use super::waiter::Wait;
 use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::rw::Rw;
 use crate::opcode::{Cmd, OpDef, opdef};
@@ -69,6 +70,8 @@ pub enum Phase<H: Host> {
     },
     /// Waiting for a time (the key of the timer heap), `None` for a timeout that only counts.
     Timer(Option<(u64, u64)>),
+    /// In a call that a waiter makes for it.
+    Waiting(Arc<Wait<H>>),
     /// Finished by a thread that may not post on this ring (DEFER_TASKRUN).
     Deferred,
 }

@@ -23,6 +23,7 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, RingId};
+use crate::request::Phase;
 use crate::resource::personality::Personalities;
 use crate::slab::Key;
 use alloc::sync::Arc;
@@ -54,7 +55,9 @@ impl<H: Host> Engine<H> {
         // Each time, as the kernel does: a worker may have begun its call since, or have started what
         // follows in its chain.
         self.cancel_started(&mut st);
-        if st.running > 0 {
+        // Who was woken just now ends its request by itself.
+        let woken = st.reqs.iter().any(|(_, r)| matches!(r.phase, Phase::Waiting(_)));
+        if st.running > 0 || woken {
             self.unlock(&ring, st);
             return false;
         }

@@ -83,7 +83,7 @@ impl Table {
 }
 
 /// How many tables there are.
-pub const COUNT: usize = 24;
+pub const COUNT: usize = 26;
 
 const ALL: [Table; COUNT] = [
     Table {
@@ -222,8 +222,20 @@ const ALL: [Table; COUNT] = [
         rows: opflags::MSG_RING,
     },
     Table {
-        title: "Flags of URING_CMD and FIXED_FD_INSTALL",
-        about: "`sqe->uring_cmd_flags`, `sqe->install_fd_flags`.",
+        title: "URING_CMD flags",
+        about: "`sqe->uring_cmd_flags`.",
+        place: Place::Sqe(Field::OpFlags, &[46]),
+        rows: opflags::URING_CMD,
+    },
+    Table {
+        title: "Socket commands",
+        about: "`sqe->cmd_op` of URING_CMD.",
+        place: Place::Argument,
+        rows: opflags::SOCKET_COMMANDS,
+    },
+    Table {
+        title: "FIXED_FD_INSTALL flags",
+        about: "`sqe->install_fd_flags`.",
         place: Place::Argument,
         rows: opflags::OTHERS,
     },

@@ -160,10 +160,27 @@ impl Checker<'_> {
         self.check_drains();
         self.check_tags();
         self.check_messages();
+        self.check_futexes();
         if !self.record.cut {
             self.check_flows();
         }
         self.summary()
+    }
+
+    /// No wait for a futex ends without a wake-up, and none of these is lost: with one futex each,
+    /// every wake-up that was counted ended a wait.
+    fn check_futexes(&self) {
+        let waits = |op: u8| self.entries.values().filter(move |e| e.sqe.opcode == op);
+        let done = |e: &&&Entry| {
+            let got = self.got.get(&e.sqe.user_data);
+            got.is_some_and(|seen| seen.iter().any(|(_, s)| s.res >= 0))
+        };
+        let ended = [51, 53].iter().map(|op| waits(*op).filter(done).count() as u64).sum::<u64>();
+        let woken = self.record.woken;
+        assert!(ended <= woken, "{ended} waits for futexes ended with {woken} wake-ups");
+        let hidden = waits(51).any(|e| e.sqe.flags & SKIP != 0);
+        let exact = !hidden && !self.record.cut && waits(53).next().is_none();
+        assert!(!exact || ended == woken, "{woken} wake-ups, and {ended} waits for futexes ended");
     }
 
     fn summary(&self) -> Summary {
@@ -290,6 +307,8 @@ impl Checker<'_> {
                 let closed = self.closed.contains(&e.sqe.fd) || also;
                 closed && (!fixed || e.sqe.opcode == 14) || self.unregisters
             }
+            // There was no thread that could wait for it.
+            ENOMEM if matches!(e.sqe.opcode, 50 | 51 | 53) => p.has(Fault::NoThread),
             ENOMEM | EMFILE => p.has(Fault::NoFile) || p.numberless || p.posix_locks,
             // The table was taken away.
             -6 | -14 => self.unregisters,

@@ -49,6 +49,11 @@ pub const OPS: &[(&str, u8)] = &[
     ("SYMLINKAT", op::SYMLINKAT),
     ("LINKAT", op::LINKAT),
     ("MSG_RING", op::MSG_RING),
+    ("URING_CMD", op::URING_CMD),
+    ("WAITID", op::WAITID),
+    ("FUTEX_WAIT", op::FUTEX_WAIT),
+    ("FUTEX_WAKE", op::FUTEX_WAKE),
+    ("FUTEX_WAITV", op::FUTEX_WAITV),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -132,6 +137,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("ASYNC_CANCEL", 32, "ASYNC_CANCEL_OP"),
     ("MSG_RING", 1, "MSG_RING_CQE_SKIP"),
     ("MSG_RING", 2, "MSG_RING_FLAGS_PASS"),
+    ("URING_CMD", 1, "URING_CMD_FIXED"),
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
     ("ACCEPT ioprio", 1, "ACCEPT_MULTISHOT"),
     ("ACCEPT ioprio", 2, "ACCEPT_DONTWAIT"),
@@ -163,7 +169,8 @@ fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
         | op::TIMEOUT
         | op::TIMEOUT_REMOVE
         | op::ASYNC_CANCEL
-        | op::MSG_RING => op_name(e.op),
+        | op::MSG_RING
+        | op::URING_CMD => op_name(e.op),
         _ => "",
     };
     let len = match e.op {
@@ -275,6 +282,9 @@ pub const DRAWS: &[&str] = &[
     "FILE_INDEX_ALLOC",
     "FSYNC",
     "FSYNC_DATASYNC",
+    "FUTEX_WAIT",
+    "FUTEX_WAITV",
+    "FUTEX_WAKE",
     "IOSQE_ASYNC",
     "IOSQE_CQE_SKIP_SUCCESS",
     "IOSQE_FIXED_FILE",
@@ -356,6 +366,9 @@ pub const DRAWS: &[&str] = &[
     "UNREGISTER_FILES",
     "UNREGISTER_PERSONALITY",
     "UNREGISTER_RING_FDS",
+    "URING_CMD",
+    "URING_CMD_FIXED",
+    "WAITID",
     "WRITE",
     "WRITEV",
     "WRITE_FIXED",

@@ -120,6 +120,8 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
 
 fn arena_pattern() -> Vec<u8> {
     let mut bytes = vec![0xee; ARENA as usize];
+    // Words of futexes, of which no request has any room.
+    bytes[..16].fill(0);
     for id in 0..IDS {
         let at = writes_from(id) as usize;
         bytes[at..at + ROOM as usize].fill(id as u8);
@@ -262,6 +264,14 @@ impl Run<'_> {
             Val::Time(s, ns) => self.place(&[s.cast_unsigned(), ns.cast_unsigned()]),
             Val::Iovs(list) => {
                 let words = self.iovs(list);
+                self.place(&words)
+            }
+            Val::Waiters(list) => {
+                let base = self.arena.addr();
+                let one = |(val, at, flags): &(u64, u32, u32)| {
+                    [*val, base + u64::from(*at), u64::from(*flags)]
+                };
+                let words: Vec<u64> = list.iter().flat_map(one).collect();
                 self.place(&words)
             }
             Val::Path(p) => self.place_bytes(&[p.as_bytes(), b"\0"].concat()),

@@ -26,6 +26,8 @@ pub(super) enum Key {
     Slot(u32),
     /// A name in the folder.
     Name(u8),
+    /// A futex.
+    Futex(u8),
     /// The file's position.
     Position,
     /// Which requests are under way.
@@ -526,8 +528,11 @@ impl Gen<'_> {
     }
 
     fn may_wait(&self, e: &Entry) -> bool {
-        matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT)
-            && e.fd != Fd::Obj(Obj::File)
+        let reads = matches!(
+            e.op,
+            op::READ | op::READV | op::READ_FIXED | op::RECV | op::POLL_ADD | op::ACCEPT
+        );
+        reads && e.fd != Fd::Obj(Obj::File) || matches!(e.op, op::FUTEX_WAIT | op::FUTEX_WAITV)
     }
 
     /// Whether it reads how often completions were signalled: the kernel may signal many at once.

@@ -162,6 +162,8 @@ pub enum Val {
     Time(i64, i64),
     /// An array of iovecs: (place in the arena, length).
     Iovs(Vec<(u32, u32)>),
+    /// An array of `struct futex_waitv`: (value, place in the arena, flags).
+    Waiters(Vec<(u64, u32, u32)>),
     /// A path.
     Path(String),
     /// An address of 127.0.0.1.
@@ -275,6 +277,11 @@ pub const ROOM: u32 = 256;
 pub const IDS: u64 = 90;
 /// Length of the arena \[bytes\]: what entries read into, then what they write from.
 pub const ARENA: u32 = 2 * ROOM * IDS as u32;
+
+/// Where the word of a futex lies: below everybody's room, never written to.
+pub const fn futex_word(n: u8) -> u32 {
+    n as u32 * 4
+}
 
 /// Where entry `id` reads into.
 pub const fn reads_into(id: u64) -> u32 {

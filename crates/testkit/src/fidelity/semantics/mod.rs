@@ -13,6 +13,7 @@ mod enter;
 mod eventfd;
 mod files;
 mod flags;
+mod futex;
 mod kbuf;
 mod kit;
 mod lifetime;
@@ -36,7 +37,9 @@ mod submit;
 mod sync_cancel;
 mod timeouts;
 mod transfers;
+mod uring_cmd;
 mod wait;
+mod waitid;
 mod workers;
 mod zc;
 
@@ -54,6 +57,9 @@ pub const FAMILIES: &[&[Claim]] = &[
     refused::CLAIMS,
     poll::CLAIMS,
     cancel::CLAIMS,
+    futex::CLAIMS,
+    waitid::CLAIMS,
+    uring_cmd::CLAIMS,
     sync_cancel::CLAIMS,
     files::CLAIMS,
     buffers::CLAIMS,
