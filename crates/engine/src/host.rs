@@ -239,6 +239,23 @@ pub struct Futex {
     pub val: u32,
 }
 
+/// A word of the engine's that a waiter sleeps on, with a node behind it as a futex with
+/// `FUTEX2_NUMA` has it.
+#[derive(Debug)]
+#[repr(C, align(8))]
+pub struct FutexWord {
+    /// 0 until its sleeper was moved.
+    pub value: AtomicU32,
+    /// `FUTEX_NO_NODE` until a host chooses one.
+    pub node: AtomicU32,
+}
+
+impl Default for FutexWord {
+    fn default() -> Self {
+        Self { value: AtomicU32::new(0), node: AtomicU32::new(u32::MAX) }
+    }
+}
+
 /// A child whose state changed, as waitid(2) tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Child {
@@ -390,13 +407,13 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EINTR`: the thread was interrupted, and no wake-up counted it. `EAGAIN`: a word is not 0,
     /// also found after something else than a wake-up had the call begin anew.
-    fn futex_sleep(&self, words: &[AtomicU32], of: &[Futex], mask: u32) -> HostResult<u32>;
+    fn futex_sleep(&self, words: &[FutexWord], of: &[Futex], mask: u32) -> HostResult<u32>;
     /// Makes the sleeper on a word that is 0 one on a futex, behind those that are there. False:
     /// nobody sleeps on the word.
     ///
     /// # Errors
     /// `EFAULT`, `EINVAL`: it is no futex. `EAGAIN`: the word is not 0.
-    fn futex_move(&self, word: &AtomicU32, to: Futex) -> HostResult<bool>;
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool>;
     /// Sleeps on futexes: which of them woke it.
     ///
     /// # Errors

@@ -8,9 +8,8 @@
 
 use crate::host::{World, interrupted};
 use crate::{lock, sleep};
-use loom::sync::atomic::AtomicU32;
 use loom::sync::{Condvar, Mutex};
-use ringer_engine::host::HostResult;
+use ringer_engine::host::{FutexWord, HostResult};
 use ringer_uapi::Errno;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -42,14 +41,14 @@ impl Default for Sleepers {
     }
 }
 
-fn ours(word: &AtomicU32) -> Key {
+fn ours(word: &FutexWord) -> Key {
     Key::Ours(std::ptr::from_ref(word).addr())
 }
 
 impl Sleepers {
-    pub(crate) fn sleep(&self, world: &World, words: &[AtomicU32]) -> HostResult<u32> {
+    pub(crate) fn sleep(&self, world: &World, words: &[FutexWord]) -> HostResult<u32> {
         let mut q = lock(&self.queue);
-        if words.iter().any(|w| w.load(Relaxed) != 0) {
+        if words.iter().any(|w| w.value.load(Relaxed) != 0) {
             return Err(Errno::EAGAIN);
         }
         q.next += 1;
@@ -73,9 +72,9 @@ impl Sleepers {
         }
     }
 
-    pub(crate) fn move_to(&self, word: &AtomicU32, to: u64) -> HostResult<bool> {
+    pub(crate) fn move_to(&self, word: &FutexWord, to: u64) -> HostResult<bool> {
         let mut q = lock(&self.queue);
-        if word.load(Relaxed) != 0 {
+        if word.value.load(Relaxed) != 0 {
             return Err(Errno::EAGAIN);
         }
         let Some(at) = q.waiting.iter().position(|(key, ..)| *key == ours(word)) else {

@@ -11,8 +11,8 @@ use crate::quiet;
 use crate::ring::{ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
-    Child, Clock, Credentials, FileKind, Futex, Host, HostResult, HostThread, Identity, Iovec,
-    RingId, RingSpec, SockAddr, ThreadKind,
+    Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostResult, HostThread, Identity,
+    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_sys::primitive::Futexes;
@@ -355,11 +355,11 @@ impl Host for Machine {
         1024
     }
 
-    fn futex_sleep(&self, words: &[AtomicU32], _of: &[Futex], _mask: u32) -> HostResult<u32> {
+    fn futex_sleep(&self, words: &[FutexWord], _of: &[Futex], _mask: u32) -> HostResult<u32> {
         self.world.sleepers.sleep(&self.world, words)
     }
 
-    fn futex_move(&self, word: &AtomicU32, to: Futex) -> HostResult<bool> {
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool> {
         self.world.sleepers.move_to(word, to.addr)
     }
 

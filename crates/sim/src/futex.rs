@@ -10,11 +10,11 @@
 use crate::host::SimHost;
 use crate::sched::lock;
 use crate::world::World;
-use ringer_engine::host::{Futex, HostResult};
+use ringer_engine::host::{Futex, FutexWord, HostResult};
 use ringer_uapi::Errno;
 use ringer_uapi::bytes::u32_at;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What is slept on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +100,9 @@ impl SimHost {
         }
     }
 
-    pub(crate) fn sleep_on_words(&self, words: &[AtomicU32], mask: u32) -> HostResult<u32> {
+    pub(crate) fn sleep_on_words(&self, words: &[FutexWord], mask: u32) -> HostResult<u32> {
         self.app_call("futex_sleep", -1)?;
-        if words.iter().any(|w| w.load(Relaxed) != 0) {
+        if words.iter().any(|w| w.value.load(Relaxed) != 0) {
             return Err(Errno::EAGAIN);
         }
         let keys = words.iter().map(|w| Key::Ours(std::ptr::from_ref(w).addr()));
@@ -124,12 +124,12 @@ impl SimHost {
         self.asleep(who)
     }
 
-    pub(crate) fn move_sleeper(&self, word: &AtomicU32, to: Futex) -> HostResult<bool> {
+    pub(crate) fn move_sleeper(&self, word: &FutexWord, to: Futex) -> HostResult<bool> {
         self.call("futex_move", -1);
         let from = Key::Ours(std::ptr::from_ref(word).addr());
         let mut w = lock(&self.world);
         w.value(to)?;
-        if word.load(Relaxed) != 0 {
+        if word.value.load(Relaxed) != 0 {
             return Err(Errno::EAGAIN);
         }
         let queue = &mut w.futexes.queue;

@@ -8,8 +8,8 @@ use crate::ring::{Pages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
-    Child, Clock, Credentials, FileKind, Futex, Host, HostFile, HostResult, HostThread, Identity,
-    Iovec, RingId, RingSpec, SockAddr, ThreadKind,
+    Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostFile, HostResult, HostThread,
+    Identity, Iovec, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -313,11 +313,11 @@ impl Host for SimHost {
         lock(&self.world).nofile as u64
     }
 
-    fn futex_sleep(&self, words: &[AtomicU32], _of: &[Futex], mask: u32) -> HostResult<u32> {
+    fn futex_sleep(&self, words: &[FutexWord], _of: &[Futex], mask: u32) -> HostResult<u32> {
         self.sleep_on_words(words, mask)
     }
 
-    fn futex_move(&self, word: &AtomicU32, to: Futex) -> HostResult<bool> {
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool> {
         self.move_sleeper(word, to)
     }
 
@@ -468,6 +468,17 @@ impl Host for SimHost {
 
     fn is_stream(&self, fd: i32) -> bool {
         self.open(fd).is_ok_and(|o| !matches!(o.body, Body::Dgram { .. }))
+    }
+
+    fn unread(&self, fd: i32) -> HostResult<i32> {
+        self.call("unread", fd);
+        match &self.open(fd)?.body {
+            Body::Stream { rx: Some(chan), .. } => {
+                let (came, went) = (chan.total_in.load(Relaxed), chan.total_out.load(Relaxed));
+                Ok((came - went) as i32)
+            }
+            _ => Err(Errno::EOPNOTSUPP),
+        }
     }
 
     fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {

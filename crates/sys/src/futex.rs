@@ -11,10 +11,10 @@
 //! either, and the node, which is chosen as the kernel would, is all there is to it. What it does not
 //! do: look at values.
 
+use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU8, AtomicU32};
 
-use ringer_engine::host::{Futex, HostResult};
+use ringer_engine::host::{Futex, FutexWord, HostResult};
 use ringer_uapi::Errno;
 use rust_alloc::vec::Vec;
 
@@ -50,9 +50,9 @@ fn op(op: u32, flags: u32) -> usize {
     (op | private) as usize
 }
 
-/// An address as the kernel takes it; the word is only a key, or read.
-fn addr_of(word: &AtomicU32) -> u64 {
-    word.as_ptr().expose_provenance() as u64
+/// An address as the kernel takes it. It reads the word, and chooses the node.
+fn addr_of(word: &FutexWord) -> u64 {
+    core::ptr::from_ref(word).expose_provenance() as u64
 }
 
 fn count(n: usize) -> u32 {
@@ -81,12 +81,17 @@ fn has_nodes() -> bool {
     }
 }
 
+/// Flags as this kernel takes them.
+fn plain(flags: u32) -> u32 {
+    if flags & NODE == 0 || has_nodes() { flags } else { flags & !NODE }
+}
+
 /// A futex as this kernel takes it.
 ///
 /// # Errors
 /// `EFAULT`; `EINVAL`: there is no such node.
 fn known(f: Futex) -> HostResult<Futex> {
-    if f.flags & NODE == 0 || has_nodes() {
+    if plain(f.flags) == f.flags {
         return Ok(f);
     }
     if f.flags & g::FUTEX2_NUMA != 0 {
@@ -117,13 +122,13 @@ fn current_node() -> u32 {
 ///
 /// # Errors
 /// `EINTR`, `EAGAIN`; `ENOSYS`.
-pub fn sleep(words: &[AtomicU32], of: &[Futex], mask: u32) -> HostResult<u32> {
-    // A word of ours lies on no node.
-    let plain =
-        |(w, f): (&AtomicU32, &Futex)| Futex { addr: addr_of(w), flags: f.flags & !NODE, val: 0 };
+pub fn sleep(words: &[FutexWord], of: &[Futex], mask: u32) -> HostResult<u32> {
+    // Only between two futexes with the same flags can a sleeper be moved.
+    let alike =
+        |(w, f): (&FutexWord, &Futex)| Futex { addr: addr_of(w), flags: plain(f.flags), val: 0 };
     match (words, of) {
-        ([word], [futex]) => wait_one(plain((word, futex)), mask),
-        _ => wait_any(words.iter().zip(of).map(plain)),
+        ([word], [futex]) => wait_one(alike((word, futex)), mask),
+        _ => wait_any(words.iter().zip(of).map(alike)),
     }
 }
 
@@ -138,14 +143,17 @@ pub fn wait(on: &[Futex], mask: u32) -> HostResult<u32> {
         all.push(known(*f)?);
     }
     match all.as_slice() {
-        [one] if one.flags & NODE == 0 => wait_one(*one, mask),
-        // What takes a node takes no mask: who is woken too often only looks again.
+        [one] => wait_one(*one, mask),
         _ => wait_any(all.iter().copied()),
     }
 }
 
 fn wait_one(f: Futex, mask: u32) -> HostResult<u32> {
     let (addr, val) = (f.addr as usize, f.val as usize);
+    if f.flags & NODE != 0 {
+        let (mask, flags) = (mask as usize, f.flags as usize);
+        return app_call(g::__NR_futex_wait, [addr, val, mask, flags, 0, 0]).map(|_| 0);
+    }
     let op = op(g::FUTEX_WAIT_BITSET, f.flags);
     app_call(g::__NR_futex, [addr, op, val, 0, 0, mask as usize]).map(|_| 0)
 }
@@ -162,7 +170,7 @@ fn wait_any(on: impl ExactSizeIterator<Item = Futex>) -> HostResult<u32> {
 ///
 /// # Errors
 /// `EAGAIN` the word is not 0; `EFAULT`, `EINVAL`; `ENOSYS`.
-pub fn move_to(word: &AtomicU32, to: Futex) -> HostResult<bool> {
+pub fn move_to(word: &FutexWord, to: Futex) -> HostResult<bool> {
     let to = known(to)?;
     let from = addr_of(word);
     let ret = if to.flags & NODE == 0 {
@@ -170,7 +178,7 @@ pub fn move_to(word: &AtomicU32, to: Futex) -> HostResult<bool> {
         // SAFETY: the kernel reads the word; the other address is the application's, and only a key.
         unsafe { raw::syscall6(g::__NR_futex, [from as usize, op, 0, 1, to.addr as usize, 0]) }
     } else {
-        let pair = [Waitv::new(from, 0, to.flags & !NODE), Waitv::new(to.addr, 0, to.flags)];
+        let pair = [Waitv::new(from, 0, to.flags), Waitv::new(to.addr, 0, to.flags)];
         let at = pair.as_ptr() as usize;
         // SAFETY: the kernel reads the pair and the word; the other address is the application's, and
         // a key with the number of a node behind it.
@@ -209,6 +217,7 @@ fn wake_none(f: Futex) -> HostResult<u32> {
 mod tests {
     use super::*;
     use crate::thread::{self, Name, Spec, Table};
+    use core::sync::atomic::AtomicU32;
     use core::sync::atomic::Ordering::{Acquire, Release};
     use ringer_engine::host::HostThread;
     use rust_alloc::boxed::Box;
@@ -221,21 +230,27 @@ mod tests {
         Box::leak(Box::new(AtomicU32::new(value)))
     }
 
+    fn leak_word(value: u32) -> &'static FutexWord {
+        let word = FutexWord::default();
+        word.value.store(value, Release);
+        Box::leak(Box::new(word))
+    }
+
     fn futex(word: &AtomicU32, flags: u32, val: u32) -> Futex {
-        Futex { addr: addr_of(word), flags, val }
+        Futex { addr: word.as_ptr().expose_provenance() as u64, flags, val }
     }
 
     /// A sleeper on words of ours, and what it says when it is up again.
     struct Sleeper {
-        words: &'static [AtomicU32],
+        words: &'static [FutexWord],
         thread: thread::LinuxThread,
         answer: mpsc::Receiver<HostResult<u32>>,
     }
 
     impl Sleeper {
         fn new(of: Vec<Futex>, mask: u32) -> Self {
-            let words = of.iter().map(|_| AtomicU32::new(0)).collect::<Vec<_>>().leak();
-            let words: &'static [AtomicU32] = words;
+            let words = of.iter().map(|_| FutexWord::default()).collect::<Vec<_>>().leak();
+            let words: &'static [FutexWord] = words;
             let (tx, answer) = mpsc::channel();
             let body = move || {
                 let _ = tx.send(sleep(words, &of, mask));
@@ -291,17 +306,32 @@ mod tests {
     }
 
     #[test]
+    fn a_futex_of_a_node_is_slept_on_as_any() {
+        crate::signals::install();
+        for more in [g::FUTEX2_NUMA, g::FUTEX2_MPOL, NODE] {
+            let word = leak_word(0);
+            let f = Futex { addr: addr_of(word), flags: PRIVATE | more, val: 0 };
+            let s = Sleeper::new(rust_alloc::vec![f], 2);
+            s.move_to(0, f);
+            assert_eq!(wake(Futex { val: 9, ..f }, 1), Ok(0), "another mask");
+            assert_eq!(wake(Futex { val: 0, ..f }, 2), Ok(0), "none");
+            assert_eq!(wake(Futex { val: 9, ..f }, 2), Ok(1));
+            assert_eq!(s.said(), Ok(0));
+        }
+    }
+
+    #[test]
     fn who_is_interrupted_was_not_woken() {
         crate::signals::install();
         let word = leak(0);
         let f = futex(word, PRIVATE, 0);
         let s = Sleeper::new(rust_alloc::vec![f], u32::MAX);
         s.move_to(0, f);
-        s.words[0].store(1, Release);
+        s.words[0].value.store(1, Release);
         s.thread.interrupt();
         assert_eq!(s.said(), Err(Errno::EINTR));
         assert_eq!(wake(Futex { val: 1, ..f }, u32::MAX), Ok(0));
-        assert_eq!(s.words[0].load(Acquire), 1);
+        assert_eq!(s.words[0].value.load(Acquire), 1);
     }
 
     #[test]
@@ -316,10 +346,10 @@ mod tests {
         assert_eq!(wake(Futex { val: 0, ..off }, 1), Err(Errno::EINVAL));
         assert_eq!(wake(nowhere, 1), Err(Errno::EFAULT));
         assert_eq!(wake(Futex { val: 0, ..nowhere }, 1), Err(Errno::EFAULT));
-        assert_eq!(move_to(leak(0), off), Err(Errno::EINVAL));
-        assert_eq!(move_to(leak(0), nowhere), Err(Errno::EFAULT));
-        assert_eq!(move_to(leak(1), f), Err(Errno::EAGAIN));
-        assert_eq!(move_to(leak(0), f), Ok(false));
+        assert_eq!(move_to(leak_word(0), off), Err(Errno::EINVAL));
+        assert_eq!(move_to(leak_word(0), nowhere), Err(Errno::EFAULT));
+        assert_eq!(move_to(leak_word(1), f), Err(Errno::EAGAIN));
+        assert_eq!(move_to(leak_word(0), f), Ok(false));
         assert_eq!(wait(&[Futex { val: 6, ..f }], 1), Err(Errno::EAGAIN));
     }
 }

@@ -10,8 +10,8 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Child, Clock, Credentials, FileKind, Futex, Host, HostResult, Identity, Iovec, RingId,
-    RingSpec, SockAddr, SockOpt, ThreadKind,
+    Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostResult, Identity, Iovec,
+    RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
 };
 use ringer_ring::Map;
 
@@ -176,10 +176,10 @@ impl Host for LinuxHost {
         raw::rlimit(g::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
     }
 
-    fn futex_sleep(&self, words: &[AtomicU32], of: &[Futex], mask: u32) -> HostResult<u32> {
+    fn futex_sleep(&self, words: &[FutexWord], of: &[Futex], mask: u32) -> HostResult<u32> {
         futex::sleep(words, of, mask)
     }
-    fn futex_move(&self, word: &AtomicU32, to: Futex) -> HostResult<bool> {
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool> {
         futex::move_to(word, to)
     }
     fn futex_wait(&self, on: &[Futex], mask: u32) -> HostResult<u32> {

@@ -266,6 +266,12 @@ impl<H: Host> Req<H> {
             Err(Errno::ETIME) => {
                 return !matches!(&self.cmd, Some(Cmd::Timeout(t)) if t.etime_is_success());
             }
+            // futex.c `__io_futex_cancel` does not mark it: what is behind it goes on.
+            Err(Errno::ECANCELED)
+                if matches!(&self.cmd, Some(Cmd::FutexWait(_) | Cmd::FutexWaitv(_))) =>
+            {
+                return false;
+            }
             // Cancelled, or no file to call it on: that is no error of the call.
             Err(e) if self.def().never_fails => {
                 let no_file = matches!(e, Errno::EBADF | Errno::ENOTSOCK);

@@ -29,7 +29,7 @@
 
 use super::{Phase, Req};
 use crate::engine::Engine;
-use crate::host::{Futex, Host, HostThread as _, Identity, ThreadKind};
+use crate::host::{Futex, FutexWord, Host, HostThread as _, Identity, ThreadKind};
 use crate::opcode::waitid::{finish, tell_child};
 use crate::primitive::{AtomicU32, bound};
 use crate::resource::personality::Acting;
@@ -67,7 +67,7 @@ pub(crate) enum Call {
     /// On any of these.
     Futexes {
         /// Words of ours, one for each: not 0 once its sleeper was moved.
-        words: Box<[AtomicU32]>,
+        words: Box<[FutexWord]>,
         /// See [`Host::futex_sleep`].
         of: Box<[Futex]>,
         /// See [`Host::futex_sleep`].
@@ -89,7 +89,7 @@ pub(crate) enum Call {
 impl Call {
     /// A wait for futexes that were looked at.
     pub(crate) fn futexes(of: Box<[Futex]>, mask: u32) -> Self {
-        let words = of.iter().map(|_| AtomicU32::new(0)).collect();
+        let words = of.iter().map(|_| FutexWord::default()).collect();
         Self::Futexes { words, of, mask }
     }
 }
@@ -162,7 +162,7 @@ impl<H: Host> Wait<H> {
     fn sleep(
         &self,
         host: &H,
-        (words, of): (&[AtomicU32], &[Futex]),
+        (words, of): (&[FutexWord], &[Futex]),
         mask: u32,
     ) -> Result<i32, Errno> {
         self.reach(host, stage::ASLEEP);
@@ -192,7 +192,7 @@ impl<H: Host> Wait<H> {
                 return Ok(());
             }
             // A call that begins anew finds it.
-            word.store(1, Relaxed);
+            word.value.store(1, Relaxed);
         }
         match changed(host, of) {
             Some(_) => Err(Errno::EAGAIN),
@@ -201,7 +201,7 @@ impl<H: Host> Wait<H> {
     }
 
     /// Moves the sleeper on one word, as soon as it is there. False: it sleeps on none any more.
-    fn move_one(&self, host: &H, word: &AtomicU32, to: Futex) -> Result<bool, Errno> {
+    fn move_one(&self, host: &H, word: &FutexWord, to: Futex) -> Result<bool, Errno> {
         let mut looks = 0;
         while !host.futex_move(word, to)? {
             // Acquire: pairs with the Release in `reach`.

@@ -118,7 +118,13 @@ fn fails(e: &Entry, res: i32) -> bool {
         _ => false,
     };
     let fine = e.sqe.opcode == 11 && res == ETIME && e.sqe.op_flags & ETIME_SUCCESS != 0;
-    (res < 0 || short) && !fine && !forgiven(e, res)
+    (res < 0 || short) && !fine && !forgiven(e, res) && !taken_back(e, res)
+}
+
+/// Whether it is a wait for futexes that was cancelled, which the kernel takes for no failure; or one
+/// that was never begun, behind a failure.
+fn taken_back(e: &Entry, res: i32) -> bool {
+    matches!(e.sqe.opcode, 51 | 53) && res == ECANCELED
 }
 
 /// What these say of their call, the kernel never takes for a failure: fsync, statx, shutdown, rename,
@@ -239,7 +245,7 @@ impl Checker<'_> {
         }
         let hidden = e.sqe.flags & SKIP != 0;
         if hidden && let [(_, s)] = seen {
-            let told = self.is_refused(e) || fails(e, s.res);
+            let told = self.is_refused(e) || fails(e, s.res) || taken_back(e, s.res);
             assert!(told, "{} in spite of CQE_SKIP", self.describe(e));
         }
         if !self.owes(e) {
@@ -513,6 +519,9 @@ impl Checker<'_> {
         for pair in members.windows(2) {
             let [a, b] = pair else { continue };
             let (Some((_, one)), Some((_, two))) = (self.last(a), self.last(b)) else { continue };
+            if taken_back(a, one) {
+                continue;
+            }
             let goes_on = a.sqe.flags & HARD != 0 && one != ECANCELED || !fails(a, one);
             let seen = self.seen(b).last().map(|(_, s)| s);
             let excused = seen.is_some_and(|s| self.may_be_cancelled(b, s));

@@ -438,7 +438,7 @@ fn command(d: &mut Draw<'_>) -> Entry {
     let fd = d.of(&[0, 2, 6, 10, 17]);
     let sqe = Sqe { off: d.below(6), ..d.entry(46, fd) };
     let sqe = d.perhaps_fixed(sqe);
-    owes(sqe, (1, 0), &[EOPNOTSUPP, EINVAL])
+    owes(sqe, (0, i32::MAX), &[EOPNOTSUPP, EINVAL])
 }
 
 fn waitid(d: &mut Draw<'_>) -> Entry {

@@ -107,6 +107,12 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs "FUTEX_WAIT"
     ),
     claim!(
+        "3.6",
+        a_cancelled_futex_wait_breaks_no_chain,
+        "What is linked behind a FUTEX_WAIT or FUTEX_WAITV that is cancelled runs, and CQE_SKIP hides it.",
+        needs "FUTEX_WAIT", "FUTEX_WAITV"
+    ),
+    claim!(
         "1.1",
         a_futex_wait_on_a_worker_waits_as_any,
         "FUTEX_WAIT with IOSQE_ASYNC is asleep soon and takes no worker.",
@@ -395,6 +401,20 @@ fn a_chain_goes_on_when_its_futex_is_woken() -> Outcome {
     })?;
     ends(&ring, &[(2, 0), (3, 0)])?;
     runs(&mut ring, &[wait(7), nop(3)], &[(1, -libc::EAGAIN), (3, -ECANCELED)])
+}
+
+fn a_cancelled_futex_wait_breaks_no_chain() -> Outcome {
+    let mut ring = ring()?;
+    let word = Buf::new(64);
+    let of = waiters(&[(0, word.addr(), PRIVATE)]);
+    for wait in [wait_on(word.addr(), 0, ANY_BIT, PRIVATE, 1), waitv(&of, 1, 1)] {
+        submit(&mut ring, &[flagged(wait, LINK), nop(2)])?;
+        submit(&mut ring, &[cancel(1, 0, 3)])?;
+        ends(&ring, &[(3, 1), (1, -ECANCELED), (2, 0)])?;
+        submit(&mut ring, &[flagged(wait, LINK | SKIP), nop(2)])?;
+        runs(&mut ring, &[cancel(1, 0, 3)], &[(3, 1), (2, 0)])?;
+    }
+    Ok(())
 }
 
 fn a_futex_wait_on_a_worker_waits_as_any() -> Outcome {
