@@ -87,12 +87,23 @@ const CLAIMED: &[(&str, &str)] = &[
     ("FEAT_REG_REG_RING", "a_ring_is_registered_with_by_index"),
     ("REGISTER_CLOCK", "a_ring_can_wait_by_another_clock"),
     ("UNREGISTER_NAPI", "busy_polling_is_set_and_told"),
+    ("WAITID", "a_waitid_tells_how_its_child_ended"),
+    ("FUTEX_WAITV", "a_waitv_says_which_futex_woke_it"),
+    ("SOCKET_URING_OP_SIOCINQ", "sockets_tell_what_is_queued"),
+    ("SOCKET_URING_OP_SIOCOUTQ", "sockets_tell_what_is_queued"),
+    ("SOCKET_URING_OP_GETSOCKOPT", "socket_options_are_set_and_read"),
+    ("SOCKET_URING_OP_SETSOCKOPT", "socket_options_are_set_and_read"),
 ];
 
 /// Errno orders that are claims.
 const CLAIMED_ORDERS: &[(&str, &str)] = &[
     ("MEM_REGION_TYPE_USER", "a_region_is_checked_field_by_field"),
     ("REG_WAIT_TS", "a_registered_argument_is_checked"),
+    ("URING_CMD_FIXED", "flags_of_a_command_are_checked"),
+    ("SOCKET_URING_OP_SIOCINQ", "sockets_tell_what_is_queued"),
+    ("SOCKET_URING_OP_SIOCOUTQ", "sockets_tell_what_is_queued"),
+    ("SOCKET_URING_OP_GETSOCKOPT", "socket_options_are_set_and_read"),
+    ("SOCKET_URING_OP_SETSOCKOPT", "socket_options_are_set_and_read"),
 ];
 
 /// Features, and the row that a program draws to use them.

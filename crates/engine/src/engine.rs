@@ -8,6 +8,7 @@ use crate::policy::{Plain, Policy};
 use crate::request::iowq::Iowq;
 use crate::request::reactor::Reactor;
 use crate::request::tctx::Users;
+use crate::request::waiter::Waiters;
 use crate::resource::personality::Known;
 use crate::resource::ringfd::Tasks;
 use crate::ring::{Deferred, Ring};
@@ -32,6 +33,7 @@ pub struct Engine<H: Host> {
     users: Users<H>,
     personalities: Known<H>,
     reactor: Reactor<H>,
+    waiters: Waiters<H>,
 }
 
 /// A place in the table of rings.
@@ -67,6 +69,7 @@ impl<H: Host> Engine<H> {
             users: Users::default(),
             personalities: Known::default(),
             reactor: Reactor::default(),
+            waiters: Waiters::default(),
         })
     }
 
@@ -107,6 +110,10 @@ impl<H: Host> Engine<H> {
 
     pub(crate) fn tasks(&self) -> &Tasks<H> {
         &self.tasks
+    }
+
+    pub(crate) fn waiters(&self) -> &Waiters<H> {
+        &self.waiters
     }
 
     pub(crate) fn reactor(&self) -> &Reactor<H> {

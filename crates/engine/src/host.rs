@@ -338,6 +338,60 @@ pub struct Received {
     pub flags: u32,
 }
 
+/// A futex of the application's, 32 bits long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Futex {
+    /// Where its word lies.
+    pub addr: u64,
+    /// `FUTEX2_*`: private or shared, which node.
+    pub flags: u32,
+    /// What the word holds while it is waited for; how many to wake.
+    pub val: u32,
+}
+
+/// A word of the engine's that a waiter sleeps on, with a node behind it as a futex with
+/// `FUTEX2_NUMA` has it.
+#[derive(Debug)]
+#[repr(C, align(8))]
+pub struct FutexWord {
+    /// 0 until its sleeper was moved.
+    pub value: AtomicU32,
+    /// `FUTEX_NO_NODE` until a host chooses one.
+    pub node: AtomicU32,
+}
+
+impl Default for FutexWord {
+    fn default() -> Self {
+        Self { value: AtomicU32::new(0), node: AtomicU32::new(u32::MAX) }
+    }
+}
+
+/// A child whose state changed, as waitid(2) tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// `CLD_*`.
+    pub code: i32,
+    /// Its number.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Its exit status, or a signal.
+    pub status: i32,
+}
+
+/// An option of a socket, as an entry gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SockOpt {
+    /// `SOL_*`.
+    pub level: i32,
+    /// `SO_*`.
+    pub name: i32,
+    /// User address of the value.
+    pub value: u64,
+    /// Its length \[bytes\].
+    pub len: i32,
+}
+
 /// Everything the engine asks of the world. See the module's doc for conventions.
 ///
 /// Addresses are the application's: a bad one is `EFAULT`, never a fault.
@@ -479,6 +533,38 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn run_on(&self, cpus: &[u64]);
     /// The soft RLIMIT_NOFILE.
     fn nofile(&self) -> u64;
+
+    // --- futexes and children of the application ---------------------------------------------
+
+    /// Sleeps on words of the engine's, all 0, one for each futex and in its way, private or shared.
+    /// The sleeper goes over to the futexes by [`Host::futex_move`], and this is which of them woke
+    /// it. `mask`: which wake-ups it hears; all, if there is more than one.
+    ///
+    /// # Errors
+    /// `EINTR`: the thread was interrupted, and no wake-up counted it. `EAGAIN`: a word is not 0,
+    /// also found after something else than a wake-up had the call begin anew.
+    fn futex_sleep(&self, words: &[FutexWord], of: &[Futex], mask: u32) -> HostResult<u32>;
+    /// Makes the sleeper on a word that is 0 one on a futex, behind those that are there. False:
+    /// nobody sleeps on the word.
+    ///
+    /// # Errors
+    /// `EFAULT`, `EINVAL`: it is no futex. `EAGAIN`: the word is not 0.
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool>;
+    /// Sleeps on futexes: which of them woke it.
+    ///
+    /// # Errors
+    /// As [`Host::futex_sleep`]; `EAGAIN`: one holds another value.
+    fn futex_wait(&self, on: &[Futex], mask: u32) -> HostResult<u32>;
+    /// Wakes up to `val` sleepers on a futex: how many it woke.
+    ///
+    /// # Errors
+    /// `EINVAL` no mask, not aligned; `EFAULT`.
+    fn futex_wake(&self, futex: Futex, mask: u32) -> HostResult<u32>;
+    /// `waitid(2)`: which child it was; `None`: none, with `WNOHANG`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn waitid(&self, which: i32, id: i32, options: i32) -> HostResult<Option<Child>>;
 
     // --- files -------------------------------------------------------------------------------
 
@@ -678,6 +764,38 @@ pub trait Host: Send + Sync + Sized + 'static {
     }
     /// Whether a TCP listener has another connection now.
     fn left_to_accept(&self, _fd: i32) -> bool {
+        false
+    }
+    /// `ioctl(SIOCINQ)`: bytes to be received.
+    ///
+    /// # Errors
+    /// The call's; `EOPNOTSUPP` where io_uring has none for the socket's family.
+    fn unread(&self, _fd: i32) -> HostResult<i32> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// `ioctl(SIOCOUTQ)`: bytes that are not sent, or not acknowledged.
+    ///
+    /// # Errors
+    /// As [`Host::unread`].
+    fn unsent(&self, _fd: i32) -> HostResult<i32> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// `getsockopt(2)`: how long the value is \[bytes\].
+    ///
+    /// # Errors
+    /// The call's.
+    fn getsockopt(&self, _fd: i32, _option: SockOpt) -> HostResult<i32> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// `setsockopt(2)`.
+    ///
+    /// # Errors
+    /// The call's.
+    fn setsockopt(&self, _fd: i32, _option: SockOpt) -> HostResult<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// Whether it is `/dev/null`.
+    fn is_null(&self, _fd: i32) -> bool {
         false
     }
     /// `shutdown(2)`.

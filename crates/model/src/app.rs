@@ -168,6 +168,16 @@ impl App {
         }
     }
 
+    /// Another thread's futex(2): how many it woke.
+    pub fn wake_futex(&self, word: u64, n: u32) -> u32 {
+        self.world().sleepers.wake(word, n)
+    }
+
+    /// Changes a word of the application's memory.
+    pub fn store(&self, word: u64, value: u32) {
+        self.world().store(word, value);
+    }
+
     /// What there is in the machine.
     pub fn world(&self) -> &World {
         &self.engine.host().world

@@ -4,14 +4,16 @@
 //! checker does not see, so that it adds no order between threads that the real host does not.
 
 use crate::file::{File, Held};
+use crate::futex::Sleepers;
 use crate::lock::Lock;
 use crate::poller::{ModelPoller, Set};
 use crate::quiet;
 use crate::ring::{ModelPages, ModelRing, Pages};
 use loom::sync::atomic::AtomicU32;
 use ringer_engine::host::{
-    Aio, AioDone, AioOp, Attributed, Clock, Credentials, FileKind, Host, HostResult, HostThread,
-    Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
+    Aio, AioDone, AioOp, Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host,
+    HostResult, HostThread, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr,
+    ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_sys::primitive::Futexes;
@@ -66,6 +68,7 @@ pub struct World {
     rings: Mutex<Vec<Arc<Pages>>>,
     memory: Mutex<Vec<u8>>,
     futexes: Futexes,
+    pub(crate) sleepers: Sleepers,
     clock: AtomicU64,
     passes: Count,
     workers: Count,
@@ -103,6 +106,13 @@ impl World {
         at
     }
 
+    /// Changes a word.
+    pub(crate) fn store(&self, addr: u64, value: u32) {
+        let mut m = quiet(&self.memory);
+        let at = (addr - BASE) as usize;
+        m[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+
     /// Whether a timeout passes, while the caller has nothing else to do; the clock goes on with it.
     /// Called without a lock: when many have passed, others get a turn first.
     pub(crate) fn passes(&self, timeout_ns: Option<u64>) -> bool {
@@ -134,6 +144,7 @@ impl World {
 
     fn shake(&self) {
         self.futexes.shake();
+        self.sleepers.shake();
         let sets: Vec<_> = quiet(&self.sets).iter().filter_map(Weak::upgrade).collect();
         sets.iter().for_each(|s| s.shake());
         self.shake_files();
@@ -171,6 +182,7 @@ impl HostThread for Thread {
     fn interrupt(&self) {
         self.record.interrupted.store(true, Relaxed);
         self.world.shake_files();
+        self.world.sleepers.shake();
     }
 
     fn clear_interrupt(&self) {
@@ -374,6 +386,26 @@ impl Host for Machine {
 
     fn nofile(&self) -> u64 {
         1024
+    }
+
+    fn futex_sleep(&self, words: &[FutexWord], _of: &[Futex], _mask: u32) -> HostResult<u32> {
+        self.world.sleepers.sleep(&self.world, words)
+    }
+
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool> {
+        self.world.sleepers.move_to(word, to.addr)
+    }
+
+    fn futex_wait(&self, _on: &[Futex], _mask: u32) -> HostResult<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn futex_wake(&self, futex: Futex, _mask: u32) -> HostResult<u32> {
+        Ok(self.world.sleepers.wake(futex.addr, futex.val))
+    }
+
+    fn waitid(&self, _which: i32, _id: i32, _options: i32) -> HostResult<Option<Child>> {
+        Err(Errno::ECHILD)
     }
 
     fn hold(&self, fd: i32) -> HostResult<Held> {

@@ -18,6 +18,7 @@
 mod app;
 mod check;
 mod file;
+mod futex;
 mod host;
 mod lock;
 mod poller;

@@ -9,8 +9,8 @@ use crate::ring::{Memory, Pages, SimPages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
-    Attributed, Clock, Credentials, FileKind, Host, HostFile, HostResult, HostThread, Identity,
-    Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
+    Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostFile, HostResult,
+    HostThread, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -269,7 +269,7 @@ impl Host for SimHost {
     }
 
     fn yield_cpu(&self) {
-        self.sched.sleep(100_000);
+        self.sched.step_aside(100_000);
     }
 
     fn unpark(&self, word: &AtomicU32, n: u32) {
@@ -334,6 +334,26 @@ impl Host for SimHost {
 
     fn nofile(&self) -> u64 {
         lock(&self.world).nofile as u64
+    }
+
+    fn futex_sleep(&self, words: &[FutexWord], _of: &[Futex], mask: u32) -> HostResult<u32> {
+        self.sleep_on_words(words, mask)
+    }
+
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool> {
+        self.move_sleeper(word, to)
+    }
+
+    fn futex_wait(&self, on: &[Futex], mask: u32) -> HostResult<u32> {
+        self.sleep_on(on, mask)
+    }
+
+    fn futex_wake(&self, futex: Futex, mask: u32) -> HostResult<u32> {
+        self.wake_sleepers(futex, mask)
+    }
+
+    fn waitid(&self, which: i32, id: i32, options: i32) -> HostResult<Option<Child>> {
+        self.wait_for_child(which, id, options)
     }
 
     fn hold(&self, fd: i32) -> HostResult<SimFile> {
@@ -526,6 +546,17 @@ impl Host for SimHost {
 
     fn is_stream(&self, fd: i32) -> bool {
         self.open(fd).is_ok_and(|o| !matches!(o.body, Body::Dgram { .. }))
+    }
+
+    fn unread(&self, fd: i32) -> HostResult<i32> {
+        self.call("unread", fd);
+        match &self.open(fd)?.body {
+            Body::Stream { rx: Some(chan), .. } => {
+                let (came, went) = (chan.total_in.load(Relaxed), chan.total_out.load(Relaxed));
+                Ok((came - went) as i32)
+            }
+            _ => Err(Errno::EOPNOTSUPP),
+        }
     }
 
     fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {

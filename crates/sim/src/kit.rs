@@ -39,6 +39,23 @@ impl Sim {
         self.install(open)
     }
 
+    /// A child of that number, which lives.
+    pub fn child(&self, pid: i32) {
+        lock(&self.world).children.insert(pid, None);
+    }
+
+    /// It ends.
+    pub fn end_child(&self, pid: i32, status: i32) {
+        lock(&self.world).end_child(pid, status);
+        self.sched.changed();
+    }
+
+    /// Wakes so many that sleep on the futex at this address: whether that is all of them is not said.
+    pub fn wake_futex(&self, addr: u64, n: u32) {
+        lock(&self.world).wake_futex(addr, n);
+        self.sched.changed();
+    }
+
     /// An epoll set.
     pub fn epoll(&self) -> i32 {
         self.install(Open::epoll())

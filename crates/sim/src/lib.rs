@@ -15,9 +15,11 @@
 #![forbid(unsafe_code)]
 
 mod aio;
+mod child;
 mod client;
 pub mod errno;
 mod files;
+mod futex;
 mod host;
 mod kit;
 mod names;

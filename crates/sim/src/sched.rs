@@ -344,6 +344,12 @@ impl Sched {
         while self.wait_for(Some(until), || None::<()>) == Err(Errno::EINTR) {}
     }
 
+    /// Lets time pass in the middle of something: not a wait that anybody could have to end.
+    pub(crate) fn step_aside(&self, ns: u64) {
+        let until = self.now().saturating_add(ns);
+        self.pass(Wait::Slow { until });
+    }
+
     /// Starts a task; it runs when its turn comes.
     pub(crate) fn spawn(
         self: &Arc<Self>,

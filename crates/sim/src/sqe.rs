@@ -131,6 +131,21 @@ pub fn vectored(opcode: u8, fd: i32, iovs: u64, n: u32, off: u64, ud: u64) -> Sq
     entry(opcode, fd, iovs, n, off, ud)
 }
 
+/// FUTEX_WAIT for 0 on a private futex, with any mask.
+pub fn futex_wait(word: u64, ud: u64) -> Sqe {
+    Sqe { addr3: u32::MAX.into(), ..entry(51, 0x82, word, 0, 0, ud) }
+}
+
+/// FUTEX_WAKE of so many, with any mask.
+pub fn futex_wake(word: u64, n: u64, ud: u64) -> Sqe {
+    Sqe { addr3: u32::MAX.into(), ..entry(52, 0x82, word, 0, n, ud) }
+}
+
+/// WAITID of a child's end, told at `info`.
+pub fn waitid(pid: i32, info: u64, ud: u64) -> Sqe {
+    Sqe { file_index: 4, ..entry(50, pid, 0, 1, info, ud) }
+}
+
 /// The entry with more flags.
 pub fn with(flags: u8, sqe: Sqe) -> Sqe {
     Sqe { flags: sqe.flags | flags, ..sqe }

@@ -6,6 +6,7 @@
 //!  fds HELD..            numbers of files that the engine holds
 //! ```
 
+use crate::futex::Futexes;
 use crate::names::Node;
 use crate::object::Open;
 use crate::ring::Pages;
@@ -43,6 +44,9 @@ pub(crate) struct World {
     /// Users of threads, 0 where nothing stands, and identities that threads were given.
     pub(crate) users: BTreeMap<u32, u64>,
     pub(crate) given: BTreeMap<u32, Identity>,
+    /// Children: their status, once they have ended.
+    pub(crate) children: BTreeMap<i32, Option<i32>>,
+    pub(crate) futexes: Futexes,
     pub(crate) calls: Vec<(&'static str, i32)>,
     pub(crate) nofile: usize,
     /// Everything that ever had a number.
@@ -74,6 +78,8 @@ pub(crate) struct Ledger {
     pub(crate) attempts: Vec<u64>,
     /// The same with the rights of who attempted them.
     pub(crate) rights: Vec<(u64, Rights)>,
+    /// Wake-ups of futexes that found somebody.
+    pub(crate) woken: u64,
     /// The first write to memory of a request that had ended.
     pub(crate) late_write: Option<u64>,
 }
@@ -119,6 +125,8 @@ impl World {
             words: BTreeMap::new(),
             users: BTreeMap::new(),
             given: BTreeMap::new(),
+            children: BTreeMap::new(),
+            futexes: Futexes::default(),
             calls: Vec::new(),
             nofile: 1024,
             listeners: BTreeMap::new(),

@@ -10,8 +10,8 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Attributed, Clock, Credentials, FileKind, Host, HostResult, Identity, Iovec, Message, Received,
-    RingId, RingSpec, SockAddr, ThreadKind,
+    Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostResult, Identity,
+    Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
 };
 use ringer_ring::Map;
 
@@ -23,8 +23,8 @@ use crate::raw::{self, general as g};
 use crate::ringobj::{LinuxPages, LinuxRing};
 use crate::thread::{LinuxThread, Name, Spec, Table};
 use crate::{
-    alloc, clock, cpu, fdtable, file, identity, io, keeper, names, net, pin, posixlock, ringobj,
-    signals, thread, usermem,
+    alloc, child, clock, cpu, fdtable, file, futex, identity, io, keeper, names, net, pin,
+    posixlock, ringobj, signals, thread, usermem,
 };
 
 static COUNTERS: AtomicPtr<Map> = AtomicPtr::new(core::ptr::null_mut());
@@ -189,6 +189,22 @@ impl Host for LinuxHost {
         raw::rlimit(g::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
     }
 
+    fn futex_sleep(&self, words: &[FutexWord], of: &[Futex], mask: u32) -> HostResult<u32> {
+        futex::sleep(words, of, mask)
+    }
+    fn futex_move(&self, word: &FutexWord, to: Futex) -> HostResult<bool> {
+        futex::move_to(word, to)
+    }
+    fn futex_wait(&self, on: &[Futex], mask: u32) -> HostResult<u32> {
+        futex::wait(on, mask)
+    }
+    fn futex_wake(&self, futex: Futex, mask: u32) -> HostResult<u32> {
+        futex::wake(futex, mask)
+    }
+    fn waitid(&self, which: i32, id: i32, options: i32) -> HostResult<Option<Child>> {
+        child::waitid(which, id, options)
+    }
+
     fn hold(&self, fd: i32) -> HostResult<LinuxFile> {
         file::hold(fd)
     }
@@ -319,6 +335,21 @@ impl Host for LinuxHost {
     }
     fn left_to_accept(&self, fd: i32) -> bool {
         net::left_to_accept(fd)
+    }
+    fn unread(&self, fd: i32) -> HostResult<i32> {
+        net::unread(fd)
+    }
+    fn unsent(&self, fd: i32) -> HostResult<i32> {
+        net::unsent(fd)
+    }
+    fn getsockopt(&self, fd: i32, option: SockOpt) -> HostResult<i32> {
+        net::getsockopt(fd, option)
+    }
+    fn setsockopt(&self, fd: i32, option: SockOpt) -> HostResult<()> {
+        net::setsockopt(fd, option)
+    }
+    fn is_null(&self, fd: i32) -> bool {
+        io::is_null(fd)
     }
     fn shutdown(&self, fd: i32, how: i32) -> HostResult<()> {
         net::shutdown(fd, how)

@@ -234,6 +234,13 @@ pub fn epoll_ready(epfd: i32, events: u64, max: i32) -> HostResult<i32> {
     app_call(g::__NR_epoll_pwait, args).map(|n| n as i32)
 }
 
+/// Whether it is `/dev/null`.
+pub fn is_null(fd: i32) -> bool {
+    /// Documentation/admin-guide/devices.txt: 1, 3.
+    const NULL: u64 = 1 << 8 | 3;
+    raw::fstat(fd).is_ok_and(|st| st.st_mode & g::S_IFMT == g::S_IFCHR && st.st_rdev == NULL)
+}
+
 /// `fcntl(F_GETFL)`.
 ///
 /// # Errors

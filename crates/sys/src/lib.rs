@@ -27,12 +27,16 @@ pub mod aio;
 #[cfg(not(loom))]
 pub mod alloc;
 pub mod arch;
+#[cfg(not(loom))]
+pub mod child;
 pub mod clerk;
 #[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
 pub mod cpu;
 pub mod freelist;
+#[cfg(not(loom))]
+pub mod futex;
 pub mod generation;
 #[cfg(not(loom))]
 pub mod host;

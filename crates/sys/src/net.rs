@@ -2,7 +2,7 @@
 //!
 //! What it does not do: wait for readiness (`MSG_DONTWAIT` and polling are the engine's choice).
 
-use ringer_engine::host::{HostResult, Iovec, Message, Received, SockAddr};
+use ringer_engine::host::{HostResult, Iovec, Message, Received, SockAddr, SockOpt};
 use ringer_uapi::{Errno, bytes};
 use rust_alloc::vec::Vec;
 
@@ -216,6 +216,63 @@ pub fn listen(fd: i32, backlog: i32) -> HostResult<()> {
 pub fn connect(fd: i32, to: &SockAddr) -> HostResult<()> {
     let (at, len) = address(to);
     app_call(g::__NR_connect, [fd_arg(fd), at, len, 0, 0, 0]).map(drop)
+}
+
+/// `getsockopt(2)`: how long the value is.
+///
+/// # Errors
+/// The call's.
+pub fn getsockopt(fd: i32, option: SockOpt) -> HostResult<i32> {
+    let SockOpt { level, name, value, len } = option;
+    let mut len = len;
+    let at = (&raw mut len).expose_provenance();
+    let args = [fd_arg(fd), fd_arg(level), fd_arg(name), value as usize, at, 0];
+    app_call(g::__NR_getsockopt, args)?;
+    // The kernel wrote it behind the compiler's back.
+    Ok(*core::hint::black_box(&len))
+}
+
+/// `setsockopt(2)`.
+///
+/// # Errors
+/// The call's.
+pub fn setsockopt(fd: i32, option: SockOpt) -> HostResult<()> {
+    let SockOpt { level, name, value, len } = option;
+    let args = [fd_arg(fd), fd_arg(level), fd_arg(name), value as usize, fd_arg(len), 0];
+    app_call(g::__NR_setsockopt, args).map(drop)
+}
+
+/// `ioctl(SIOCINQ)`, where io_uring has it.
+///
+/// # Errors
+/// The call's; `EOPNOTSUPP`.
+pub fn unread(fd: i32) -> HostResult<i32> {
+    const SIOCINQ: u32 = 0x541b;
+    queue_len(fd, SIOCINQ)
+}
+
+/// `ioctl(SIOCOUTQ)`, where io_uring has it.
+///
+/// # Errors
+/// The call's; `EOPNOTSUPP`.
+pub fn unsent(fd: i32) -> HostResult<i32> {
+    const SIOCOUTQ: u32 = 0x5411;
+    queue_len(fd, SIOCOUTQ)
+}
+
+/// io_uring asks the protocol, and of families that programs use only those of the Internet have an
+/// answer there (6.18 io_uring/cmd_net.c `io_uring_cmd_sock`).
+fn queue_len(fd: i32, request: u32) -> HostResult<i32> {
+    const INET: i32 = net::AF_INET as i32;
+    const INET6: i32 = net::AF_INET6 as i32;
+    if !matches!(option(fd, net::SO_DOMAIN)?, INET | INET6) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let mut bytes = 0i32;
+    let at = (&raw mut bytes).expose_provenance();
+    app_call(g::__NR_ioctl, [fd_arg(fd), request as usize, at, 0, 0, 0])?;
+    // The kernel wrote it behind the compiler's back.
+    Ok(*core::hint::black_box(&bytes))
 }
 
 /// An integer option of the socket level.

@@ -120,6 +120,27 @@ pub fn raw(nr: i64, a: [u64; 3]) -> Sys<i64> {
     check(r)
 }
 
+/// Ignores a signal, or has it do what it does by default.
+///
+/// # Errors
+/// The call's.
+pub fn ignore_signal(sig: i32, ignore: bool) -> Sys<()> {
+    let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: neither action is code of ours.
+    let r = unsafe { libc::signal(sig, action) };
+    if r == libc::SIG_ERR { Err(errno()) } else { Ok(()) }
+}
+
+/// Any call with six arguments, by libc.
+///
+/// # Errors
+/// The call's.
+pub fn raw6(nr: i64, a: [u64; 6]) -> Sys<i64> {
+    // SAFETY: as in `raw`.
+    let r = unsafe { libc::syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]) };
+    check(r)
+}
+
 /// open(2), close-on-exec.
 ///
 /// # Errors

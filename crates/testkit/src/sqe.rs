@@ -54,6 +54,11 @@ pub mod op {
     pub const READV_FIXED: u8 = 60;
     pub const WRITEV_FIXED: u8 = 61;
     pub const PIPE: u8 = 62;
+    pub const URING_CMD: u8 = 46;
+    pub const WAITID: u8 = 50;
+    pub const FUTEX_WAIT: u8 = 51;
+    pub const FUTEX_WAKE: u8 = 52;
+    pub const FUTEX_WAITV: u8 = 53;
 }
 
 /// `IOSQE_FIXED_FILE`.

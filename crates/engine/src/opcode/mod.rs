@@ -7,6 +7,7 @@ pub mod epoll;
 pub mod files_update;
 pub mod fixed_fd_install;
 pub mod fs;
+pub mod futex;
 pub(crate) mod iov;
 pub mod msg;
 pub mod msg_ring;
@@ -24,6 +25,8 @@ pub mod statx;
 pub mod sync;
 pub mod timeout;
 pub mod truncate;
+pub mod uring_cmd;
+pub mod waitid;
 pub mod xattr;
 pub mod zc;
 

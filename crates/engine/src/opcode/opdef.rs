@@ -7,9 +7,9 @@
 //! What it does not do: run anything. Order of checks: 6.18 io_uring.c `io_init_req`.
 
 use super::{
-    accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, msg,
+    accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, futex, msg,
     msg_ring, nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, splice, statx, sync,
-    timeout, truncate, xattr, zc,
+    timeout, truncate, uring_cmd, waitid, xattr, zc,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -359,14 +359,21 @@ op_table! {
     43 => Fgetxattr(xattr::Get) = OpDef { name: "FGETXATTR", since: (5, 19), ..OpDef::FILE_WORKER };
     44 => Getxattr(xattr::Get) = OpDef { name: "GETXATTR", since: (5, 19), ..OpDef::WORKER };
     45 => Socket(socket::Socket) = OpDef { name: "SOCKET", since: (5, 19), ..OpDef::BASE };
-    46 = OpDef::later("URING_CMD", (5, 19), OPS);
+    46 => UringCmd(uring_cmd::UringCmd) = OpDef {
+        name: "URING_CMD", since: (5, 19), buffer_select: true, iopoll: true,
+        support: Support::Partial("no TX_TIMESTAMP yet; sockets and /dev/null have commands"),
+        ..OpDef::FILE
+    };
     47 => SendZc(zc::SendZc) = OpDef { name: "SEND_ZC", since: (6, 0), ..SEND_ZC };
     48 => SendmsgZc(zc::SendZc) = OpDef { name: "SENDMSG_ZC", since: (6, 1), ..SEND_ZC };
     49 = OpDef::later("READ_MULTISHOT", (6, 7), OPS);
-    50 = OpDef::later("WAITID", (6, 7), OPS);
-    51 = OpDef::later("FUTEX_WAIT", (6, 7), OPS);
-    52 = OpDef::later("FUTEX_WAKE", (6, 7), OPS);
-    53 = OpDef::later("FUTEX_WAITV", (6, 7), OPS);
+    50 => Waitid(waitid::Waitid) = OpDef { name: "WAITID", since: (6, 7), ..OpDef::RING };
+    51 => FutexWait(futex::FutexWait)
+        = OpDef { name: "FUTEX_WAIT", since: (6, 7), ..OpDef::RING };
+    52 => FutexWake(futex::FutexWake)
+        = OpDef { name: "FUTEX_WAKE", since: (6, 7), ..OpDef::BASE };
+    53 => FutexWaitv(futex::FutexWaitv)
+        = OpDef { name: "FUTEX_WAITV", since: (6, 7), ..OpDef::RING };
     54 => FixedFdInstall(fixed_fd_install::FixedFdInstall) = OpDef {
         name: "FIXED_FD_INSTALL", since: (6, 8), needs_file: true, ..OpDef::RING
     };

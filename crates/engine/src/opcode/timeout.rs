@@ -350,8 +350,12 @@ impl<H: Host> Engine<H> {
             req.linked = Linked::None;
         }
         // timeout.c `io_req_task_link_timeout`: what the cancel says decides the result.
-        let res = self.would_cancel(st, head).err().unwrap_or(Errno::ETIME);
-        self.complete(ring, st, lt, Err(res), 0);
+        let res = match st.reqs.get(head).map(|r| &r.phase) {
+            // These lists answer how many they cancelled.
+            Some(Phase::Waiting(w)) if !w.is_over() => Ok(1),
+            _ => Err(self.would_cancel(st, head).err().unwrap_or(Errno::ETIME)),
+        };
+        self.complete(ring, st, lt, res, 0);
         self.cancel_one(st, head);
     }
 

@@ -21,6 +21,7 @@ use super::timers::At;
 use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{Clock, FileKind, Host, HostFile, HostThread};
+use crate::opcode::Cmd;
 use crate::opcode::timeout::search_order;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -71,6 +72,8 @@ pub struct CancelKey<H: Host> {
     but_timeouts: bool,
     /// A count is wanted: with ALL, and with ANY.
     counts: bool,
+    /// All that match are meant, by name.
+    all: bool,
 }
 
 impl<H: Host> CancelKey<H> {
@@ -104,6 +107,7 @@ impl<H: Host> CancelKey<H> {
             opcode: (f & flags::OP != 0 && !any).then_some(opcode),
             but_timeouts: f & flags::FD != 0,
             counts: any || f & flags::ALL != 0,
+            all: f & flags::ALL != 0,
         }
     }
 
@@ -119,6 +123,13 @@ impl<H: Host> CancelKey<H> {
     }
 }
 
+/// The lists of requests that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Waits {
+    Children,
+    Futexes,
+}
+
 /// Where the kernel finds a request, in the order that it searches (cancel.c `io_try_cancel`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
@@ -128,6 +139,9 @@ enum Place {
     Blocked(u64),
     /// In the table of polls, or about to be: chain by chain, the newest of a chain first.
     Polled(u64, Reverse<u64>),
+    /// In the list of those that wait for children, and then of those that wait for futexes: the newest
+    /// first.
+    Waiting(Waits, Reverse<u64>),
     /// In the list of timeouts.
     Timer((bool, At)),
 }
@@ -167,11 +181,17 @@ pub(crate) enum Reach {
 }
 
 /// How many a cancel of all says it cancelled: what waits for a worker is one, and none if something is
-/// on a worker, which does not count either (io-wq.c `io_wq_cancel_cb`).
-fn counted(found: &[(Place, Key)], again: usize) -> i32 {
+/// on a worker, which does not count either (io-wq.c `io_wq_cancel_cb`). A list of those that wait is
+/// one with `all`, which empties it in one go (cancel.c `io_cancel_remove`).
+fn counted(found: &[(Place, Key)], again: usize, all: bool) -> i32 {
     let blocked = found.iter().any(|(at, _)| matches!(at, Place::Blocked(_)));
     let pending = found.iter().any(|(at, _)| matches!(at, Place::Pending(_)));
-    let rest = found.iter().filter(|(at, _)| !at.is_with_workers()).count();
+    let mut rest = found.iter().filter(|(at, _)| !at.is_with_workers()).count();
+    for list in [Waits::Children, Waits::Futexes] {
+        let n =
+            found.iter().filter(|(at, _)| matches!(at, Place::Waiting(l, _) if *l == list)).count();
+        rest -= if all { n.saturating_sub(1) } else { 0 };
+    }
     (usize::from(pending && !blocked) + rest + again) as i32
 }
 
@@ -180,13 +200,22 @@ fn counted(found: &[(Place, Key)], again: usize) -> i32 {
 fn one_of(found: &mut Vec<(Place, Key)>, again: usize) -> Result<i32, Errno> {
     if !matches!(found.first(), Some((Place::Blocked(_), _))) {
         found.truncate(1);
-        return if found.is_empty() && again == 0 { Err(Errno::ENOENT) } else { Ok(0) };
+        return match found.first() {
+            None if again == 0 => Err(Errno::ENOENT),
+            // These lists count.
+            Some((Place::Waiting(..), _)) => Ok(1),
+            _ => Ok(0),
+        };
     }
     let next = found.iter().position(|(at, _)| !at.is_with_workers());
     let next = next.and_then(|at| found.get(at).copied());
     found.truncate(1);
     found.extend(next);
-    if next.is_some() || again > 0 { Ok(0) } else { Err(Errno::EALREADY) }
+    match next {
+        None if again == 0 => Err(Errno::EALREADY),
+        Some((Place::Waiting(..), _)) => Ok(1),
+        _ => Ok(0),
+    }
 }
 
 impl<H: Host> Engine<H> {
@@ -212,6 +241,13 @@ impl<H: Host> Engine<H> {
             Phase::Timer(Some((t, _))) if t <= now => None,
             Phase::Timer(_) if key.but_timeouts => None,
             Phase::Timer(_) => Some(Place::Timer(search_order(st, k, r))),
+            // Woken before it was looked for, if only just.
+            Phase::Waiting(ref w) if w.is_over() || key.but_timeouts => None,
+            Phase::Waiting(_) => {
+                let child = matches!(r.cmd, Some(Cmd::Waitid(_)));
+                let list = if child { Waits::Children } else { Waits::Futexes };
+                Some(Place::Waiting(list, Reverse(st.reqs.since(k))))
+            }
             // rw.c: what the block layer has, no search finds.
             Phase::Fresh | Phase::Deferred | Phase::Aio => None,
         };
@@ -227,7 +263,11 @@ impl<H: Host> Engine<H> {
         found.sort_unstable();
         // poll.c: a poll that was cancelled is found again until task work ends it.
         let again = st.ready.iter().filter(|r| was_polled(r) && key.matches(r)).count();
-        let res = if key.counts { Ok(counted(&found, again)) } else { one_of(&mut found, again) };
+        let res = if key.counts {
+            Ok(counted(&found, again, key.all))
+        } else {
+            one_of(&mut found, again)
+        };
         (res, found.into_iter().map(|(_, k)| k).collect())
     }
 
@@ -267,6 +307,10 @@ impl<H: Host> Engine<H> {
                 if let Some(req) = st.reqs.remove(key) {
                     self.cancel_later(st, req);
                 }
+            }
+            Some(Phase::Waiting(wait)) => {
+                let wait = wait.clone();
+                self.cancel_wait(st, key, &wait);
             }
             Some(Phase::Timer(_)) => {
                 if let Some(req) = self.take_timer(st, key) {

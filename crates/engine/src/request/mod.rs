@@ -15,6 +15,7 @@ pub mod table;
 pub mod tctx;
 pub mod timers;
 mod turns;
+pub mod waiter;
 
 pub use notif::Notif;
 pub use req::{Linked, Phase, Req, ReqFile};

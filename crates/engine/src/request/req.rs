@@ -5,12 +5,13 @@
 //!    |--Again--> Polled --event, issue again--> Done
 //!    |--Punt--> Queued --worker--> Running --> Done | Polled
 //!    |--Aio---> Aio --the host's event--> Done | Queued
-//!    '--ring op--> Timer --> Done
+//!    '--ring op--> Timer | Waiting --> Done
 //! ```
 //!
 //! What it does not do: run. `start.rs` issues, `complete.rs` ends.
 
 use super::Notif;
+use super::waiter::Wait;
 use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::rw::Rw;
 use crate::opcode::{Cmd, OpDef, opdef};
@@ -73,6 +74,8 @@ pub enum Phase<H: Host> {
     Aio,
     /// Waiting for a time (the key of the timer heap), `None` for a timeout that only counts.
     Timer(Option<(u64, u64)>),
+    /// In a call that a waiter makes for it.
+    Waiting(Arc<Wait<H>>),
     /// Finished by a thread that may not post on this ring (DEFER_TASKRUN).
     Deferred,
 }
@@ -319,6 +322,12 @@ impl<H: Host> Req<H> {
             }
             Err(Errno::ETIME) => {
                 return !matches!(&self.cmd, Some(Cmd::Timeout(t)) if t.etime_is_success());
+            }
+            // futex.c `__io_futex_cancel` does not mark it: what is behind it goes on.
+            Err(Errno::ECANCELED)
+                if matches!(&self.cmd, Some(Cmd::FutexWait(_) | Cmd::FutexWaitv(_))) =>
+            {
+                return false;
             }
             // Cancelled, or no file to call it on: that is no error of the call.
             Err(e) if self.def().never_fails => {

@@ -507,6 +507,8 @@ impl<H: Host> Engine<H> {
             Some(Cmd::MsgRing(_)) => self.issue_msg_ring(ring, st, req),
             Some(Cmd::FixedFdInstall(_)) => self.issue_fixed_fd_install(ring, st, req),
             Some(Cmd::Pipe(_)) => self.issue_pipe(ring, st, req),
+            Some(Cmd::FutexWait(_) | Cmd::FutexWaitv(_)) => self.issue_futex_wait(ring, st, req),
+            Some(Cmd::Waitid(_)) => self.issue_waitid(ring, st, req),
             Some(Cmd::Close(c)) => {
                 let slot = c.slot().unwrap_or(u32::MAX);
                 let res = self.close_direct(ring, st, slot).map(|()| 0);

@@ -23,6 +23,7 @@
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, RingId};
+use crate::request::Phase;
 use crate::request::aio::Transfers;
 use crate::resource::personality::Personalities;
 use crate::slab::Key;
@@ -56,7 +57,9 @@ impl<H: Host> Engine<H> {
         // follows in its chain.
         self.cancel_started(&mut st);
         self.reap_transfers(&ring, &mut st);
-        if st.running > 0 || !st.aio.is_idle() {
+        // Who was woken just now ends its request by itself.
+        let woken = st.reqs.iter().any(|(_, r)| matches!(r.phase, Phase::Waiting(_)));
+        if st.running > 0 || woken || !st.aio.is_idle() {
             self.unlock(&ring, st);
             return false;
         }

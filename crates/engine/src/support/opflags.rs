@@ -119,9 +119,27 @@ const SPLICE_ALL: u32 = 15;
 pub const MSG_RING: &[Row] =
     &[row("MSG_RING_CQE_SKIP", 1, (6, 0), Full), row("MSG_RING_FLAGS_PASS", 2, (6, 3), Full)];
 
-/// Flags of opcodes that are not carried out.
-pub const OTHERS: &[Row] = &[later("URING_CMD_FIXED", 1, (5, 19))];
+/// `IORING_URING_CMD_*`.
+pub const URING_CMD: &[Row] = &[
+    row("URING_CMD_FIXED", 1, (5, 19), Full),
+    row(
+        "URING_CMD_MULTISHOT",
+        2,
+        (6, 18),
+        Partial("completes once: no file here has such a command"),
+    ),
+];
 
+/// `SOCKET_URING_OP_*`.
+pub const SOCKET_COMMANDS: &[Row] = &[
+    row("SOCKET_URING_OP_SIOCINQ", 0, (6, 5), Full),
+    row("SOCKET_URING_OP_SIOCOUTQ", 1, (6, 5), Full),
+    row("SOCKET_URING_OP_GETSOCKOPT", 2, (6, 7), Full),
+    row("SOCKET_URING_OP_SETSOCKOPT", 3, (6, 7), Full),
+    row("SOCKET_URING_OP_TX_TIMESTAMP", 4, (6, 17), Refused(Errno::EOPNOTSUPP, OPS)),
+];
+
+/// Flags of opcodes that are not carried out.
 /// `IORING_FIXED_FD_*`.
 pub const INSTALL: &[Row] = &[row("FIXED_FD_NO_CLOEXEC", 1, (6, 8), Full)];
 
@@ -161,6 +179,8 @@ pub const ASYNC_CANCEL_ACCEPTED: u32 = accepted(ASYNC_CANCEL);
 pub const SPLICE_ACCEPTED: u32 = accepted(SPLICE) | SPLICE_ALL;
 /// What FIXED_FD_INSTALL takes.
 pub const INSTALL_ACCEPTED: u32 = accepted(INSTALL);
+/// What URING_CMD takes.
+pub const URING_CMD_ACCEPTED: u32 = accepted(URING_CMD);
 /// What MSG_RING takes.
 pub const MSG_RING_ACCEPTED: u32 = accepted(MSG_RING);
 /// A send's bytes are in a registered buffer.

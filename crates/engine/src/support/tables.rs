@@ -83,7 +83,7 @@ impl Table {
 }
 
 /// How many tables there are.
-pub const COUNT: usize = 25;
+pub const COUNT: usize = 26;
 
 const ALL: [Table; COUNT] = [
     Table {
@@ -230,8 +230,14 @@ const ALL: [Table; COUNT] = [
     Table {
         title: "URING_CMD flags",
         about: "`sqe->uring_cmd_flags`.",
+        place: Place::Sqe(Field::OpFlags, &[46]),
+        rows: opflags::URING_CMD,
+    },
+    Table {
+        title: "Socket commands",
+        about: "`sqe->cmd_op` of URING_CMD.",
         place: Place::Argument,
-        rows: opflags::OTHERS,
+        rows: opflags::SOCKET_COMMANDS,
     },
     Table {
         title: "Registration flags and values",

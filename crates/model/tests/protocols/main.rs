@@ -6,6 +6,7 @@
 
 mod cancel;
 mod freelist;
+mod futex;
 mod latch;
 mod lead;
 mod locks;

@@ -42,6 +42,12 @@ pub(crate) fn cancel(target: u64, user_data: u64) -> Sqe {
     Sqe { opcode: 14, fd: -1, addr: target, user_data, ..Sqe::default() }
 }
 
+/// `IORING_OP_FUTEX_WAIT` for 0 on a private futex.
+pub(crate) fn futex_wait(word: u64, user_data: u64) -> Sqe {
+    let addr3 = u32::MAX.into();
+    Sqe { opcode: 51, fd: 0x82, addr: word, addr3, user_data, ..Sqe::default() }
+}
+
 /// `IORING_OP_MSG_RING` that posts `message` to the ring `fd`.
 pub(crate) fn message(fd: i32, message: u64, user_data: u64) -> Sqe {
     Sqe { opcode: 40, fd, off: message, user_data, ..Sqe::default() }

@@ -2,7 +2,7 @@
 
 use super::mailbox::{self, Mailbox, OWN};
 use super::program::{Entry, How, Patience, Program, Step};
-use super::rows::{ADDRESSES, ALIAS};
+use super::rows::{ADDRESSES, ALIAS, CHILDREN, word_of};
 use super::run::OVERFLOW;
 use super::tables::Tables;
 use crate::errno::ECANCELED;
@@ -471,6 +471,16 @@ impl App {
 
     /// Writes to a descriptor after a while, if it is still open then.
     pub(crate) fn feed(&self, ns: u64, fd: i32, n: usize) {
+        if let Some(word) = word_of(fd) {
+            let world = self.world.clone();
+            let n = (n % 3) as u32;
+            return self.after(ns, Box::new(move || lock(&world).wake_futex(word, n)));
+        }
+        if fd >= CHILDREN {
+            let world = self.world.clone();
+            let status = n as i32;
+            return self.after(ns, Box::new(move || lock(&world).end_child(fd, status)));
+        }
         let Some(open) = self.open(fd).map(|o| Arc::downgrade(&o)) else { return };
         let side = self.side.clone();
         let action = move || {

@@ -47,7 +47,8 @@ impl App {
         let counts = c.flags & (ALL | ANY) != 0;
         let poor = self.program.has(Fault::NoFile);
         let fine = match r {
-            Ok(n) => n == 0 || counts,
+            // What waits for a child or a futex is counted in any case.
+            Ok(n) => n <= 1 || counts,
             Err(Errno::ENOENT) => !counts,
             Err(Errno::ETIME) => c.ns.is_some_and(|ns| took >= ns),
             Err(Errno::EINTR) => self.sched.eintrs() != eintrs,

@@ -153,7 +153,13 @@ fn fails(e: &Entry, res: i32) -> bool {
         _ => false,
     };
     let fine = e.sqe.opcode == 11 && res == ETIME && e.sqe.op_flags & ETIME_SUCCESS != 0;
-    (res < 0 || short) && !fine && !forgiven(e, res)
+    (res < 0 || short) && !fine && !forgiven(e, res) && !taken_back(e, res)
+}
+
+/// Whether it is a wait for futexes that was cancelled, which the kernel takes for no failure; or one
+/// that was never begun, behind a failure.
+fn taken_back(e: &Entry, res: i32) -> bool {
+    matches!(e.sqe.opcode, 51 | 53) && res == ECANCELED
 }
 
 /// What these say of their call, the kernel never takes for a failure: what a worker does to a file,
@@ -198,10 +204,27 @@ impl Checker<'_> {
         self.check_drains();
         self.check_tags();
         self.check_messages();
+        self.check_futexes();
         if !self.record.cut {
             self.check_flows();
         }
         self.summary()
+    }
+
+    /// No wait for a futex ends without a wake-up, and none of these is lost: with one futex each,
+    /// every wake-up that was counted ended a wait.
+    fn check_futexes(&self) {
+        let waits = |op: u8| self.entries.values().filter(move |e| e.sqe.opcode == op);
+        let done = |e: &&&Entry| {
+            let got = self.got.get(&e.sqe.user_data);
+            got.is_some_and(|seen| seen.iter().any(|(_, s)| s.res >= 0))
+        };
+        let ended = [51, 53].iter().map(|op| waits(*op).filter(done).count() as u64).sum::<u64>();
+        let woken = self.record.woken;
+        assert!(ended <= woken, "{ended} waits for futexes ended with {woken} wake-ups");
+        let hidden = waits(51).any(|e| e.sqe.flags & SKIP != 0);
+        let exact = !hidden && !self.record.cut && waits(53).next().is_none();
+        assert!(!exact || ended == woken, "{woken} wake-ups, and {ended} waits for futexes ended");
     }
 
     fn summary(&self) -> Summary {
@@ -260,7 +283,7 @@ impl Checker<'_> {
         }
         let hidden = e.sqe.flags & SKIP != 0;
         if hidden && let [(_, s)] = seen {
-            let told = self.is_refused(e) || fails(e, s.res);
+            let told = self.is_refused(e) || fails(e, s.res) || taken_back(e, s.res);
             assert!(told, "{} in spite of CQE_SKIP", self.describe(e));
         }
         if !self.owes(e) {
@@ -346,6 +369,8 @@ impl Checker<'_> {
                 let closed = self.closed.contains(&e.sqe.fd) || also;
                 closed && (!fixed || e.sqe.opcode == 14) || self.unregisters
             }
+            // There was no thread that could wait for it.
+            ENOMEM if matches!(e.sqe.opcode, 50 | 51 | 53) => p.has(Fault::NoThread),
             ENOMEM | EMFILE => p.has(Fault::NoFile) || p.numberless || p.posix_locks,
             // The table was taken away.
             -6 | -14 => self.unregisters,
@@ -557,6 +582,9 @@ impl Checker<'_> {
         for pair in members.windows(2) {
             let [a, b] = pair else { continue };
             let (Some((_, one)), Some((_, two))) = (self.last(a), self.last(b)) else { continue };
+            if taken_back(a, one) {
+                continue;
+            }
             let goes_on = a.sqe.flags & HARD != 0 && one != ECANCELED || !fails(a, one);
             let seen = self.seen(b).last().map(|(_, s)| s);
             let excused = seen.is_some_and(|s| self.may_be_cancelled(b, s));

@@ -4,7 +4,7 @@ use super::app::TAG;
 use super::program::{
     BAD, Cancel, Change, Entry, How, Kind, PERSONALITY, Patience, Program, Put, Step, batch_max,
 };
-use super::rows::{Draw, FREE_SLOT, ROWS, link_timeout, polls_io};
+use super::rows::{CHILDREN, Draw, EACH, FREE_SLOT, FUTEXES, ROWS, link_timeout, polls_io};
 use crate::policy::{Fault, Rates};
 use crate::rng::Rng;
 use ringer_uapi::Sqe;
@@ -319,7 +319,12 @@ impl Artist {
             5 => Step::Poke,
             6 => Step::Sleep(if ns == 0 { LONG } else { ns }),
             7 => Step::Settle,
-            8..=10 => Step::Feed(ns, [3, 3, 5, 6, 7, 9, 10][rng.below(7)], 1 + rng.below(60)),
+            8..=10 => {
+                let fds = [3, 3, 5, 6, 7, 9, 10, CHILDREN, FUTEXES, FUTEXES];
+                let fd = fds[rng.below(fds.len())];
+                let among = if fd < CHILDREN { 1 } else { EACH as usize };
+                Step::Feed(ns, fd + rng.below(among) as i32, 1 + rng.below(60))
+            }
             11 => Step::Eat([2, 4, 6][rng.below(3)], 1 + rng.below(500)),
             12 | 13 => Step::Dial(ns, rng.below(2) as u8),
             14 => Step::Signal(ns),

@@ -7,16 +7,17 @@
 //!  10 eventfd   11,12 listeners (12 O_NONBLOCK)   13..=16 sockets (15, 16 O_NONBLOCK)   17 epoll
 //!  18,19 eventfds that CLOSE may close             slots 18.. for direct descriptors
 //!  20 the mailbox, a ring (mailbox.rs)
+//!  CHILDREN and FUTEXES: no descriptors, but fed like them: they end, they are woken
 //! ```
 
 use super::mailbox::{self, MESSAGE, OWN};
 use super::program::{Entry, Owes};
 use crate::errno::{
-    EAGAIN, EALREADY, EBADF, EEXIST, EINVAL, ENODATA, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, EPIPE,
-    ERANGE, ESPIPE, ETIME,
+    EAGAIN, EALREADY, EBADF, ECHILD, EEXIST, EINVAL, ENODATA, ENOENT, ENOMEM, EOPNOTSUPP, EPERM,
+    EPIPE, ERANGE, ESPIPE, ETIME,
 };
 use crate::rng::Rng;
-use crate::world::BASE;
+use crate::world::{BASE, SIZE};
 use ringer_uapi::Sqe;
 
 /// Bytes of the file at 0.
@@ -40,6 +41,13 @@ pub(crate) const ALIAS: u64 = 1 << 16;
 pub(crate) const ADDRESSES: [&[u8]; 2] = [b"blocking", b"nonblocking"];
 /// Names there are.
 pub(crate) const NAMES: usize = 6;
+/// The first of the children's numbers, and the first by which a futex is woken.
+pub(crate) const CHILDREN: i32 = 500;
+pub(crate) const FUTEXES: i32 = 600;
+/// How many there are of each.
+pub(crate) const EACH: u64 = 3;
+/// Where the words of the futexes lie: nobody changes them.
+const WORDS: u64 = BASE + SIZE as u64 - 64;
 const MS: u64 = 1_000_000;
 
 const CHANGES: &[i32] = &[ENOENT, EALREADY];
@@ -137,6 +145,11 @@ pub(crate) const ROWS: &[Row] = &[
     (60, 2, |d| vectored(d, 60)),
     (61, 1, |d| vectored(d, 61)),
     (62, 2, pipe),
+    (46, 1, command),
+    (50, 2, waitid),
+    (51, 4, futex_wait),
+    (52, 3, futex_wake),
+    (53, 2, futex_waitv),
 ];
 
 /// Whether an opcode may go to a ring with IOPOLL.
@@ -381,7 +394,8 @@ fn timeout_remove(d: &mut Draw<'_>) -> Entry {
 pub(crate) fn link_timeout(d: &mut Draw<'_>) -> Entry {
     let (ns, ts) = d.timespec();
     let sqe = Sqe { addr: ts.0, len: 1, ..d.entry(15, -1) };
-    let mut e = given(vec![ts], owes(sqe, (1, 0), &[ETIME, ENOENT, EALREADY]));
+    // 1: it cancelled what waits for a child or a futex.
+    let mut e = given(vec![ts], owes(sqe, (1, 1), &[ETIME, ENOENT, EALREADY]));
     e.owes.expires = Some(ns);
     e
 }
@@ -397,7 +411,7 @@ fn accept(d: &mut Draw<'_>) -> Entry {
 }
 
 pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
-    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 47]);
+    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 47, 50, 51, 53]);
     let sqe = Sqe { addr, ..d.entry(14, -1) };
     let fd = d.below(18) as i32;
     let sqe = match d.below(9) {
@@ -406,7 +420,7 @@ pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
         2 => Sqe { op_flags: 2, fd, ..sqe },
         3 => Sqe { op_flags: 1 | 2, fd, ..sqe },
         4 if d.fixed => Sqe { op_flags: 1 | 2 | 8, fd, ..sqe },
-        5 => Sqe { op_flags: 1 | 32, len: d.of(&[6, 11, 13, 22, 27]), ..sqe },
+        5 => Sqe { op_flags: 1 | 32, len: d.of(&[6, 11, 13, 22, 27, 50, 51]), ..sqe },
         _ => sqe,
     };
     owes(sqe, (0, i32::MAX), CHANGES)
@@ -527,6 +541,56 @@ fn epoll_ctl(d: &mut Draw<'_>) -> Entry {
     let sqe = Sqe { len: 1 + d.below(3) as u32, ..d.entry(29, 17) };
     let sqe = Sqe { off: d.of(&[0, 2, 6, 10]), addr: at, ..sqe };
     given(vec![(at, vec![1; 12])], owes(sqe, (0, 0), &[EEXIST, ENOENT, EPERM]))
+}
+
+/// The word that a number below [`FUTEXES`] + [`EACH`] stands for.
+pub(crate) fn word_of(number: i32) -> Option<u64> {
+    let at = u64::try_from(number - FUTEXES).ok()?;
+    (at < EACH).then_some(WORDS + 4 * at)
+}
+
+fn command(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[0, 2, 6, 10, 17]);
+    let sqe = Sqe { off: d.below(6), ..d.entry(46, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, i32::MAX), &[EOPNOTSUPP, EINVAL])
+}
+
+fn waitid(d: &mut Draw<'_>) -> Entry {
+    let (pid, all) = (CHILDREN + d.below(EACH) as i32, d.rng.one_in(4));
+    let (fd, len) = if all { (0, 0) } else { (pid, 1) };
+    // WEXITED, with WNOHANG or WNOWAIT.
+    let file_index = d.of(&[4, 4, 4 | 1, 4 | 0x0100_0000]);
+    let off = if d.rng.one_in(2) { d.aux() } else { 0 };
+    owes(Sqe { len, off, file_index, ..d.entry(50, fd) }, (0, 0), &[ECHILD])
+}
+
+const PRIVATE_U32: i32 = 0x82;
+
+fn futex(d: &mut Draw<'_>, opcode: u8) -> Sqe {
+    let (addr, addr3) = (WORDS + 4 * d.below(EACH), d.of(&[u64::from(u32::MAX), 1, 2]));
+    Sqe { addr, addr3, ..d.entry(opcode, PRIVATE_U32) }
+}
+
+fn futex_wait(d: &mut Draw<'_>) -> Entry {
+    let sqe = futex(d, 51);
+    if d.rng.one_in(8) {
+        return owes(Sqe { off: 1, ..sqe }, (1, 0), &[EAGAIN]);
+    }
+    owes(sqe, (0, 0), &[])
+}
+
+fn futex_wake(d: &mut Draw<'_>) -> Entry {
+    let n = d.below(4);
+    owes(Sqe { off: n, ..futex(d, 52) }, (0, n as i32), &[])
+}
+
+fn futex_waitv(d: &mut Draw<'_>) -> Entry {
+    let n = 1 + d.below(EACH);
+    let of = (0..n).flat_map(|i| [0, WORDS + 4 * i, PRIVATE_U32 as u64]);
+    let bytes = of.flat_map(u64::to_ne_bytes).collect();
+    let sqe = Sqe { addr: d.aux(), len: n as u32, ..d.entry(53, 0) };
+    given(vec![(d.aux(), bytes)], owes(sqe, (0, n as i32 - 1), &[]))
 }
 
 fn shutdown(d: &mut Draw<'_>) -> Entry {

@@ -11,7 +11,9 @@ use super::check;
 use super::mailbox::{self, Mail, Mailbox};
 use super::neighbour::{Neighbour, Pipes, move_in, pipes};
 use super::program::{Change, PERSONALITY, Program, Step};
-use super::rows::{ADDRESSES, ARENA, BUF_AT, BUF_LEN, FILE, SLOTS, STRIDE};
+use super::rows::{
+    ADDRESSES, ARENA, BUF_AT, BUF_LEN, CHILDREN, EACH, FILE, FUTEXES, SLOTS, STRIDE,
+};
 use super::tables::{Tables, Tag};
 use super::watch::watchman;
 use crate::kit::Flow;
@@ -55,6 +57,8 @@ pub(crate) struct Record {
     pub(crate) attempts: Vec<u64>,
     pub(crate) rights: Vec<(u64, Rights)>,
     pub(crate) late_write: Option<u64>,
+    /// Wake-ups of futexes that found somebody.
+    pub(crate) woken: u64,
     pub(crate) flows: BTreeMap<i32, (bool, u64, u64)>,
     /// Memory of requests by user_data.
     pub(crate) memory: Vec<u8>,
@@ -142,6 +146,7 @@ fn world(program: &Program) -> (Sim, Option<Mailbox>, Option<Pipes>) {
     sim.named("n0", &[1; 50]);
     sim.named("n1", &[2; 60]);
     sim.directory("n2");
+    (0..EACH as i32).for_each(|i| sim.child(CHILDREN + i));
     sim.fresh_numbers();
     lock(&sim.world).ledger.arena = Some((ARENA, STRIDE));
     let blank = vec![BLANK; 128 * STRIDE as usize];
@@ -330,6 +335,10 @@ fn press(app: &App, round: u32) {
     app.ring_bell();
     app.fill_epoll();
     app.hang_up();
+    for i in 0..EACH as i32 {
+        app.feed(0, FUTEXES + i, 2);
+        app.feed(0, CHILDREN + i, 0);
+    }
     // Who connects is accepted, who accepts is called.
     for which in 0..2 {
         app.answer(which);
@@ -441,6 +450,7 @@ fn record(sim: &Sim, app: &App, cut: bool) -> Record {
         attempts: w.ledger.attempts.clone(),
         rights: w.ledger.rights.clone(),
         late_write: w.ledger.late_write,
+        woken: w.ledger.woken,
         flows: app.flows.iter().map(flow).collect(),
         memory: w.read(ARENA, 128 * STRIDE as usize).map(<[u8]>::to_vec).unwrap_or_default(),
         cut,

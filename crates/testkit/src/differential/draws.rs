@@ -75,6 +75,11 @@ pub const OPS: &[(&str, u8)] = &[
     ("PIPE", op::PIPE),
     ("SEND_ZC", op::SEND_ZC),
     ("SENDMSG_ZC", op::SENDMSG_ZC),
+    ("URING_CMD", op::URING_CMD),
+    ("WAITID", op::WAITID),
+    ("FUTEX_WAIT", op::FUTEX_WAIT),
+    ("FUTEX_WAKE", op::FUTEX_WAKE),
+    ("FUTEX_WAITV", op::FUTEX_WAITV),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -164,6 +169,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("FIXED_FD_INSTALL", 1, "FIXED_FD_NO_CLOEXEC"),
     ("MSG_RING", 1, "MSG_RING_CQE_SKIP"),
     ("MSG_RING", 2, "MSG_RING_FLAGS_PASS"),
+    ("URING_CMD", 1, "URING_CMD_FIXED"),
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
     ("SENDRECV ioprio", 4, "RECVSEND_FIXED_BUF"),
     ("SENDRECV ioprio", 8, "SEND_ZC_REPORT_USAGE"),
@@ -200,7 +206,8 @@ fn words_of(e: &Entry) -> [(&'static str, u32); 3] {
         | op::TIMEOUT_REMOVE
         | op::ASYNC_CANCEL
         | op::MSG_RING
-        | op::FIXED_FD_INSTALL => op_name(e.op),
+        | op::FIXED_FD_INSTALL
+        | op::URING_CMD => op_name(e.op),
         op::SPLICE | op::TEE => "SPLICE",
         _ => "",
     };
@@ -343,6 +350,9 @@ pub const DRAWS: &[&str] = &[
     "FSYNC",
     "FSYNC_DATASYNC",
     "FTRUNCATE",
+    "FUTEX_WAIT",
+    "FUTEX_WAITV",
+    "FUTEX_WAKE",
     "GETXATTR",
     "IOSQE_ASYNC",
     "IOSQE_CQE_SKIP_SUCCESS",
@@ -455,6 +465,9 @@ pub const DRAWS: &[&str] = &[
     "UNREGISTER_IOWQ_AFF",
     "UNREGISTER_PERSONALITY",
     "UNREGISTER_RING_FDS",
+    "URING_CMD",
+    "URING_CMD_FIXED",
+    "WAITID",
     "WRITE",
     "WRITEV",
     "WRITEV_FIXED",

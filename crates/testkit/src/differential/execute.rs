@@ -142,6 +142,8 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
 
 fn arena_pattern() -> Vec<u8> {
     let mut bytes = vec![0xee; ARENA as usize];
+    // Words of futexes, of which no request has any room.
+    bytes[..16].fill(0);
     for id in 0..IDS {
         let at = writes_from(id) as usize;
         bytes[at..at + ROOM as usize].fill(id as u8);
@@ -298,6 +300,14 @@ impl Run<'_> {
                 self.place(&words)
             }
             Val::Msg(list, name, control) => self.msghdr(list, *name, *control),
+            Val::Waiters(list) => {
+                let base = self.arena.addr();
+                let one = |(val, at, flags): &(u64, u32, u32)| {
+                    [*val, base + u64::from(*at), u64::from(*flags)]
+                };
+                let words: Vec<u64> = list.iter().flat_map(one).collect();
+                self.place(&words)
+            }
             Val::Path(p) => self.place_bytes(&[p.as_bytes(), b"\0"].concat()),
             Val::Whole(p) => {
                 let whole = self.scene.in_folder(p);

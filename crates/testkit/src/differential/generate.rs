@@ -26,6 +26,8 @@ pub(super) enum Key {
     Slot(u32),
     /// A name in the folder.
     Name(u8),
+    /// A futex.
+    Futex(u8),
     /// The file's position.
     Position,
     /// Which requests are under way.
@@ -552,7 +554,7 @@ impl Gen<'_> {
     }
 
     fn may_wait(&self, e: &Entry) -> bool {
-        if e.op == op::EPOLL_WAIT {
+        if matches!(e.op, op::EPOLL_WAIT | op::FUTEX_WAIT | op::FUTEX_WAITV) {
             return true;
         }
         if matches!(e.op, op::SPLICE | op::TEE) {

@@ -173,6 +173,8 @@ pub enum Val {
     /// A `struct msghdr` of such iovecs, with room for a name of so many bytes if there is one, and for so
     /// many bytes of control data.
     Msg(Vec<(u32, u32)>, Option<u32>, u32),
+    /// An array of `struct futex_waitv`: (value, place in the arena, flags).
+    Waiters(Vec<(u64, u32, u32)>),
     /// A path.
     Path(String),
     /// A path in the folder, as a path that starts nowhere.
@@ -302,6 +304,11 @@ pub const ROOM: u32 = 256;
 pub const IDS: u64 = 90;
 /// Length of the arena \[bytes\]: what entries read into, then what they write from.
 pub const ARENA: u32 = 2 * ROOM * IDS as u32;
+
+/// Where the word of a futex lies: below everybody's room, never written to.
+pub const fn futex_word(n: u8) -> u32 {
+    n as u32 * 4
+}
 
 /// Where entry `id` reads into.
 pub const fn reads_into(id: u64) -> u32 {

@@ -8,7 +8,7 @@ use super::draws::op;
 use super::generate::{Claim, Gen, Key};
 use super::program::{
     Entry, FILE_LEN, FILE_WRITES, Fd, MESSAGES, OTHER_SLOTS, Obj, Pair, Port, REGION, Register,
-    Val, bit, reads_into, writes_from,
+    Val, bit, futex_word, reads_into, writes_from,
 };
 
 /// An entry and what it lays claim to.
@@ -21,6 +21,10 @@ const PAIRS: [Pair; 4] = [Pair::Stream, Pair::Dgram, Pair::Tcp, Pair::Udp];
 const FAR_SLOTS: u32 = 100;
 /// Slot + 1 of "any free one".
 const ALLOC: u32 = u32::MAX;
+/// How many futexes there are.
+const FUTEXES: u8 = 3;
+/// FUTEX_BITSET_MATCH_ANY.
+const ANY_BIT: u64 = 0xffff_ffff;
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "d/e", "nowhere/f"];
 
 fn entry(id: u64, op: u8, fd: Fd) -> Entry {
@@ -72,6 +76,10 @@ impl Gen<'_> {
             op::LISTEN => self.listen(id),
             op::PIPE => self.pipe(id),
             op::FIXED_FD_INSTALL => self.install(id),
+            op::URING_CMD => self.command(id),
+            op::WAITID => self.waitid(id),
+            op::FUTEX_WAIT | op::FUTEX_WAKE => self.futex(op, id),
+            op::FUTEX_WAITV => self.futex_waitv(id),
             _ => self.nop(id),
         }
     }
@@ -99,6 +107,62 @@ impl Gen<'_> {
             let all = 0..OTHER_SLOTS;
             claims.extend(all.map(|slot| Claim::sole(Key::Slot(FAR_SLOTS + slot))));
         }
+        (e, claims)
+    }
+
+    /// A word of 0, mostly told apart from one of 5.
+    fn futex(&mut self, op: u8, id: u64) -> Drawn {
+        let n = self.d.below(u64::from(FUTEXES)) as u8;
+        let mut e = entry(id, op, Fd::Number(self.d.pick(&[0x82, 0x82, 0x82, 2, 0x86, 0x12])));
+        e.addr = Val::Arena(futex_word(n) + u32::from(self.d.one_in(20)));
+        let wake = op == op::FUTEX_WAKE;
+        let values: &[u64] = if wake { &[0, 1, 1, 2, 9] } else { &[0, 0, 0, 0, 5, 1 << 32] };
+        e.off = Val::Num(self.d.pick(values));
+        e.addr3 = self.d.pick(&[ANY_BIT, ANY_BIT, ANY_BIT, 1, 2, 0]);
+        (e, vec![Claim::sole(Key::Futex(n))])
+    }
+
+    fn futex_waitv(&mut self, id: u64) -> Drawn {
+        let mut e = entry(id, op::FUTEX_WAITV, Fd::Number(0));
+        let list: Vec<(u64, u32, u32)> = (0..1 + self.d.below(3))
+            .map(|_| {
+                let at = futex_word(self.d.below(u64::from(FUTEXES)) as u8);
+                let value = self.d.pick(&[0, 0, 0, 0, 0, 0, 0, 5]);
+                (value, at, self.d.pick(&[0x82, 0x82, 0x82, 2]))
+            })
+            .collect();
+        e.len = list.len() as u32;
+        e.addr = Val::Waiters(list);
+        (e, (0..FUTEXES).map(|n| Claim::sole(Key::Futex(n))).collect())
+    }
+
+    /// The program has no children; what it asks for is told apart all the same.
+    fn waitid(&mut self, id: u64) -> Drawn {
+        let mut e = entry(id, op::WAITID, Fd::Number(self.d.pick(&[0, 0, 1, -1])));
+        e.len = self.d.pick(&[0, 0, 1, 2, 3, 9]);
+        e.file_index = self.d.pick(&[4, 4, 5, 2, 8, 0, 1 << 30]);
+        e.off = if self.d.one_in(2) { Val::Arena(reads_into(id)) } else { Val::Num(0) };
+        (e, vec![])
+    }
+
+    fn command(&mut self, id: u64) -> Drawn {
+        const SOL_SOCKET: u64 = 1;
+        let (pair, side) = (self.d.pick(&PAIRS), self.d.below(2) as u8);
+        let o = match self.d.below(8) {
+            0 => self.d.pick(&[Obj::File, Obj::Folder, Obj::PipeR(0), Obj::Event, Obj::Epoll]),
+            1 => Obj::Listener,
+            _ => Obj::Sock(pair, side),
+        };
+        let mut claims = vec![Claim::sole(Key::Way(o)), Claim::sole(Key::Way(far_end(o)))];
+        let mut e = entry(id, op::URING_CMD, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        // SIOCINQ, GETSOCKOPT, SETSOCKOPT and what there is not; what is sent but not acknowledged
+        // is a matter of time.
+        e.off = Val::Num(self.d.pick(&[0, 0, 2, 2, 3, 5, 77, 1 << 32]));
+        let name = self.d.pick(&[2, 3, 7, 9, 999]);
+        e.addr = Val::Num(self.d.pick(&[SOL_SOCKET, SOL_SOCKET, 6]) | name << 32);
+        e.file_index = self.d.pick(&[0, 4, 4, u32::MAX]);
+        e.op_flags = self.d.pick(&[0, 0, 0, 1, 4]);
         (e, claims)
     }
 

@@ -121,6 +121,5 @@ mod tests {
             assert_eq!(of(&[row.name]).is_some(), open, "{}", row.name);
         }
         assert_eq!(of(&["NOP", "RECV_ZC"]), row("RECV_ZC").and_then(of_row));
-        assert_eq!(of(&["FUTEX_WAIT"]), Some(Open::Issue(5)));
     }
 }

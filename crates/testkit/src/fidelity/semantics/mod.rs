@@ -15,6 +15,7 @@ mod epolls;
 mod eventfd;
 mod files;
 mod flags;
+mod futex;
 mod kbuf;
 mod kit;
 mod lifetime;
@@ -44,8 +45,10 @@ mod submit;
 mod sync_cancel;
 mod timeouts;
 mod transfers;
+mod uring_cmd;
 mod vectors;
 mod wait;
+mod waitid;
 mod workers;
 mod xattrs;
 mod zc;
@@ -71,6 +74,9 @@ pub const FAMILIES: &[&[Claim]] = &[
     refused::CLAIMS,
     poll::CLAIMS,
     cancel::CLAIMS,
+    futex::CLAIMS,
+    waitid::CLAIMS,
+    uring_cmd::CLAIMS,
     sync_cancel::CLAIMS,
     files::CLAIMS,
     buffers::CLAIMS,
