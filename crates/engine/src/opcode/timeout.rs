@@ -51,13 +51,16 @@ impl When {
 
     /// The deadline on CLOCK_MONOTONIC \[ns\].
     fn deadline<H: Host>(&self, host: &H) -> u64 {
-        let now = host.now(Clock::Monotonic);
         if !self.abs {
-            return now.saturating_add(self.ns);
+            return host.now(Clock::Monotonic).saturating_add(self.ns);
         }
         match self.clock {
             Clock::Monotonic => self.ns,
-            other => now.saturating_add(self.ns.saturating_sub(host.now(other))),
+            // The other one first: what passes between the two makes it late, never early.
+            other => {
+                let left = self.ns.saturating_sub(host.now(other));
+                host.now(Clock::Monotonic).saturating_add(left)
+            }
         }
     }
 }

@@ -168,13 +168,15 @@ impl<H: Host> Engine<H> {
     /// A wait's timespec as a deadline on CLOCK_MONOTONIC \[ns\]. Negative times have passed.
     pub(super) fn deadline(&self, ring: &Ring<H>, (sec, nsec): (i64, i64), flags: Enter) -> u64 {
         let ns = sec.saturating_mul(1_000_000_000).saturating_add(nsec).max(0).cast_unsigned();
-        let now = self.host().now(Clock::Monotonic);
+        let now = |clock| self.host().now(clock);
         if !flags.contains(Enter::ABS_TIMER) {
-            return now.saturating_add(ns);
+            return now(Clock::Monotonic).saturating_add(ns);
         }
-        match ring.state.lock().clock {
+        let clock = ring.state.lock().clock;
+        match clock {
             Clock::Monotonic => ns,
-            other => ns.saturating_sub(self.host().now(other)).saturating_add(now),
+            // The other one first: what passes between the two makes it late, never early.
+            other => ns.saturating_sub(now(other)).saturating_add(now(Clock::Monotonic)),
         }
     }
 }
