@@ -220,6 +220,11 @@ impl<H: Host> Req<H> {
         self.file.kind() == Some(FileKind::Regular) || !TRANSFERS.contains(&self.opcode)
     }
 
+    /// Whether it goes on after a completion, by armed poll.
+    pub fn is_multishot(&self) -> bool {
+        false
+    }
+
     /// Whether its file has a watch already, which others share.
     pub fn is_watched(&self) -> bool {
         matches!(&self.file, ReqFile::Node(n) if n.watch().is_some())

@@ -66,14 +66,15 @@ impl<H: Host> Engine<H> {
     /// runs in the next, when what it completed is out and counted (io_uring/tw.c `ctx_flush_and_put`).
     fn run_rounds(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut left: usize) -> usize {
         // A commit below completes counted timeouts: what follows them is of the next round.
-        if st.ready.is_empty() || core::mem::replace(&mut st.in_round, true) {
+        if !st.has_turns() || core::mem::replace(&mut st.in_round, true) {
             return left;
         }
-        while st.may_post && left > 0 && !st.ready.is_empty() {
+        while st.may_post && left > 0 && st.has_turns() {
             let round = left.min(st.ready.len());
             self.run_round(ring, st, round);
             left -= round;
-            if !st.ready.is_empty() {
+            left -= self.run_requeued(ring, st, left);
+            if st.has_turns() {
                 self.flush(ring, st);
             }
         }
@@ -120,6 +121,9 @@ impl<H: Host> Engine<H> {
         }
         if is_ring_op(&req) {
             return self.issue_ring_op(ring, st, req);
+        }
+        if req.on_worker && req.is_multishot() {
+            return self.arm_multishot(ring, st, req);
         }
         if req.starts_on_worker() {
             return self.punt(ring, st, req);
@@ -207,12 +211,19 @@ impl<H: Host> Engine<H> {
         mut req: Req<H>,
         mut outcome: Outcome,
     ) {
-        for _ in 0..MULTISHOT_RETRY_MAX {
+        let mut shots = 0;
+        loop {
             match outcome {
                 Outcome::More(res, flags) => {
-                    if !ring.post_more(st, req.user_data, Ok(res), flags) {
-                        return;
+                    // io_uring.c `io_req_post_cqe`: one that does not fit ends the request.
+                    if !st.may_post || ring.cq_would_overflow(st) {
+                        return self.complete(ring, st, req, Ok(res), flags);
                     }
+                    ring.post_more(st, req.user_data, Ok(res), flags);
+                    if shots == MULTISHOT_RETRY_MAX {
+                        return self.requeue(ring, st, req);
+                    }
+                    shots += 1;
                     outcome = self.issue_inline(ring, st, &mut req);
                 }
                 Outcome::Done(res, flags) => return self.complete(ring, st, req, res, flags),
@@ -232,8 +243,6 @@ impl<H: Host> Engine<H> {
                 Outcome::Queued => return,
             }
         }
-        let events = req.def().poll;
-        self.arm(ring, st, req, events);
     }
 
     /// Puts a direct descriptor into the table. Result: 0, or the slot for ALLOC.

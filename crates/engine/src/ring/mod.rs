@@ -119,6 +119,8 @@ pub struct State<H: Host> {
     pub timers: Timers,
     /// Chain members whose turn has come.
     pub ready: VecDeque<Box<Req<H>>>,
+    /// Multishot requests in watches that let others run and go on with the next round.
+    pub requeued: VecDeque<Key>,
     /// Requests held back by a drain, in order.
     pub drained: VecDeque<Box<Req<H>>>,
     /// A drain was asked for, and not every request after it has started yet.
@@ -215,6 +217,7 @@ impl<H: Host> State<H> {
             poller: None,
             timers: Timers::default(),
             ready: VecDeque::new(),
+            requeued: VecDeque::new(),
             drained: VecDeque::new(),
             drain_active: false,
             drain_next: false,
@@ -255,6 +258,12 @@ impl<H: Host> State<H> {
             eventfd_told: false,
             unmapped: false,
         }
+    }
+
+    /// Whether something's turn has come.
+    #[inline]
+    pub(crate) fn has_turns(&self) -> bool {
+        !self.ready.is_empty() || !self.requeued.is_empty()
     }
 
     /// Whether what is submitted now must queue behind a drain.
