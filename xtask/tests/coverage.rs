@@ -88,12 +88,28 @@ const CLAIMED: &[(&str, &str)] = &[
     ("REG_WAIT_TS", "a_registered_argument_is_checked"),
     ("UNREGISTER_IOWQ_AFF", "workers_run_where_they_are_sent"),
     ("UNREGISTER_NAPI", "busy_polling_is_set_and_told"),
+    ("RECV_MULTISHOT", "a_multishot_recv_ends_with_the_stream"),
+    ("RECVSEND_BUNDLE", "a_bundle_receives_into_several_buffers"),
+    ("SEND_VECTORIZED", "a_vectorised_send_sends_what_its_iovecs_say"),
+    ("FEAT_RECVSEND_BUNDLE", "a_bundle_sends_several_buffers"),
+    ("CQE_F_BUFFER", "the_completion_names_the_buffer"),
+    ("CQE_F_BUF_MORE", "an_incremental_buffer_is_used_up"),
+    ("PBUF_RING_MMAP", "a_mapped_buffer_ring_stays_readable"),
+    ("PBUF_RING_INC", "an_incremental_buffer_is_used_up"),
+    ("UNREGISTER_PBUF_RING", "a_group_can_go_under_a_pending_read"),
+    ("REGISTER_PBUF_STATUS", "pending_reads_take_buffers_when_they_complete"),
+    ("READ_MULTISHOT", "a_multishot_read_ends_with_the_stream"),
+    ("PROVIDE_BUFFERS", "a_list_is_first_in_first_out"),
+    ("REMOVE_BUFFERS", "a_removal_counts"),
+    ("IOSQE_BUFFER_SELECT", "the_completion_names_the_buffer"),
 ];
 
 /// Errno orders that are claims.
 const CLAIMED_ORDERS: &[(&str, &str)] = &[
     ("MEM_REGION_TYPE_USER", "a_region_is_checked_field_by_field"),
     ("REG_WAIT_TS", "a_registered_argument_is_checked"),
+    ("PBUF_RING_MMAP", "a_mapped_buffer_ring_stays_readable"),
+    ("PBUF_RING_INC", "an_incremental_buffer_is_used_up"),
 ];
 
 /// Features, and the row that a program draws to use them.

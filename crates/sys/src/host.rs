@@ -262,6 +262,28 @@ impl Host for LinuxHost {
     fn left_to_recv(&self, fd: i32, may_have_ended: bool) -> bool {
         net::left_to_recv(fd, may_have_ended)
     }
+
+    fn recv_many(&self, fd: i32, bufs: &[Iovec], flags: u32) -> HostResult<(u32, bool)> {
+        net::recv_many(fd, bufs, flags)
+    }
+
+    fn send_many(
+        &self,
+        fd: i32,
+        bufs: &[Iovec],
+        flags: u32,
+        to: Option<&SockAddr>,
+    ) -> HostResult<u32> {
+        net::send_many(fd, bufs, flags, to)
+    }
+
+    fn queued(&self, fd: i32) -> u32 {
+        net::queued(fd)
+    }
+
+    fn tells_what_is_left(&self, fd: i32) -> bool {
+        net::tells_what_is_left(fd)
+    }
     fn left_to_accept(&self, fd: i32) -> bool {
         net::left_to_accept(fd)
     }

@@ -62,6 +62,52 @@ pub fn recv_whole(fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
     Ok((count(n), told & (net::MSG_TRUNC | net::MSG_CTRUNC) != 0))
 }
 
+/// `struct user_msghdr`.
+#[repr(C)]
+struct Message {
+    name: u64,
+    name_len: u64,
+    iov: u64,
+    iov_len: u64,
+    control: u64,
+    control_len: u64,
+    flags: u64,
+}
+
+impl Message {
+    fn of(bufs: &[Iovec], to: Option<&SockAddr>) -> Self {
+        let (name, name_len) = to.map_or((0, 0), address);
+        let (name, name_len) = (name as u64, name_len as u64);
+        let (iov, iov_len) = (bufs.as_ptr().expose_provenance() as u64, bufs.len() as u64);
+        Self { name, name_len, iov, iov_len, control: 0, control_len: 0, flags: 0 }
+    }
+}
+
+/// `recvmsg(2)` into several buffers: bytes, and whether the message was longer.
+///
+/// # Errors
+/// The call's.
+pub fn recv_many(fd: i32, bufs: &[Iovec], flags: u32) -> HostResult<(u32, bool)> {
+    let mut msg = Message::of(bufs, None);
+    let at = (&raw mut msg).expose_provenance();
+    let flags = (flags & !MSG_CMSG_COMPAT) as usize;
+    let n = app_call(g::__NR_recvmsg, [fd_arg(fd), at, flags, 0, 0, 0])?;
+    // The kernel wrote it behind the compiler's back.
+    let told = core::hint::black_box(&msg).flags as u32;
+    Ok((count(n), told & (net::MSG_TRUNC | net::MSG_CTRUNC) != 0))
+}
+
+/// `sendmsg(2)` of several buffers.
+///
+/// # Errors
+/// The call's.
+pub fn send_many(fd: i32, bufs: &[Iovec], flags: u32, to: Option<&SockAddr>) -> HostResult<u32> {
+    let mut msg = Message::of(bufs, to);
+    let at = (&raw mut msg).expose_provenance();
+    let flags = (flags & !MSG_CMSG_COMPAT) as usize;
+    app_call(g::__NR_sendmsg, [fd_arg(fd), at, flags, 0, 0, 0]).map(count)
+}
+
 /// `sendto(2)`.
 ///
 /// # Errors
@@ -231,12 +277,18 @@ pub fn left_to_recv(fd: i32, may_have_ended: bool) -> bool {
 }
 
 /// Whether it is a TCP or AF_UNIX stream.
-fn tells_what_is_left(fd: i32) -> bool {
+pub fn tells_what_is_left(fd: i32) -> bool {
     const UNIX: i32 = net::AF_UNIX as i32;
     const STREAM: i32 = net::SOCK_STREAM as i32;
     let stream = option(fd, net::SO_TYPE) == Ok(STREAM);
     let unix = || option(fd, net::SO_DOMAIN) == Ok(UNIX);
     stream && (unix() || option(fd, net::SO_PROTOCOL) == Ok(IPPROTO_TCP))
+}
+
+/// How many bytes wait in a TCP or AF_UNIX stream; 0 for any other socket.
+pub fn queued(fd: i32) -> u32 {
+    let n = u32::try_from(bytes_queued(fd)).unwrap_or(0);
+    if n > 0 && tells_what_is_left(fd) { n } else { 0 }
 }
 
 /// `ioctl(FIONREAD)`; 0 where there is none.

@@ -11,6 +11,8 @@ pub mod nop;
 pub mod opdef;
 pub mod openclose;
 pub mod poll;
+pub mod provide_buffers;
+pub mod read_multishot;
 pub mod rw;
 pub mod sendrecv;
 pub mod shutdown;

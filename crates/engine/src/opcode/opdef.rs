@@ -8,7 +8,7 @@
 
 use super::{
     accept, async_cancel, connect, epoll, files_update, fs, fsync, msg_ring, nop, openclose, poll,
-    rw, sendrecv, shutdown, statx, timeout,
+    provide_buffers, read_multishot, rw, sendrecv, shutdown, statx, timeout,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -253,7 +253,6 @@ const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
 const READ: OpDef = OpDef { poll: POLLIN, ioprio: true, iopoll: true, ..OpDef::FILE };
 const WRITE: OpDef = OpDef { poll: POLLOUT, ioprio: true, iopoll: true, ..OpDef::FILE };
-const NO_SELECT: Support = Support::Partial("no IOSQE_BUFFER_SELECT yet");
 
 /// Why a row is refused: the issue that brings it.
 const OPS: &str = "not carried out yet (issue 5)";
@@ -264,7 +263,7 @@ op_table! {
         name: "NOP", iopoll: true,
         support: Support::Partial("no file, no buffer"), ..OpDef::BASE
     };
-    1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
+    1 => Readv(rw::Rw) = OpDef { name: "READV", buffer_select: true, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
     3 => Fsync(fsync::Fsync) = OpDef {
         name: "FSYNC", force_async: true, never_fails: true,
@@ -308,23 +307,23 @@ op_table! {
     20 => FilesUpdate(files_update::FilesUpdate)
         = OpDef { name: "FILES_UPDATE", since: (5, 6), iopoll: true, ..OpDef::RING };
     21 => Statx(statx::Statx) = OpDef { name: "STATX", since: (5, 6), ..OpDef::WORKER };
-    22 => Read(rw::Rw) = OpDef { name: "READ", since: (5, 6), support: NO_SELECT, ..READ };
+    22 => Read(rw::Rw) = OpDef { name: "READ", since: (5, 6), buffer_select: true, ..READ };
     23 => Write(rw::Rw) = OpDef { name: "WRITE", since: (5, 6), ..WRITE };
     24 = OpDef::later("FADVISE", (5, 6), OPS);
     25 = OpDef::later("MADVISE", (5, 6), OPS);
     26 => Send(sendrecv::Send) = OpDef {
-        name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true,
-        support: Support::Partial("no buffer select, bundle or vectorised send yet"), ..OpDef::FILE
+        name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true, buffer_select: true, ..OpDef::FILE
     };
     27 => Recv(sendrecv::Recv) = OpDef {
-        name: "RECV", since: (5, 6), poll: POLLIN, ioprio: true,
-        support: Support::Partial("no buffer select or multishot yet"), ..OpDef::FILE
+        name: "RECV", since: (5, 6), poll: POLLIN, ioprio: true, buffer_select: true, ..OpDef::FILE
     };
     28 => Openat2(openclose::Open) = OpDef { name: "OPENAT2", since: (5, 6), ..OpDef::BASE };
     29 => EpollCtl(epoll::EpollCtl) = OpDef { name: "EPOLL_CTL", since: (5, 6), ..OpDef::BASE };
     30 = OpDef::later("SPLICE", (5, 7), OPS);
-    31 = OpDef::later("PROVIDE_BUFFERS", (5, 7), OPS);
-    32 = OpDef::later("REMOVE_BUFFERS", (5, 7), OPS);
+    31 => ProvideBuffers(provide_buffers::ProvideBuffers)
+        = OpDef { name: "PROVIDE_BUFFERS", since: (5, 7), iopoll: true, ..OpDef::RING };
+    32 => RemoveBuffers(provide_buffers::RemoveBuffers)
+        = OpDef { name: "REMOVE_BUFFERS", since: (5, 7), iopoll: true, ..OpDef::RING };
     33 = OpDef::later("TEE", (5, 8), OPS);
     34 => Shutdown(shutdown::Shutdown)
         = OpDef { name: "SHUTDOWN", since: (5, 11), force_async: true, never_fails: true, ..OpDef::FILE };
@@ -344,7 +343,10 @@ op_table! {
     46 = OpDef::later("URING_CMD", (5, 19), OPS);
     47 = OpDef::later("SEND_ZC", (6, 0), OPS);
     48 = OpDef::later("SENDMSG_ZC", (6, 1), OPS);
-    49 = OpDef::later("READ_MULTISHOT", (6, 7), OPS);
+    49 => ReadMultishot(read_multishot::ReadMultishot) = OpDef {
+        name: "READ_MULTISHOT", since: (6, 7), poll: POLLIN, ioprio: true, buffer_select: true,
+        ..OpDef::FILE
+    };
     50 = OpDef::later("WAITID", (6, 7), OPS);
     51 = OpDef::later("FUTEX_WAIT", (6, 7), OPS);
     52 = OpDef::later("FUTEX_WAKE", (6, 7), OPS);

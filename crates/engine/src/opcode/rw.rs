@@ -1,9 +1,12 @@
-//! `IORING_OP_READ`, `WRITE`, `READV`, `WRITEV`, `READ_FIXED`, `WRITE_FIXED` (since 5.1 / 5.6).
+//! `IORING_OP_READ`, `WRITE`, `READV`, `WRITEV`, `READ_FIXED`, `WRITE_FIXED` (since 5.1 / 5.6),
+//! `READ_MULTISHOT` (since 6.7, in `read_multishot`).
 //!
 //! - Reads:   `fd`; `off` \[bytes\], -1 = the file's position; `addr`, `len` = buffer \[bytes\] or
-//!   iovec array \[entries\]; `op_flags` = `RWF_*`; `ioprio`; `buf_index` (fixed)
+//!   iovec array \[entries\]; `op_flags` = `RWF_*`; `ioprio`; `buf_index` (fixed), or the group that a
+//!   read selects a buffer of: then `len`, or that of its one iovec, is how much of it at most
 //! - Rejects: bad ioprio `EINVAL`/`EPERM`; attributes `EINVAL` (no PI file here); bad iovec
-//!   array `EFAULT`, over 1024 entries or a negative length `EINVAL`
+//!   array `EFAULT`, over 1024 entries or a negative length `EINVAL`; a selecting READV of other than
+//!   one entry `EINVAL`
 //! - Result:  bytes; regular files and block devices loop until done, end or error, everything
 //!   else transfers once
 //! - Errors:  at issue: `EBADF`; buffer outside the registered one `EFAULT`; unknown `RWF_*`
@@ -19,6 +22,7 @@ use crate::support::opflags::RWF_ACCEPTED;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ringer_uapi::bytes::u64_at;
+use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, Sqe};
 
 const RWF_HIPRI: u32 = 1;
@@ -58,6 +62,37 @@ pub struct Rw {
     err: Option<Errno>,
 }
 
+/// Copies an array of `n` iovecs and answers how long they are together (lib/iov_iter.c
+/// `__import_iovec`).
+///
+/// # Errors
+/// `EINVAL` too many, a negative length; `EFAULT`.
+pub(super) fn import_iovec<H: Host>(
+    host: &H,
+    addr: u64,
+    n: u32,
+) -> Result<(Vec<Iovec>, u32), Errno> {
+    if n > UIO_MAXIOV {
+        return Err(Errno::EINVAL);
+    }
+    let mut raw = alloc::vec![0u8; 16 * n as usize];
+    if n > 0 {
+        host.copy_in(addr, &mut raw)?;
+    }
+    let mut total = 0u64;
+    let mut iovs = Vec::with_capacity(n as usize);
+    for entry in raw.chunks_exact(16) {
+        let (base, len) = (u64_at(entry, 0), u64_at(entry, 8));
+        if len > i64::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+        let len = len.min(MAX_RW_COUNT - total);
+        total += len;
+        iovs.push(access_ok(Iovec { base, len })?);
+    }
+    Ok((iovs, total as u32))
+}
+
 impl Rw {
     /// Whether a result breaks a link: anything short of what was asked for.
     pub(crate) fn is_short(&self, res: i32) -> bool {
@@ -81,6 +116,28 @@ impl Rw {
         found.and_then(|b| b.get(index))
     }
 
+    /// How much it asks of a provided buffer; 0: what it has.
+    pub(crate) fn asks(&self) -> u32 {
+        self.total
+    }
+
+    /// Takes the provided buffer that was selected for it.
+    ///
+    /// # Errors
+    /// `EFAULT` beyond the end of user space.
+    pub(crate) fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
+        let len = buf.len.min(MAX_RW_COUNT);
+        self.total = len as u32;
+        self.done = 0;
+        self.iovs = Iovs::One([access_ok(Iovec { base: buf.base, len })?]);
+        Ok(())
+    }
+
+    /// Forgets it, for the next piece to ask anew (rw.c `io_read_mshot`).
+    pub(super) fn ask_anew(&mut self) {
+        (self.total, self.done) = (0, 0);
+    }
+
     /// Whether the next attempt could continue without blocking for the whole range: for
     /// readahead.
     pub(crate) fn readahead_range(&self) -> Option<(u64, u64)> {
@@ -95,26 +152,23 @@ impl Rw {
         Ok((Iovs::One([v]), len as u32))
     }
 
-    fn vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<(Iovs, u32), Errno> {
-        if n > UIO_MAXIOV {
-            return Err(Errno::EINVAL);
-        }
-        let mut raw = alloc::vec![0u8; 16 * n as usize];
-        if n > 0 {
-            host.copy_in(addr, &mut raw)?;
-        }
-        let mut total = 0u64;
-        let mut iovs = Vec::with_capacity(n as usize);
-        for entry in raw.chunks_exact(16) {
-            let (base, len) = (u64_at(entry, 0), u64_at(entry, 8));
-            if len > i64::MAX as u64 {
+    /// rw.c `io_iov_buffer_select_prep`.
+    fn selecting<H: Host>(host: &H, sqe: &Sqe, vector: bool) -> Result<(Iovs, u32), Errno> {
+        let mut len = sqe.len;
+        if vector {
+            if len != 1 {
                 return Err(Errno::EINVAL);
             }
-            let len = len.min(MAX_RW_COUNT - total);
-            total += len;
-            iovs.push(access_ok(Iovec { base, len })?);
+            let mut entry = [0; 16];
+            host.copy_in(sqe.addr, &mut entry)?;
+            // Of which the kernel keeps 32 bits.
+            len = u64_at(&entry, 8) as u32;
         }
-        Ok((Iovs::Many(iovs), total as u32))
+        Ok((Iovs::One([Iovec::default()]), len))
+    }
+
+    fn vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<(Iovs, u32), Errno> {
+        import_iovec(host, addr, n).map(|(iovs, total)| (Iovs::Many(iovs), total))
     }
 
     /// The part of the buffers that is still to do.
@@ -305,7 +359,9 @@ impl Op for Rw {
             23 => (true, false, false),
             _ => (false, false, false),
         };
-        let (iovs, total) = if vector {
+        let (iovs, total) = if cx.flags.contains(SqeFlags::BUFFER_SELECT) {
+            Self::selecting(cx.host, sqe, vector)?
+        } else if vector {
             Self::vector(cx.host, sqe.addr, sqe.len)?
         } else {
             Self::one(sqe.addr, sqe.len, !fixed)?

@@ -159,10 +159,15 @@ impl<H: Host> Engine<H> {
             return self.complete(ring, st, req, Err(e), 0);
         }
         req.on_worker = false;
-        if self.looks_ready(&req, events) {
-            return self.requeue(ring, st, req);
+        match self.looks_ready(&req, events) {
+            // Its poll is for one event, which is there (poll.c `__io_arm_poll_handler`): no worker goes
+            // on with it then.
+            true if matches!(req.cmd, Some(Cmd::Send(_))) => {
+                self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+            }
+            true => self.requeue(ring, st, req),
+            false => self.arm(ring, st, req, events),
         }
-        self.arm(ring, st, req, events);
     }
 
     /// Lets others run before a multishot request that has more to do goes on; meanwhile it is in its
@@ -349,8 +354,11 @@ impl<H: Host> Engine<H> {
         if st.dying {
             return self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
         }
-        if let Some(Cmd::Recv(c)) = &mut req.cmd {
-            c.woken_by(seen);
+        match &mut req.cmd {
+            Some(Cmd::Recv(c)) => c.woken_by(seen),
+            Some(Cmd::Send(c)) => c.woken(),
+            Some(Cmd::ReadMultishot(c)) => c.woken(),
+            _ => {}
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);
         for _ in 0..APOLL_MAX_RETRY {

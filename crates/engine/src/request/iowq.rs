@@ -360,10 +360,12 @@ impl<H: Host> Engine<H> {
         let class = pool.class;
         let thread = slot.lock().clone();
         let mut st = ring.state.lock();
-        let Some(req) = st.reqs.get_mut(key).filter(|r| matches!(r.phase, Phase::Queued)) else {
+        let State { reqs, kbufs, .. } = &mut *st;
+        let Some(req) = reqs.get_mut(key).filter(|r| matches!(r.phase, Phase::Queued)) else {
             return;
         };
         let tried = class == Class::Private && req.is_tried_first();
+        let early = if req.selects() { self.select_for_worker(kbufs, req, class) } else { None };
         let Some(mut cmd) = req.cmd.take() else { return };
         let file = req.file.file().cloned();
         let (fd, def) = (req.fd, req.def());
@@ -380,7 +382,10 @@ impl<H: Host> Engine<H> {
         drop(st);
 
         let how = if polls || tried { Issue::Inline } else { Issue::Worker };
-        let outcome = self.attempt(ring, key, &mut cmd, (class, file.as_ref(), fd, how));
+        let outcome = match early {
+            Some(outcome) => outcome,
+            None => self.attempt(ring, key, &mut cmd, (class, file.as_ref(), fd, how)),
+        };
         // Once its completion can be seen, nothing here keeps the file open: peers see the close.
         drop(file);
         let direct = match outcome {
@@ -398,7 +403,10 @@ impl<H: Host> Engine<H> {
         {
             t.clear_interrupt();
         }
-        let outcome = self.left_by_worker(ring, &st, &mut req, (outcome, certain));
+        if req.kbuf.is_some() {
+            self.after_worker(&mut st.kbufs, &mut req, outcome);
+        }
+        let outcome = self.left_by_worker(ring, &mut st, &mut req, (outcome, certain));
         let ends = !matches!(outcome, Outcome::Again | Outcome::Punt);
         req.on_worker |= ends && (!pollable || req.polls_in_vain());
         st.may_post = !ring.defers();
@@ -431,7 +439,7 @@ impl<H: Host> Engine<H> {
     fn left_by_worker(
         &self,
         ring: &Ring<H>,
-        st: &State<H>,
+        st: &mut State<H>,
         req: &mut Req<H>,
         (outcome, certain): (Outcome, bool),
     ) -> Outcome {

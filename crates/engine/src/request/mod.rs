@@ -5,6 +5,7 @@ pub mod complete;
 pub mod iowq;
 pub mod reactor;
 pub mod req;
+mod select;
 pub mod start;
 pub mod sync_cancel;
 pub mod table;

@@ -143,7 +143,12 @@ impl<H: Host> Engine<H> {
 
     /// One attempt on the calling thread, which shares the app table.
     #[inline]
-    pub(crate) fn issue_inline(&self, ring: &Ring<H>, st: &State<H>, req: &mut Req<H>) -> Outcome {
+    pub(crate) fn issue_inline(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        req: &mut Req<H>,
+    ) -> Outcome {
         if self.elsewhere(st, req) {
             return Outcome::Punt;
         }
@@ -152,6 +157,9 @@ impl<H: Host> Engine<H> {
             Ok(None) => return Outcome::Punt,
             Err(e) => return Outcome::Done(Err(e), 0),
         };
+        if req.selects() {
+            return self.issue_selecting(ring, st, req, (fd, kind));
+        }
         let iopoll = ring.setup.contains(Setup::IOPOLL);
         let cx = IssueCx {
             host: self.host(),
@@ -215,12 +223,13 @@ impl<H: Host> Engine<H> {
         loop {
             match outcome {
                 Outcome::More(res, flags) => {
+                    let flags = flags | req.take_kbuf();
                     // io_uring.c `io_req_post_cqe`: one that does not fit ends the request.
                     if !st.may_post || ring.cq_would_overflow(st) {
                         return self.complete(ring, st, req, Ok(res), flags);
                     }
                     ring.post_more(st, req.user_data, Ok(res), flags);
-                    if shots == MULTISHOT_RETRY_MAX {
+                    if shots == MULTISHOT_RETRY_MAX || req.yields() {
                         return self.requeue(ring, st, req);
                     }
                     shots += 1;
@@ -414,6 +423,9 @@ impl<H: Host> Engine<H> {
             Some(Cmd::TimeoutRemove(_)) => self.issue_timeout_remove(ring, st, req),
             Some(Cmd::AsyncCancel(_)) => self.issue_async_cancel(ring, st, req),
             Some(Cmd::FilesUpdate(_)) => self.issue_files_update(ring, st, req),
+            Some(Cmd::ProvideBuffers(_) | Cmd::RemoveBuffers(_)) => {
+                self.issue_provided(ring, st, req);
+            }
             Some(Cmd::MsgRing(_)) => self.issue_msg_ring(ring, st, req),
             Some(Cmd::Close(c)) => {
                 let slot = c.slot().unwrap_or(u32::MAX);

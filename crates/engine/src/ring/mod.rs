@@ -33,6 +33,7 @@ use crate::host::{Clock, Host, HostRing, RingId};
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{Req, apoll::Watch, table::Requests, timers::Timers};
 use crate::resource::filetable::FileTable;
+use crate::resource::kbuf::Groups;
 use crate::resource::napi::Napi;
 use crate::resource::personality::{Acting, Personalities};
 use crate::resource::restrictions::Restrictions;
@@ -137,6 +138,8 @@ pub struct State<H: Host> {
     pub files: Option<FileTable<H>>,
     /// Registered buffers.
     pub bufs: Option<BufTable>,
+    /// Provided buffers.
+    pub kbufs: Groups,
     /// Registered credentials.
     pub personalities: Personalities<H>,
     /// The thread that holds the lock is a stand-in, or a worker of one. Set as `may_post` is.
@@ -226,6 +229,7 @@ impl<H: Host> State<H> {
             in_round: false,
             files: None,
             bufs: None,
+            kbufs: Groups::default(),
             personalities: Personalities::default(),
             acting: None,
             restrictions: None,

@@ -308,6 +308,8 @@ impl<H: Host> Engine<H> {
             cmd,
             file: ReqFile::None,
             buf: None,
+            kbuf: None,
+            buf_group: sqe.buf_index,
             next: None,
             failed,
             creds: None,

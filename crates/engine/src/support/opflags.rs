@@ -105,11 +105,11 @@ pub const ASYNC_CANCEL: &[Row] = &[
 /// `IORING_RECVSEND_*` and what shares their field.
 pub const RECVSEND: &[Row] = &[
     row("RECVSEND_POLL_FIRST", 1, (5, 19), Full),
-    later("RECV_MULTISHOT", 2, (6, 0)),
+    row("RECV_MULTISHOT", 2, (6, 0), Full),
     later("RECVSEND_FIXED_BUF", 4, (6, 0)),
     later("SEND_ZC_REPORT_USAGE", 8, (6, 2)),
-    later("RECVSEND_BUNDLE", 16, (6, 10)),
-    later("SEND_VECTORIZED", 32, (6, 17)),
+    row("RECVSEND_BUNDLE", 16, (6, 10), Full),
+    row("SEND_VECTORIZED", 32, (6, 17), Full),
 ];
 
 /// `SPLICE_F_*` of io_uring's own.
@@ -128,8 +128,8 @@ pub const RESOURCES: &[Row] = &[
     row("REGISTER_FILES_SKIP", 0xffff_fffe, (5, 12), Full),
     row("RSRC_REGISTER_SPARSE", 1, (5, 19), Full),
     row("FILE_INDEX_ALLOC", 0xffff_ffff, (5, 19), Full),
-    row("PBUF_RING_MMAP", 1, (6, 4), Refused(Errno::EINVAL, OPS)),
-    row("PBUF_RING_INC", 2, (6, 12), Refused(Errno::EINVAL, OPS)),
+    row("PBUF_RING_MMAP", PBUF_RING_MMAP as u64, (6, 4), Full),
+    row("PBUF_RING_INC", PBUF_RING_INC as u64, (6, 12), Full),
     row("REGISTER_SRC_REGISTERED", 1, (6, 12), Full),
     row("REGISTER_DST_REPLACE", 2, (6, 13), Full),
     row("MEM_REGION_TYPE_USER", 1, (6, 13), Full),
@@ -157,8 +157,16 @@ pub const ACCEPT_ACCEPTED: u16 = accepted(ACCEPT) as u16;
 pub const ASYNC_CANCEL_ACCEPTED: u32 = accepted(ASYNC_CANCEL);
 /// What MSG_RING takes.
 pub const MSG_RING_ACCEPTED: u32 = accepted(MSG_RING);
-/// What SEND and RECV take.
-pub const RECVSEND_ACCEPTED: u16 = accepted(RECVSEND) as u16;
+/// What SEND takes.
+pub const SEND_ACCEPTED: u16 = accepted(RECVSEND) as u16 & (1 | 16 | 32);
+/// What RECV takes.
+pub const RECV_ACCEPTED: u16 = accepted(RECVSEND) as u16 & (1 | 2 | 16);
+/// A ring of buffers in memory of the kernel's, and one whose buffers are used up bit by bit.
+pub const PBUF_RING_MMAP: u16 = 1;
+/// See [`PBUF_RING_MMAP`].
+pub const PBUF_RING_INC: u16 = 2;
+/// What PBUF_RING takes.
+pub const PBUF_RING_ACCEPTED: u16 = PBUF_RING_MMAP | PBUF_RING_INC;
 /// A source given by its registered index, a table that is replaced.
 pub const SRC_REGISTERED: u32 = 1;
 /// See [`SRC_REGISTERED`].

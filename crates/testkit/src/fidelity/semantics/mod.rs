@@ -30,6 +30,7 @@ mod refused;
 mod regions;
 mod ringfds;
 mod rings;
+mod selects;
 mod setup;
 mod sockets;
 mod submit;
@@ -62,6 +63,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     wait::CLAIMS,
     regions::CLAIMS,
     kbuf::CLAIMS,
+    selects::CLAIMS,
     multishot::CLAIMS,
     zc::CLAIMS,
     ringfds::CLAIMS,
