@@ -55,7 +55,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
     let s = &e.sqe;
     let updates = |o: &&Entry| matches!(o.sqe.opcode, 7 | 12) && o.sqe.addr == s.user_data;
     match s.opcode {
-        1 | 4 | 22 | 27 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
+        1 | 4 | 22 | 27 | 49 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
         2 | 5 | 23 | 26 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
         6 if s.fd > 1 && s.len == 0 && !program.entries().iter().any(updates) => {
             Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT)))
