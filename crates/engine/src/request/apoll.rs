@@ -148,6 +148,8 @@ impl<H: Host> Engine<H> {
     /// `io_wq_submit_work`).
     pub(super) fn arm_multishot(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
         let events = req.def().poll;
+        // Also what fails there ends in task work.
+        req.on_worker = false;
         if let Err(e) = self.find_file(st, &mut req) {
             return self.complete(ring, st, req, Err(e), 0);
         }
@@ -158,7 +160,6 @@ impl<H: Host> Engine<H> {
             let e = if found { Errno::EBADFD } else { Errno::EBADF };
             return self.complete(ring, st, req, Err(e), 0);
         }
-        req.on_worker = false;
         match self.looks_ready(&req, events) {
             // Its poll is for one event, which is there (poll.c `__io_arm_poll_handler`): no worker goes
             // on with it then.

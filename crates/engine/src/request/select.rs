@@ -354,6 +354,10 @@ impl<H: Host> Engine<H> {
         if first.is_some() && class != Class::Private {
             return first;
         }
+        let polls = !matches!(req.file.kind(), Some(FileKind::Regular | FileKind::Directory));
+        if rule == Rule::Shots && !polls {
+            return Some(Outcome::Done(Err(Errno::EBADFD), 0));
+        }
         if rule.is_for_sockets() && req.file.kind().is_some_and(|k| k != FileKind::Socket) {
             return Some(Outcome::Done(Err(Errno::ENOTSOCK), 0));
         }
