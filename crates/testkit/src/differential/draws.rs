@@ -4,7 +4,7 @@
 //! holds them against what generated programs contain. [`Rows`] comes from whoever links the engine:
 //! a row that becomes Full is drawn from then on, with the shapes that were kept back.
 
-use super::program::{Entry, Program, Register, Step, bit};
+use super::program::{Entry, Program, Register, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Opcodes, as the header counts them.
@@ -12,8 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub mod op {
     pub use crate::sqe::op::*;
     pub const OPENAT2: u8 = 28;
+    pub const PROVIDE_BUFFERS: u8 = 31;
+    pub const REMOVE_BUFFERS: u8 = 32;
     pub const SHUTDOWN: u8 = 34;
     pub const MSG_RING: u8 = 40;
+    pub const READ_MULTISHOT: u8 = 49;
 }
 
 /// Every opcode that has a shape here.
@@ -42,6 +45,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("RECV", op::RECV),
     ("OPENAT2", op::OPENAT2),
     ("EPOLL_CTL", op::EPOLL_CTL),
+    ("PROVIDE_BUFFERS", op::PROVIDE_BUFFERS),
+    ("REMOVE_BUFFERS", op::REMOVE_BUFFERS),
     ("SHUTDOWN", op::SHUTDOWN),
     ("RENAMEAT", op::RENAMEAT),
     ("UNLINKAT", op::UNLINKAT),
@@ -49,6 +54,7 @@ pub const OPS: &[(&str, u8)] = &[
     ("SYMLINKAT", op::SYMLINKAT),
     ("LINKAT", op::LINKAT),
     ("MSG_RING", op::MSG_RING),
+    ("READ_MULTISHOT", op::READ_MULTISHOT),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -107,6 +113,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("IOSQE", 4, "IOSQE_IO_LINK"),
     ("IOSQE", 8, "IOSQE_IO_HARDLINK"),
     ("IOSQE", 16, "IOSQE_ASYNC"),
+    ("IOSQE", 32, "IOSQE_BUFFER_SELECT"),
     ("IOSQE", 64, "IOSQE_CQE_SKIP_SUCCESS"),
     ("NOP", 1, "NOP_INJECT_RESULT"),
     ("NOP", 32, "NOP_CQE32"),
@@ -133,6 +140,9 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("MSG_RING", 1, "MSG_RING_CQE_SKIP"),
     ("MSG_RING", 2, "MSG_RING_FLAGS_PASS"),
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
+    ("SENDRECV ioprio", 2, "RECV_MULTISHOT"),
+    ("SENDRECV ioprio", 16, "RECVSEND_BUNDLE"),
+    ("SENDRECV ioprio", 32, "SEND_VECTORIZED"),
     ("ACCEPT ioprio", 1, "ACCEPT_MULTISHOT"),
     ("ACCEPT ioprio", 2, "ACCEPT_DONTWAIT"),
     ("ACCEPT ioprio", 4, "ACCEPT_POLL_FIRST"),
@@ -208,7 +218,10 @@ fn register_name(r: &Register) -> &'static str {
         Register::NoIndex => "UNREGISTER_RING_FDS",
         Register::Clone(..) => "REGISTER_CLONE_BUFFERS",
         Register::Post(..) => "REGISTER_SEND_MSG_RING",
-        Register::Raw(..) => "",
+        Register::Bufs(..) => "REGISTER_PBUF_RING",
+        Register::NoBufs(_) => "UNREGISTER_PBUF_RING",
+        Register::Head(_) => "REGISTER_PBUF_STATUS",
+        Register::Raw(..) | Register::MoreBufs(_) => "",
     }
 }
 
@@ -227,6 +240,7 @@ pub fn names_in(p: &Program) -> BTreeSet<&'static str> {
                     // By index from then on.
                     Register::Index => names.extend(["ENTER_REGISTERED_RING", "FEAT_REG_REG_RING"]),
                     Register::Sparse(_) => _ = names.insert("RSRC_REGISTER_SPARSE"),
+                    Register::Bufs(_, 2) => _ = names.insert("PBUF_RING_INC"),
                     Register::Clone(2, ..) => _ = names.insert("REGISTER_DST_REPLACE"),
                     _ => {}
                 }
@@ -241,7 +255,7 @@ pub fn names_in(p: &Program) -> BTreeSet<&'static str> {
 
 fn entry_names(e: &Entry, names: &mut BTreeSet<&'static str>) {
     names.insert(op_name(e.op));
-    named("IOSQE", u32::from(e.flags & !bit::SELECT), names);
+    named("IOSQE", u32::from(e.flags), names);
     for (word, bits) in words_of(e) {
         named(word, bits, names);
     }
@@ -276,6 +290,7 @@ pub const DRAWS: &[&str] = &[
     "FSYNC",
     "FSYNC_DATASYNC",
     "IOSQE_ASYNC",
+    "IOSQE_BUFFER_SELECT",
     "IOSQE_CQE_SKIP_SUCCESS",
     "IOSQE_FIXED_FILE",
     "IOSQE_IO_DRAIN",
@@ -293,16 +308,21 @@ pub const DRAWS: &[&str] = &[
     "NOP_INJECT_RESULT",
     "OPENAT",
     "OPENAT2",
+    "PBUF_RING_INC",
     "POLL_ADD",
     "POLL_ADD_MULTI",
     "POLL_REMOVE",
     "POLL_UPDATE_EVENTS",
     "POLL_UPDATE_USER_DATA",
+    "PROVIDE_BUFFERS",
     "READ",
     "READV",
     "READ_FIXED",
+    "READ_MULTISHOT",
     "RECV",
+    "RECVSEND_BUNDLE",
     "RECVSEND_POLL_FIRST",
+    "RECV_MULTISHOT",
     "REGISTER_BUFFERS",
     "REGISTER_BUFFERS2",
     "REGISTER_BUFFERS_UPDATE",
@@ -316,17 +336,21 @@ pub const DRAWS: &[&str] = &[
     "REGISTER_FILES_UPDATE",
     "REGISTER_FILES_UPDATE2",
     "REGISTER_FILE_ALLOC_RANGE",
+    "REGISTER_PBUF_RING",
+    "REGISTER_PBUF_STATUS",
     "REGISTER_PERSONALITY",
     "REGISTER_PROBE",
     "REGISTER_RESTRICTIONS",
     "REGISTER_RING_FDS",
     "REGISTER_SEND_MSG_RING",
+    "REMOVE_BUFFERS",
     "RENAMEAT",
     "RSRC_REGISTER_SPARSE",
     "RWF_APPEND",
     "RWF_HIPRI",
     "RWF_NOWAIT",
     "SEND",
+    "SEND_VECTORIZED",
     "SETUP_COOP_TASKRUN",
     "SETUP_CQE32",
     "SETUP_CQE_MIXED",
@@ -354,6 +378,7 @@ pub const DRAWS: &[&str] = &[
     "UNREGISTER_BUFFERS",
     "UNREGISTER_EVENTFD",
     "UNREGISTER_FILES",
+    "UNREGISTER_PBUF_RING",
     "UNREGISTER_PERSONALITY",
     "UNREGISTER_RING_FDS",
     "WRITE",
