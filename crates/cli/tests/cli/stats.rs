@@ -108,7 +108,7 @@ fn what_was_asked_for_and_refused_is_counted_by_name() {
     assert_eq!(report["total"]["requests"]["unknown"], 1, "{report:#}");
     assert_eq!(report["total"]["requests"]["NOP"], 1, "{report:#}");
     let Ended { out, .. } = end(ringer(["stats"]).arg(&stats));
-    assert!(out.contains("refused: 2 RW_ATTR_FLAG_PI (EINVAL), "), "{out}");
+    assert!(out.contains("refused: 3 RECVSEND_FIXED_BUF (EINVAL), "), "{out}");
     assert!(out.contains(", 12 SPLICE (EINVAL)"), "{out}");
 }
 
