@@ -93,6 +93,20 @@ const CLAIMED: &[(&str, &str)] = &[
     ("SOCKET_URING_OP_SIOCOUTQ", "sockets_tell_what_is_queued"),
     ("SOCKET_URING_OP_GETSOCKOPT", "socket_options_are_set_and_read"),
     ("SOCKET_URING_OP_SETSOCKOPT", "socket_options_are_set_and_read"),
+    ("RECV_MULTISHOT", "a_multishot_recv_ends_with_the_stream"),
+    ("RECVSEND_BUNDLE", "a_bundle_receives_into_several_buffers"),
+    ("SEND_VECTORIZED", "a_vectorised_send_sends_what_its_iovecs_say"),
+    ("FEAT_RECVSEND_BUNDLE", "a_bundle_sends_several_buffers"),
+    ("CQE_F_BUFFER", "the_completion_names_the_buffer"),
+    ("CQE_F_BUF_MORE", "an_incremental_buffer_is_used_up"),
+    ("PBUF_RING_MMAP", "a_mapped_buffer_ring_stays_readable"),
+    ("PBUF_RING_INC", "an_incremental_buffer_is_used_up"),
+    ("UNREGISTER_PBUF_RING", "a_group_can_go_under_a_pending_read"),
+    ("REGISTER_PBUF_STATUS", "pending_reads_take_buffers_when_they_complete"),
+    ("READ_MULTISHOT", "a_multishot_read_ends_with_the_stream"),
+    ("PROVIDE_BUFFERS", "a_list_is_first_in_first_out"),
+    ("REMOVE_BUFFERS", "a_removal_counts"),
+    ("IOSQE_BUFFER_SELECT", "the_completion_names_the_buffer"),
 ];
 
 /// Errno orders that are claims.
@@ -104,6 +118,8 @@ const CLAIMED_ORDERS: &[(&str, &str)] = &[
     ("SOCKET_URING_OP_SIOCOUTQ", "sockets_tell_what_is_queued"),
     ("SOCKET_URING_OP_GETSOCKOPT", "socket_options_are_set_and_read"),
     ("SOCKET_URING_OP_SETSOCKOPT", "socket_options_are_set_and_read"),
+    ("PBUF_RING_MMAP", "a_mapped_buffer_ring_stays_readable"),
+    ("PBUF_RING_INC", "an_incremental_buffer_is_used_up"),
 ];
 
 /// Features, and the row that a program draws to use them.

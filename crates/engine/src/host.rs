@@ -232,6 +232,16 @@ pub trait HostRing: Send + Sync + Debug {
     fn drop_region(&self);
     /// Reads words of the region, each once, from byte `at` on. They lie in it.
     fn load_region(&self, at: u64, to: &mut [u64]);
+    /// Makes memory for a ring of provided buffers, which the ring's descriptor maps at `OFF_PBUF_RING`
+    /// and the group, and answers its address. The group has none.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn add_buf_ring(&self, _group: u16, _len: u64) -> HostResult<u64> {
+        Err(Errno::ENOMEM)
+    }
+    /// Ends [`HostRing::add_buf_ring`]: mappings stay.
+    fn drop_buf_ring(&self, _group: u16) {}
     /// After the last descriptor went: whether some other mapping still keeps the ring alive.
     /// Called with no other access to the regions under way.
     fn still_mapped(&self) -> bool;
@@ -683,18 +693,19 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn recv(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<u32>;
-    /// `recvmsg(2)` into one buffer: bytes, and whether the message was longer (`MSG_TRUNC`).
-    ///
-    /// # Errors
-    /// The call's.
-    fn recv_whole(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
-        self.recv(fd, buf, flags).map(|n| (n, false))
-    }
     /// `sendto(2)`.
     ///
     /// # Errors
     /// The call's.
     fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32>;
+    /// `recvmsg(2)` into several buffers: bytes, and whether the message was longer (`MSG_TRUNC`).
+    ///
+    /// # Errors
+    /// The call's.
+    fn recv_many(&self, fd: i32, bufs: &[Iovec], flags: u32) -> HostResult<(u32, bool)> {
+        let first = bufs.first().copied().unwrap_or_default();
+        self.recv(fd, first, flags).map(|n| (n, false))
+    }
     /// `recvmsg(2)` into buffers; control data goes to an address and length of the application's.
     ///
     /// # Errors
@@ -760,6 +771,14 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// (6.18 net/ipv4/tcp.c `tcp_inq_hint`, net/unix/af_unix.c `inq_len`). The end is asked for only
     /// where it may have come.
     fn left_to_recv(&self, _fd: i32, _may_have_ended: bool) -> bool {
+        false
+    }
+    /// How many bytes wait in a TCP or AF_UNIX stream; 0 for any other socket.
+    fn queued(&self, _fd: i32) -> u32 {
+        0
+    }
+    /// Whether [`Host::left_to_recv`] knows that of this socket.
+    fn tells_what_is_left(&self, _fd: i32) -> bool {
         false
     }
     /// Whether a TCP listener has another connection now.

@@ -165,6 +165,7 @@ impl Host for SimHost {
             readable: AtomicBool::new(false),
             work: AtomicBool::new(false),
             region: Mutex::new(None),
+            buf_rings: Mutex::default(),
             mapped: AtomicBool::new(false),
             kept: AtomicU32::new(0),
             signals: AtomicU32::new(0),

@@ -10,6 +10,7 @@ use crate::world::World;
 use ringer_engine::host::{HostPages, HostResult, HostRing, RingId};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::Errno;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -46,6 +47,8 @@ pub struct Pages {
     pub work: AtomicBool,
     /// Where the registered region is in the application's memory.
     pub region: Mutex<Option<u64>>,
+    /// Where the buffer rings of the kernel's own are.
+    pub buf_rings: Mutex<BTreeMap<u16, u64>>,
     /// Whether the application still maps it.
     pub mapped: AtomicBool,
     /// How often the engine keeps it alive.
@@ -184,6 +187,17 @@ impl HostRing for SimRing {
 
     fn drop_region(&self) {
         *lock(&self.pages.region) = None;
+    }
+
+    fn add_buf_ring(&self, group: u16, len: u64) -> HostResult<u64> {
+        let at = lock(&self.world).alloc(len as usize).ok_or(Errno::ENOMEM)?;
+        let before = lock(&self.pages.buf_rings).insert(group, at);
+        assert_eq!(before, None, "the group has a ring");
+        Ok(at)
+    }
+
+    fn drop_buf_ring(&self, group: u16) {
+        assert!(lock(&self.pages.buf_rings).remove(&group).is_some(), "the group has a ring");
     }
 
     fn load_region(&self, at: u64, to: &mut [u64]) {

@@ -284,9 +284,6 @@ impl Host for LinuxHost {
         net::recv(fd, buf, flags)
     }
 
-    fn recv_whole(&self, fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
-        net::recv_whole(fd, buf, flags)
-    }
     #[inline(always)]
     fn send(&self, fd: i32, buf: Iovec, flags: u32, to: Option<&SockAddr>) -> HostResult<u32> {
         net::send(fd, buf, flags, to)
@@ -332,6 +329,18 @@ impl Host for LinuxHost {
     }
     fn left_to_recv(&self, fd: i32, may_have_ended: bool) -> bool {
         net::left_to_recv(fd, may_have_ended)
+    }
+
+    fn recv_many(&self, fd: i32, bufs: &[Iovec], flags: u32) -> HostResult<(u32, bool)> {
+        net::recv_many(fd, bufs, flags)
+    }
+
+    fn queued(&self, fd: i32) -> u32 {
+        net::queued(fd)
+    }
+
+    fn tells_what_is_left(&self, fd: i32) -> bool {
+        net::tells_what_is_left(fd)
     }
     fn left_to_accept(&self, fd: i32) -> bool {
         net::left_to_accept(fd)

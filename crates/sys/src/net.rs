@@ -69,13 +69,12 @@ impl MsgHdr {
     }
 }
 
-/// `recvmsg(2)` into one buffer: bytes, and whether the message was longer.
+/// `recvmsg(2)` into buffers: bytes, and whether the message was longer.
 ///
 /// # Errors
 /// The call's.
-pub fn recv_whole(fd: i32, buf: Iovec, flags: u32) -> HostResult<(u32, bool)> {
-    let iovs = [buf];
-    let mut msg = MsgHdr::new((0, 0), &iovs, (0, 0));
+pub fn recv_many(fd: i32, bufs: &[Iovec], flags: u32) -> HostResult<(u32, bool)> {
+    let mut msg = MsgHdr::new((0, 0), bufs, (0, 0));
     let n = msg.call(g::__NR_recvmsg, fd, flags)?;
     Ok((n, msg.flags as u32 & (net::MSG_TRUNC | net::MSG_CTRUNC) != 0))
 }
@@ -373,12 +372,18 @@ pub fn left_to_recv(fd: i32, may_have_ended: bool) -> bool {
 }
 
 /// Whether it is a TCP or AF_UNIX stream.
-fn tells_what_is_left(fd: i32) -> bool {
+pub fn tells_what_is_left(fd: i32) -> bool {
     const UNIX: i32 = net::AF_UNIX as i32;
     const STREAM: i32 = net::SOCK_STREAM as i32;
     let stream = option(fd, net::SO_TYPE) == Ok(STREAM);
     let unix = || option(fd, net::SO_DOMAIN) == Ok(UNIX);
     stream && (unix() || option(fd, net::SO_PROTOCOL) == Ok(IPPROTO_TCP))
+}
+
+/// How many bytes wait in a TCP or AF_UNIX stream; 0 for any other socket.
+pub fn queued(fd: i32) -> u32 {
+    let n = u32::try_from(bytes_queued(fd)).unwrap_or(0);
+    if n > 0 && tells_what_is_left(fd) { n } else { 0 }
 }
 
 /// `ioctl(FIONREAD)`; 0 where there is none.

@@ -23,6 +23,7 @@
 //!
 //! What it does not do: post CQEs, decide when a ring ends, or follow numbers (`fdtable`).
 
+mod bufring;
 mod memory;
 mod region;
 #[cfg(test)]
@@ -37,7 +38,10 @@ use rust_alloc::vec::Vec;
 use ringer_engine::host::{HostPages, HostRing, RingId, RingSpec};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::flags::SqRing;
-use ringer_uapi::{Errno, OFF_CQ_RING, OFF_MMAP_MASK, OFF_PARAM_REGION, OFF_SQ_RING, OFF_SQES};
+use ringer_uapi::{
+    Errno, OFF_CQ_RING, OFF_MMAP_MASK, OFF_PARAM_REGION, OFF_PBUF_RING, OFF_PBUF_SHIFT,
+    OFF_SQ_RING, OFF_SQES,
+};
 
 use crate::fdtable;
 use crate::generation::{self, Wiped};
@@ -45,6 +49,7 @@ use crate::keeper::{self, Shelf, Wait};
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::readiness::{Descriptor, Readiness};
+use bufring::BufRings;
 use memory::Memory;
 pub use memory::{owns_user_ring, unmap_around};
 use region::Region;
@@ -63,6 +68,7 @@ struct Inner {
     shown: ForkMutex<Shown>,
     /// What was registered beside them.
     region: ForkMutex<Option<Region>>,
+    buf_rings: BufRings,
     shelf: Arc<Shelf>,
     /// In the shelf's table.
     write_end: i32,
@@ -165,6 +171,7 @@ pub fn create(spec: &RingSpec) -> SysResult<(LinuxRing, LinuxPages)> {
         id: spec.id,
         shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
         region: ForkMutex::new(None),
+        buf_rings: BufRings::default(),
         shelf,
         write_end,
         read_end: ForkMutex::new(ReadEnd { number: Some(read_end), kept: 0 }),
@@ -284,6 +291,7 @@ impl Drop for Inner {
             region.unmap();
             numbers.extend(region.number());
         }
+        self.buf_rings.clear();
         self.shelf.close(numbers, Wait::No);
     }
 }
@@ -579,6 +587,14 @@ impl HostRing for LinuxRing {
         }
     }
 
+    fn add_buf_ring(&self, group: u16, len: u64) -> SysResult<u64> {
+        self.0.buf_rings.add(group, len)
+    }
+
+    fn drop_buf_ring(&self, group: u16) {
+        self.0.buf_rings.remove(group);
+    }
+
     fn load_region(&self, at: u64, to: &mut [u64]) {
         let region = self.0.region.lock();
         let Some(map) = region.as_ref().map(Region::map) else { return };
@@ -636,6 +652,13 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
         OFF_SQ_RING | OFF_CQ_RING => memory::Region::Rings,
         OFF_SQES => memory::Region::Sqes,
         OFF_PARAM_REGION => memory::Region::Param,
+        OFF_PBUF_RING => {
+            // memmap.c `io_mmap_get_region`: the group is what lies between mask and shift.
+            let group = (args.offset & !OFF_MMAP_MASK) >> OFF_PBUF_SHIFT;
+            let group = u16::try_from(group).map_err(|_| Errno::ENOMEM)?;
+            let populate = args.flags & g::MAP_POPULATE != 0;
+            return ring.buf_rings.map(group, args.len, args.prot, populate);
+        }
         _ => return Err(Errno::ENOMEM),
     };
     // Held while it is mapped, so that it stays what it is.

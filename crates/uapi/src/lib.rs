@@ -44,6 +44,8 @@ pub const OFF_SQES: u64 = 0x1000_0000;
 pub const OFF_PARAM_REGION: u64 = 0x2000_0000;
 /// mmap offset base of buffer rings (`| bgid << 16`).
 pub const OFF_PBUF_RING: u64 = 0x8000_0000;
+/// `IORING_OFF_PBUF_SHIFT`.
+pub const OFF_PBUF_SHIFT: u32 = 16;
 /// The bits of an mmap offset that select a region.
 pub const OFF_MMAP_MASK: u64 = 0xf800_0000;
 /// `fd` value that clears a slot in an update, and that marks an empty slot in a registration.

@@ -37,6 +37,11 @@ impl Vector {
         &self.iovs
     }
 
+    /// The same for good.
+    pub(super) fn into_iovs(self) -> Vec<Iovec> {
+        self.iovs
+    }
+
     /// The buffers that a part of the range lies in, cut to it; the whole is every buffer, also an
     /// empty one.
     pub(super) fn part(&self, part: Iovec) -> Cow<'_, [Iovec]> {

@@ -16,6 +16,8 @@ pub mod opdef;
 pub mod openclose;
 pub mod pipe;
 pub mod poll;
+pub mod provide_buffers;
+pub mod read_multishot;
 pub mod rw;
 pub mod sendrecv;
 pub mod shutdown;

@@ -111,7 +111,7 @@ impl Sending {
         import: Result<(), Errno>,
     ) -> Outcome {
         let Self { to, vector, control, transfer } = self;
-        transfer.run(cx, POLLOUT, |part, flags| {
+        transfer.run_one(cx, POLLOUT, |part, flags| {
             import?;
             // net.c `io_sendmsg`: control data goes with the first bytes.
             let control = if part.base == 0 { *control } else { (0, 0) };
@@ -253,7 +253,7 @@ impl Op for Recvmsg {
         let seen = seen.take();
         let whole = *flags & MSG_WAITALL;
         let cut = Cell::new(false);
-        let outcome = transfer.run(cx, POLLIN, |part, flags| {
+        let outcome = transfer.run_one(cx, POLLIN, |part, flags| {
             let got = cx.host.recvmsg(cx.fd, &vector.part(part), *control, flags | whole)?;
             cut.set(whole != 0 && got.flags & (MSG_TRUNC | MSG_CTRUNC) != 0);
             told.tell(cx.host, &got)?;

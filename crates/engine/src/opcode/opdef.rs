@@ -8,8 +8,8 @@
 
 use super::{
     accept, advise, async_cancel, connect, epoll, files_update, fixed_fd_install, fs, futex, msg,
-    msg_ring, nop, openclose, pipe, poll, rw, sendrecv, shutdown, socket, splice, statx, sync,
-    timeout, truncate, uring_cmd, waitid, xattr, zc,
+    msg_ring, nop, openclose, pipe, poll, provide_buffers, read_multishot, rw, sendrecv, shutdown,
+    socket, splice, statx, sync, timeout, truncate, uring_cmd, waitid, xattr, zc,
 };
 use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
@@ -73,11 +73,6 @@ impl OpDef {
     /// A row of an opcode that is not carried out: a request gets the errno, the probe says so.
     const fn refused(name: &'static str, since: Kernel, e: Errno, why: &'static str) -> Self {
         Self { name, since, support: Support::Refused(e, why), ..Self::BASE }
-    }
-
-    /// One that is to come with an issue: `EINVAL`, as a kernel before the opcode.
-    const fn later(name: &'static str, since: Kernel, why: &'static str) -> Self {
-        Self::refused(name, since, Errno::EINVAL, why)
     }
 
     const FILE: Self = Self { needs_file: true, ..Self::BASE };
@@ -268,15 +263,13 @@ const SEND_ZC: OpDef = OpDef {
     support: Support::Partial("the bytes are copied"),
     ..OpDef::FILE
 };
-const NO_SELECT: Support = Support::Partial("no IOSQE_BUFFER_SELECT yet");
 
 /// Why a row is refused: the issue that brings it.
-const OPS: &str = "not carried out yet (issue 5)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 
 op_table! {
     0 => Nop(nop::Nop) = OpDef { name: "NOP", iopoll: true, ..OpDef::BASE };
-    1 => Readv(rw::Rw) = OpDef { name: "READV", support: NO_SELECT, ..READ };
+    1 => Readv(rw::Rw) = OpDef { name: "READV", buffer_select: true, ..READ };
     2 => Writev(rw::Rw) = OpDef { name: "WRITEV", ..WRITE };
     3 => Fsync(sync::Fsync) = OpDef {
         name: "FSYNC", support: Support::Partial("a range is widened to the whole file"),
@@ -324,24 +317,24 @@ op_table! {
     20 => FilesUpdate(files_update::FilesUpdate)
         = OpDef { name: "FILES_UPDATE", since: (5, 6), iopoll: true, ..OpDef::RING };
     21 => Statx(statx::Statx) = OpDef { name: "STATX", since: (5, 6), ..OpDef::WORKER };
-    22 => Read(rw::Rw) = OpDef { name: "READ", since: (5, 6), support: NO_SELECT, ..READ };
+    22 => Read(rw::Rw) = OpDef { name: "READ", since: (5, 6), buffer_select: true, ..READ };
     23 => Write(rw::Rw) = OpDef { name: "WRITE", since: (5, 6), ..WRITE };
     24 => Fadvise(advise::Fadvise) = OpDef { name: "FADVISE", since: (5, 6), ..OpDef::FILE };
     25 => Madvise(advise::Madvise) = OpDef { name: "MADVISE", since: (5, 6), ..OpDef::WORKER };
     26 => Send(sendrecv::Send) = OpDef {
-        name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true,
-        support: Support::Partial("no buffer select or bundle yet"), ..OpDef::FILE
+        name: "SEND", since: (5, 6), poll: POLLOUT, ioprio: true, buffer_select: true, ..OpDef::FILE
     };
     27 => Recv(sendrecv::Recv) = OpDef {
-        name: "RECV", since: (5, 6), poll: POLLIN, ioprio: true,
-        support: Support::Partial("no buffer select or multishot yet"), ..OpDef::FILE
+        name: "RECV", since: (5, 6), poll: POLLIN, ioprio: true, buffer_select: true, ..OpDef::FILE
     };
     28 => Openat2(openclose::Open) = OpDef { name: "OPENAT2", since: (5, 6), ..OpDef::BASE };
     29 => EpollCtl(epoll::EpollCtl) = OpDef { name: "EPOLL_CTL", since: (5, 6), ..OpDef::BASE };
     30 => Splice(splice::Splice)
         = OpDef { name: "SPLICE", since: (5, 7), force_async: true, ..OpDef::FILE };
-    31 = OpDef::later("PROVIDE_BUFFERS", (5, 7), OPS);
-    32 = OpDef::later("REMOVE_BUFFERS", (5, 7), OPS);
+    31 => ProvideBuffers(provide_buffers::ProvideBuffers)
+        = OpDef { name: "PROVIDE_BUFFERS", since: (5, 7), iopoll: true, ..OpDef::RING };
+    32 => RemoveBuffers(provide_buffers::RemoveBuffers)
+        = OpDef { name: "REMOVE_BUFFERS", since: (5, 7), iopoll: true, ..OpDef::RING };
     33 => Tee(splice::Splice)
         = OpDef { name: "TEE", since: (5, 8), force_async: true, ..OpDef::FILE };
     34 => Shutdown(shutdown::Shutdown)
@@ -366,7 +359,10 @@ op_table! {
     };
     47 => SendZc(zc::SendZc) = OpDef { name: "SEND_ZC", since: (6, 0), ..SEND_ZC };
     48 => SendmsgZc(zc::SendZc) = OpDef { name: "SENDMSG_ZC", since: (6, 1), ..SEND_ZC };
-    49 = OpDef::later("READ_MULTISHOT", (6, 7), OPS);
+    49 => ReadMultishot(read_multishot::ReadMultishot) = OpDef {
+        name: "READ_MULTISHOT", since: (6, 7), poll: POLLIN, ioprio: true, buffer_select: true,
+        ..OpDef::FILE
+    };
     50 => Waitid(waitid::Waitid) = OpDef { name: "WAITID", since: (6, 7), ..OpDef::RING };
     51 => FutexWait(futex::FutexWait)
         = OpDef { name: "FUTEX_WAIT", since: (6, 7), ..OpDef::RING };
@@ -381,7 +377,7 @@ op_table! {
         = OpDef { name: "FTRUNCATE", since: (6, 9), ..OpDef::FILE_WORKER };
     56 => Bind(socket::Bind) = OpDef { name: "BIND", since: (6, 11), ..OpDef::FILE };
     57 => Listen(socket::Listen) = OpDef { name: "LISTEN", since: (6, 11), ..OpDef::FILE };
-    58 = OpDef::later("RECV_ZC", (6, 15), "needs a network card with header split");
+    58 = OpDef::refused("RECV_ZC", (6, 15), Errno::EINVAL, "needs a network card with header split");
     59 => EpollWait(epoll::EpollWait)
         = OpDef { name: "EPOLL_WAIT", since: (6, 15), poll: POLLIN, ..OpDef::FILE };
     60 => ReadvFixed(rw::Rw) = OpDef { name: "READV_FIXED", since: (6, 15), ..READ };

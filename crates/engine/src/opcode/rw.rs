@@ -1,10 +1,12 @@
 //! `IORING_OP_READ`, `WRITE`, `READV`, `WRITEV`, `READ_FIXED`, `WRITE_FIXED` (since 5.1 / 5.6),
-//! `READV_FIXED`, `WRITEV_FIXED` (since 6.15).
+//! `READV_FIXED`, `WRITEV_FIXED` (since 6.15); `READ_MULTISHOT` (since 6.7, in `read_multishot`).
 //!
 //! - Reads:   `fd`; `off` \[bytes\], -1 = the file's position; `addr`, `len` = buffer \[bytes\] or
-//!   iovec array \[entries\]; `op_flags` = `RWF_*`; `ioprio`; `buf_index` (fixed)
+//!   iovec array \[entries\]; `op_flags` = `RWF_*`; `ioprio`; `buf_index` (fixed), or the group that a
+//!   read selects a buffer of: then `len`, or that of its one iovec, is how much of it at most
 //! - Rejects: bad ioprio `EINVAL`/`EPERM`; attributes `EINVAL` (no PI file here); bad iovec
-//!   array `EFAULT`, over 1024 entries or a negative length `EINVAL`
+//!   array `EFAULT`, over 1024 entries or a negative length `EINVAL`; a selecting READV of other than
+//!   one entry `EINVAL`
 //! - Result:  bytes; regular files and block devices loop until done, end or error, everything
 //!   else transfers once
 //! - Errors:  at issue: `EBADF`; buffer outside the registered one `EFAULT`, of a vector also an empty
@@ -14,6 +16,7 @@
 //!   file, goes to the host (`O_DIRECT`) or to a worker
 //! - Source:  6.18 io_uring/rw.c `__io_prep_rw`, `__io_read`, `io_write`
 
+use super::iov::{MAX_RW_COUNT, import_iovec, iovec_from_user};
 use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{AioOp, FileKind, Host, Iovec};
 use crate::resource::rsrc::{BufNode, BufTable};
@@ -21,15 +24,13 @@ use crate::support::opflags::RWF_ACCEPTED;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ringer_uapi::bytes::u64_at;
+use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{Errno, Sqe};
 
 const RWF_HIPRI: u32 = 1;
 const RWF_NOWAIT: u32 = 8;
-const UIO_MAXIOV: u32 = 1024;
 /// Most iovecs that fit into `KMALLOC_MAX_SIZE` (4 MiB).
 const REG_IOVECS_MAX: u32 = 1 << 18;
-/// `MAX_RW_COUNT` (4 KiB pages).
-const MAX_RW_COUNT: u64 = 0x7fff_f000;
 const O_DIRECT: u32 = 0o40000;
 const O_NONBLOCK: u32 = 0o4000;
 const O_ACCMODE: u32 = 0o3;
@@ -92,6 +93,28 @@ impl Rw {
         node.filter(|_| self.err.is_none())
     }
 
+    /// How much it asks of a provided buffer; 0: what it has.
+    pub(crate) fn asks(&self) -> u32 {
+        self.total
+    }
+
+    /// Takes the provided buffer that was selected for it.
+    ///
+    /// # Errors
+    /// `EFAULT` beyond the end of user space.
+    pub(crate) fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
+        let len = buf.len.min(MAX_RW_COUNT);
+        self.total = len as u32;
+        self.done = 0;
+        self.iovs = Iovs::One([access_ok(Iovec { base: buf.base, len })?]);
+        Ok(())
+    }
+
+    /// Forgets it, for the next piece to ask anew (rw.c `io_read_mshot`).
+    pub(super) fn ask_anew(&mut self) {
+        (self.total, self.done) = (0, 0);
+    }
+
     /// Whether the next attempt could continue without blocking for the whole range: for
     /// readahead.
     pub(crate) fn readahead_range(&self) -> Option<(u64, u64)> {
@@ -112,21 +135,30 @@ impl Rw {
         if n > REG_IOVECS_MAX {
             return Err(Errno::ENOMEM);
         }
-        let list = copy_vector(host, addr, n)?;
+        let list = iovec_from_user(host, addr, u64::from(n))?;
         let total = list.iter().fold(0u64, |sum, v| sum.saturating_add(v.len)).min(MAX_RW_COUNT);
         Ok((Iovs::Many(list), total as u32))
     }
 
-    fn vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<(Iovs, u32), Errno> {
-        let list = copy_vector(host, addr, n)?;
-        let mut total = 0u64;
-        let mut iovs = Vec::with_capacity(list.len());
-        for Iovec { base, len } in list {
-            let len = len.min(MAX_RW_COUNT - total);
-            total += len;
-            iovs.push(access_ok(Iovec { base, len })?);
+    /// rw.c `io_iov_buffer_select_prep`.
+    fn selecting<H: Host>(host: &H, sqe: &Sqe, vector: bool) -> Result<(Iovs, u32), Errno> {
+        let mut len = sqe.len;
+        if vector {
+            if len != 1 {
+                return Err(Errno::EINVAL);
+            }
+            let mut entry = [0; 16];
+            host.copy_in(sqe.addr, &mut entry)?;
+            // Of which the kernel keeps 32 bits.
+            len = u64_at(&entry, 8) as u32;
         }
-        Ok((Iovs::Many(iovs), total as u32))
+        Ok((Iovs::One([Iovec::default()]), len))
+    }
+
+    fn vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<(Iovs, u32), Errno> {
+        let vector = import_iovec(host, addr, u64::from(n))?;
+        let total = vector.whole().len as u32;
+        Ok((Iovs::Many(vector.into_iovs()), total))
     }
 
     /// All of it, for the host to carry out.
@@ -315,20 +347,6 @@ impl Rw {
     }
 }
 
-/// lib/iov_iter.c `copy_iovec_from_user`.
-fn copy_vector<H: Host>(host: &H, addr: u64, n: u32) -> Result<Vec<Iovec>, Errno> {
-    if n > UIO_MAXIOV {
-        return Err(Errno::EINVAL);
-    }
-    let mut raw = alloc::vec![0u8; 16 * n as usize];
-    if n > 0 {
-        host.copy_in(addr, &mut raw)?;
-    }
-    let list = raw.chunks_exact(16).map(|e| Iovec { base: u64_at(e, 0), len: u64_at(e, 8) });
-    let negative = |v: &Iovec| v.len > i64::MAX as u64;
-    list.map(|v| if negative(&v) { Err(Errno::EINVAL) } else { Ok(v) }).collect()
-}
-
 /// Whether every piece of a vector lies in its buffer, and they are not too much (rsrc.c
 /// `io_vec_fill_bvec`).
 fn reach(list: &[Iovec], inside: impl Fn(&Iovec) -> bool) -> Result<(), Errno> {
@@ -374,7 +392,9 @@ impl Op for Rw {
             23 => (true, false, false),
             _ => (false, false, false),
         };
-        let (iovs, total) = if vector && fixed {
+        let (iovs, total) = if cx.flags.contains(SqeFlags::BUFFER_SELECT) {
+            Self::selecting(cx.host, sqe, vector)?
+        } else if vector && fixed {
             Self::fixed_vector(cx.host, sqe.addr, sqe.len)?
         } else if vector {
             Self::vector(cx.host, sqe.addr, sqe.len)?

@@ -1,27 +1,32 @@
 //! `IORING_OP_SEND`, `RECV` (since 5.6).
 //!
 //! - Reads:   `fd`; `addr`, `len` = buffer \[bytes\]; `op_flags` = `MSG_*`; `ioprio` =
-//!   `IORING_RECVSEND_POLL_FIRST`; send: `off`, low half of `file_index` = destination address;
-//!   with `IORING_SEND_VECTORIZED` `addr`, `len` = iovec array \[entries\], copied
-//! - Rejects: `EINVAL`: unknown `ioprio` flag (multishot and bundle are not carried out yet), recv
-//!   with `off` or `file_index`, send with `__pad3`, an address over 128 bytes
-//! - Flags:   recv: `SOCK_NONEMPTY` if a stream has bytes left, or TCP's end; not if it was ready at
-//!   once
+//!   `IORING_RECVSEND_*`; send: `off`, low half of `file_index` = destination address; with
+//!   BUFFER_SELECT: `buf_index` = group, `len` = how much of a buffer at most; multishot: `file_index` =
+//!   how much at all; bundle: as many buffers as it takes, one behind the other; send, vectorised: `addr`,
+//!   `len` = iovec array \[entries\]
+//! - Rejects: `EINVAL`: unknown `ioprio` flag (fixed buffer is not carried out yet), recv with `off`, one
+//!   that is no multishot with `file_index`, a multishot without BUFFER_SELECT or with `MSG_WAITALL`,
+//!   send with `__pad3`; a bad iovec array as READV
+//! - Flags:   recv: `SOCK_NONEMPTY` if a stream has bytes left, or TCP's end; not if a single one was
+//!   ready at once
 //! - Result:  bytes; with `MSG_WAITALL` on a stream loops until all, end or error, and a datagram that
-//!   was cut fails its chain
-//! - Errors:  send(2), recv(2); SIGPIPE is never raised; `EAGAIN` only with `MSG_DONTWAIT`
+//!   was cut fails its chain; multishot: bytes of each receive, with MORE, until end, error, `file_index`
+//! - Errors:  send(2), recv(2); SIGPIPE is never raised; `EAGAIN` only with `MSG_DONTWAIT`; `ENOBUFS`
 //! - Blocks:  never: what is not ready waits for readiness; a worker with a file that has no number to
 //!   poll blocks
-//! - Source:  6.18 io_uring/net.c `io_sendmsg_prep`, `io_send`, `io_recvmsg_prep`, `io_recv`
+//! - Source:  6.18 io_uring/net.c `io_sendmsg_prep`, `io_send`, `io_recvmsg_prep`, `io_recv`,
+//!   `io_recv_finish`
 
 use super::connect::copy_addr;
-use super::iov::{Vector, import_iovec};
+use super::iov::{MAX_RW_COUNT, import_iovec};
 use super::opdef::{Cmd, Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{FileKind, Host, Iovec, Message, SockAddr};
-use crate::support::opflags::{RECV_ACCEPTED, SEND_ACCEPTED, VECTORIZED};
+use crate::support::opflags::{BUNDLE, RECV_ACCEPTED, SEND_ACCEPTED, VECTORIZED};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::cell::Cell;
-use ringer_uapi::flags::CqeFlags;
+use ringer_uapi::flags::{CqeFlags, SqeFlags};
 use ringer_uapi::{Errno, Sqe};
 
 const MSG_PEEK: u32 = 2;
@@ -29,6 +34,7 @@ pub(super) const MSG_WAITALL: u32 = 0x100;
 const MSG_DONTWAIT: u32 = 0x40;
 pub(super) const MSG_NOSIGNAL: u32 = 0x4000;
 const POLL_FIRST: u16 = 1;
+const MULTISHOT: u16 = 2;
 pub(super) const POLLIN: u32 = 1;
 pub(super) const POLLOUT: u32 = 4;
 const POLLHUP: u32 = 0x10;
@@ -37,8 +43,11 @@ const POLLRDHUP: u32 = 0x2000;
 /// A transfer in progress, in either direction.
 #[derive(Debug)]
 pub(crate) struct Transfer {
-    /// Where the bytes are, or are to be; of a vector, which part of it.
+    /// The buffer, or how long all of `many` are.
     buf: Iovec,
+    /// Several buffers.
+    many: Option<Box<[Iovec]>>,
+    bundle: bool,
     pub(super) flags: u32,
     done: u32,
     poll_first: bool,
@@ -51,9 +60,28 @@ pub(crate) struct Transfer {
 
 impl Transfer {
     pub(super) fn new(buf: Iovec, flags: u32, ioprio: u16) -> Self {
-        let poll_first = ioprio & POLL_FIRST != 0;
-        let (never_polls, filled, cut) = (false, false, false);
-        Self { buf, flags, done: 0, poll_first, never_polls, filled, cut }
+        Self {
+            buf,
+            many: None,
+            bundle: ioprio & BUNDLE != 0,
+            flags,
+            done: 0,
+            poll_first: ioprio & POLL_FIRST != 0,
+            never_polls: false,
+            filled: false,
+            cut: false,
+        }
+    }
+
+    /// `selects`: its buffer is a provided one, of which only the length is known yet.
+    fn prep(sqe: &Sqe, selects: bool) -> Result<Self, Errno> {
+        let len = u64::from(sqe.len);
+        let buf = if selects {
+            Iovec { base: 0, len }
+        } else {
+            access_ok(Iovec { base: sqe.addr, len })?
+        };
+        Ok(Self::new(buf, sqe.op_flags, sqe.ioprio))
     }
 
     /// From here on what asks to be polled for first does not wait.
@@ -64,11 +92,6 @@ impl Transfer {
     /// What a cancel reports: bytes already moved, or nothing.
     pub(crate) fn progress(&self) -> u32 {
         self.done
-    }
-
-    /// Whether a result breaks a link.
-    pub(crate) fn is_short(&self, res: i32) -> bool {
-        self.cut || self.flags & MSG_WAITALL != 0 && (res as u64) < self.buf.len
     }
 
     /// net.c asks for a socket before it waits, but in `io_recv`. What does not wait is told by its
@@ -90,33 +113,108 @@ impl Transfer {
         }
     }
 
-    fn rest(&self) -> Iovec {
-        let done = u64::from(self.done);
-        Iovec { base: self.buf.base + done, len: self.buf.len - done }
+    fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
+        self.many = None;
+        self.buf.len = buf.len.min(MAX_RW_COUNT);
+        self.buf = access_ok(Iovec { base: buf.base, len: self.buf.len })?;
+        Ok(())
     }
 
-    pub(super) fn run<H: Host>(
+    /// Takes buffers that are to be one behind the other; a system call looks at where they are.
+    fn take_buffers(&mut self, bufs: Vec<Iovec>) -> Result<(), Errno> {
+        if let [one] = *bufs {
+            return self.take_buffer(one);
+        }
+        self.buf.len = bufs.iter().map(|b| b.len).sum();
+        self.many = Some(bufs.into_boxed_slice());
+        Ok(())
+    }
+
+    /// What a worker first comes to with one that is to wait first.
+    fn waits_first(&self) -> Option<Outcome> {
+        let dont_wait = self.never_polls || self.flags & MSG_DONTWAIT != 0;
+        let first = if dont_wait { Outcome::Done(Err(Errno::EAGAIN), 0) } else { Outcome::Again };
+        self.poll_first.then_some(first)
+    }
+
+    /// What is to be done before the first attempt, and before a buffer is selected for it.
+    fn wait_first<H: Host>(&mut self, cx: &IssueCx<'_, H>, events: u32) -> Option<Outcome> {
+        let first = core::mem::take(&mut self.poll_first);
+        let dont_wait = self.never_polls || self.flags & MSG_DONTWAIT != 0;
+        first.then(|| cx.poll_first(events, dont_wait)).flatten()
+    }
+
+    /// Whether a result breaks a link.
+    pub(crate) fn is_short(&self, res: i32) -> bool {
+        self.cut || self.flags & MSG_WAITALL != 0 && (res as u64) < self.buf.len
+    }
+
+    fn rest(&self) -> Iovec {
+        let done = u64::from(self.done);
+        Iovec { base: self.buf.base.wrapping_add(done), len: self.buf.len - done }
+    }
+
+    /// The first `len` bytes of what is left of several buffers.
+    fn rest_of_many(&self, many: &[Iovec], mut len: u64) -> Vec<Iovec> {
+        let mut skip = u64::from(self.done);
+        let mut rest = Vec::with_capacity(many.len());
+        for v in many {
+            let s = skip.min(v.len);
+            skip -= s;
+            let part = (v.len - s).min(len);
+            len -= part;
+            if part > 0 {
+                rest.push(Iovec { base: v.base.wrapping_add(s), len: part });
+            }
+        }
+        rest
+    }
+
+    fn attempt<H: Host>(
+        &self,
+        cx: &IssueCx<'_, H>,
+        flags: u32,
+        call: &impl Fn(&[Iovec], u32) -> Result<u32, Errno>,
+    ) -> (u64, Result<u32, Errno>) {
+        let mut part = self.rest();
+        part.len = u64::from(cx.policy.share(part.len as u32));
+        match &self.many {
+            None => (part.len, call(&[part], flags)),
+            Some(many) => match &*self.rest_of_many(many, part.len) {
+                [] => (0, call(&[Iovec::default()], flags)),
+                rest => (part.len, call(rest, flags)),
+            },
+        }
+    }
+
+    /// The same of one buffer, or of one range of several.
+    pub(super) fn run_one<H: Host>(
         &mut self,
         cx: &IssueCx<'_, H>,
         events: u32,
-        attempt: impl Fn(Iovec, u32) -> Result<u32, Errno>,
+        call: impl Fn(Iovec, u32) -> Result<u32, Errno>,
     ) -> Outcome {
-        if core::mem::take(&mut self.poll_first)
-            && let Some(first) =
-                cx.poll_first(events, self.never_polls || self.flags & MSG_DONTWAIT != 0)
-        {
+        self.run(cx, events, |bufs, flags| call(bufs.first().copied().unwrap_or_default(), flags))
+    }
+
+    fn run<H: Host>(
+        &mut self,
+        cx: &IssueCx<'_, H>,
+        events: u32,
+        call: impl Fn(&[Iovec], u32) -> Result<u32, Errno>,
+    ) -> Outcome {
+        if let Some(first) = self.wait_first(cx, events) {
             return first;
         }
         // A worker gets here only with a file that nobody can poll: it blocks, and a cancel
         // interrupts it.
         let nowait = if cx.how == Issue::Worker { 0 } else { MSG_DONTWAIT };
         loop {
-            let mut part = self.rest();
-            part.len = u64::from(cx.policy.share(part.len as u32));
-            match attempt(part, self.flags | nowait) {
+            let (room, moved) = self.attempt(cx, self.flags | nowait, &call);
+            match moved {
                 Ok(n) => {
                     self.done += n;
-                    self.filled = u64::from(n) >= part.len;
+                    self.filled = u64::from(n) >= room;
                     let more = u64::from(self.done) < self.buf.len;
                     // net.c `io_net_retry`: a datagram is all there is of it.
                     let goes_on = more && self.flags & MSG_WAITALL != 0 && cx.host.is_stream(cx.fd);
@@ -186,7 +284,59 @@ impl Cmd {
 pub struct Send {
     transfer: Transfer,
     to: Option<Box<SockAddr>>,
-    vector: Option<Box<Vector>>,
+    /// It waited: then it is the last of its bundles.
+    woken: bool,
+    /// Its buffers are provided ones.
+    selects: bool,
+}
+
+impl Send {
+    /// How much it asks of a provided buffer; 0: what it has.
+    pub(crate) fn asks(&self) -> u64 {
+        self.transfer.buf.len
+    }
+
+    /// Takes the provided buffers that were selected for it.
+    ///
+    /// # Errors
+    /// `EFAULT` beyond the end of user space.
+    pub(crate) fn take_buffers(&mut self, bufs: Vec<Iovec>) -> Result<(), Errno> {
+        self.transfer.take_buffers(bufs)
+    }
+
+    /// Whether it sends all buffers there are.
+    pub(crate) fn is_bundle(&self) -> bool {
+        self.transfer.bundle
+    }
+
+    /// Notes that its socket became ready.
+    pub(crate) fn woken(&mut self) {
+        self.woken = true;
+    }
+
+    /// Whether another bundle follows one that was sent at once; it asks anew (net.c
+    /// `io_send_finish`).
+    pub(crate) fn goes_on(&mut self) -> bool {
+        let goes_on = self.transfer.bundle && !self.woken;
+        if goes_on {
+            (self.transfer.buf.len, self.transfer.done) = (0, 0);
+        }
+        goes_on
+    }
+
+    /// Whether it first waits, and how that ends if it does not come to an attempt.
+    pub(crate) fn wait_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Option<Outcome> {
+        // net.c `io_send` asks for a socket before it waits, `io_recv` after.
+        if let Err(e) = self.transfer.needs_socket(cx) {
+            return Some(Outcome::Done(Err(e), 0));
+        }
+        self.transfer.wait_first(cx, POLLOUT)
+    }
+
+    /// What it first comes to, if it waits first.
+    pub(crate) fn waits_first(&self) -> Option<Outcome> {
+        self.transfer.waits_first()
+    }
 }
 
 impl Op for Send {
@@ -195,41 +345,73 @@ impl Op for Send {
             return Err(Errno::EINVAL);
         }
         let to = destination(cx.host, sqe)?;
-        let (buf, vector) = if sqe.ioprio & VECTORIZED == 0 {
-            (access_ok(Iovec { base: sqe.addr, len: u64::from(sqe.len) })?, None)
-        } else {
-            let vector = import_iovec(cx.host, sqe.addr, u64::from(sqe.len))?;
-            (vector.whole(), Some(Box::new(vector)))
-        };
-        Ok(Self { transfer: Transfer::new(buf, sqe.op_flags, sqe.ioprio), to, vector })
+        let selects = cx.flags.contains(SqeFlags::BUFFER_SELECT);
+        let vector = sqe.ioprio & VECTORIZED != 0 && !selects;
+        // What stands behind an address of an array is looked at below.
+        let mut transfer = Transfer::prep(sqe, selects || vector)?;
+        if transfer.bundle {
+            transfer.flags |= MSG_WAITALL;
+        }
+        if vector {
+            let bufs = import_iovec(cx.host, sqe.addr, u64::from(sqe.len))?;
+            let len = bufs.whole().len;
+            transfer.take_buffers(bufs.into_iovs())?;
+            transfer.buf.len = len;
+        }
+        Ok(Self { transfer, to, woken: false, selects })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        if let Err(e) = self.transfer.needs_socket(cx) {
-            return Outcome::Done(Err(e), 0);
+        if let Some(first) = self.wait_first(cx) {
+            return first;
         }
         let to = self.to.as_deref();
-        let vector = self.vector.as_deref();
-        self.transfer.run(cx, POLLOUT, |buf, flags| match vector {
-            None => cx.host.send(cx.fd, buf, flags | MSG_NOSIGNAL, to),
-            Some(vector) => {
-                let message = Message { name: to, iovs: &vector.part(buf), control: (0, 0) };
+        let send = |bufs: &[Iovec], flags| match bufs {
+            [one] => cx.host.send(cx.fd, *one, flags | MSG_NOSIGNAL, to),
+            many => {
+                let message = Message { name: to, iovs: many, control: (0, 0) };
                 cx.host.sendmsg(cx.fd, &message, flags | MSG_NOSIGNAL)
             }
-        })
+        };
+        match self.transfer.run(cx, POLLOUT, send) {
+            // A bundle of one buffer that is not provided goes on, with nothing.
+            Outcome::Done(Ok(n @ 1..), flags) if !self.selects && self.goes_on() => {
+                self.transfer.many = None;
+                Outcome::More(n, flags)
+            }
+            other => other,
+        }
     }
+}
+
+/// What a multishot receive goes by.
+#[derive(Debug)]
+struct Shots {
+    /// The most of one receive, 0: what a buffer has.
+    each: u32,
+    /// What is left of all of them, if that has an end.
+    left: Option<u32>,
+    /// Whether the socket says what is left, which a stream does.
+    tells: Option<bool>,
+    /// Nothing was left, as far as the receive could tell.
+    rests: bool,
+    /// A bundle was as long as it may be, and others run before the next (`IORING_RECV_MSHOT_CAP`).
+    yields: bool,
+    /// Its end may be there nevertheless, of which no edge may tell any more.
+    looks: bool,
 }
 
 /// `IORING_OP_RECV`.
 ///
-/// One that is ready at once is one call, and does not look what is left (`SOCK_NONEMPTY`). One that
-/// waited looks where something can be: if it took less than there was room for, it emptied the queue,
-/// unless an end was reported with the bytes.
+/// A single one that is ready at once is one call, and does not look what is left (`SOCK_NONEMPTY`).
+/// One that waited looks where something can be: if it took less than there was room for, it emptied the
+/// queue, unless an end was reported with the bytes.
 #[derive(Debug)]
 pub struct Recv {
     transfer: Transfer,
     /// What the poller said since the last attempt.
     seen: Option<u32>,
+    shots: Option<Box<Shots>>,
 }
 
 impl Recv {
@@ -237,35 +419,177 @@ impl Recv {
     pub(crate) fn woken_by(&mut self, events: u32) {
         self.seen = Some(events);
     }
-}
 
-impl Op for Recv {
-    fn prep<H: Host>(_cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
-        let fields = sqe.off != 0 || sqe.file_index != 0 || (sqe.len as i32) < 0;
-        if fields || sqe.ioprio & !RECV_ACCEPTED != 0 {
-            return Err(Errno::EINVAL);
+    /// Whether something is left behind a receive that succeeded.
+    fn leaves<H: Host>(&self, cx: &IssueCx<'_, H>, seen: Option<u32>) -> bool {
+        if seen.is_none() && self.shots.is_some() {
+            return cx.host.left_to_recv(cx.fd, true);
         }
-        let buf = access_ok(Iovec { base: sqe.addr, len: u64::from(sqe.len) })?;
-        Ok(Self { transfer: Transfer::new(buf, sqe.op_flags, sqe.ioprio), seen: None })
+        self.transfer.leaves(cx, seen)
     }
 
-    fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        let seen = self.seen.take();
+    /// How much it asks of a provided buffer; 0: what it has.
+    pub(crate) fn asks(&self) -> u64 {
+        self.transfer.buf.len
+    }
+
+    /// Takes the provided buffer that was selected for it.
+    ///
+    /// # Errors
+    /// `EFAULT` beyond the end of user space.
+    pub(crate) fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
+        self.transfer.take_buffer(buf)
+    }
+
+    /// The same of several.
+    ///
+    /// # Errors
+    /// As [`Self::take_buffer`].
+    pub(crate) fn take_buffers(&mut self, bufs: Vec<Iovec>) -> Result<(), Errno> {
+        self.transfer.take_buffers(bufs)
+    }
+
+    /// Whether it receives into as many buffers as there is something for, and how much of that at
+    /// most: 0 for no limit.
+    pub(crate) fn bundle(&self) -> Option<u64> {
+        let left = self.shots.as_ref().and_then(|s| s.left);
+        self.transfer.bundle.then(|| u64::from(left.unwrap_or(0)))
+    }
+
+    /// What a bundle may append to what it received, 0 for nothing (net.c `io_recv_finish`).
+    pub(crate) fn appends<H: Host>(&self, cx: &IssueCx<'_, H>) -> u64 {
+        let each = self.shots.as_ref().map_or(0, |s| u64::from(s.each));
+        let over = each > 0 && u64::from(self.transfer.done) >= each;
+        let whole = u64::from(self.transfer.done) == self.transfer.buf.len;
+        if over || !whole || self.transfer.flags & MSG_WAITALL != 0 {
+            return 0;
+        }
+        let queued = u64::from(cx.host.queued(cx.fd));
+        if queued > 1 { queued } else { 0 }
+    }
+
+    /// Receives what is to be appended, into other buffers. Answers how much that was.
+    pub(crate) fn append<H: Host>(&mut self, cx: &IssueCx<'_, H>, bufs: Vec<Iovec>) -> u32 {
+        let before = core::mem::take(&mut self.transfer.done);
+        let more = match self.transfer.take_buffers(bufs) {
+            Ok(()) => match self.receive(cx) {
+                Outcome::Done(Ok(n), _) => n.cast_unsigned(),
+                _ => 0,
+            },
+            Err(_) => 0,
+        };
+        self.transfer.done = before + more;
+        more
+    }
+
+    /// One receive.
+    pub(crate) fn receive<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         let cut = Cell::new(false);
-        let outcome = self.transfer.run(cx, POLLIN, |buf, flags| {
-            if flags & MSG_WAITALL == 0 {
-                return cx.host.recv(cx.fd, buf, flags);
+        let outcome = self.transfer.run(cx, POLLIN, |bufs, flags| match bufs {
+            [one] if flags & MSG_WAITALL == 0 => cx.host.recv(cx.fd, *one, flags),
+            _ => {
+                let (n, longer) = cx.host.recv_many(cx.fd, bufs, flags)?;
+                cut.set(longer && flags & MSG_WAITALL != 0);
+                Ok(n)
             }
-            let (n, longer) = cx.host.recv_whole(cx.fd, buf, flags)?;
-            cut.set(longer);
-            Ok(n)
         });
         self.transfer.cut = cut.get();
+        outcome
+    }
+
+    /// What a receive comes to. `last`: it used the last buffer of a bundle.
+    pub(crate) fn finish<H: Host>(
+        &mut self,
+        cx: &IssueCx<'_, H>,
+        outcome: Outcome,
+        last: bool,
+    ) -> Outcome {
+        let seen = self.seen;
+        if self.shots.is_none() {
+            self.seen = None;
+        }
         match outcome {
-            Outcome::Done(Ok(n), _) if self.transfer.leaves(cx, seen) => {
+            Outcome::Done(Ok(n), _) if n > 0 && self.shots.is_some() => {
+                match self.shot(cx, n, seen) {
+                    Outcome::More(n, flags) if last => Outcome::Done(Ok(n), flags),
+                    other => other,
+                }
+            }
+            Outcome::Done(Ok(n), _) if self.leaves(cx, seen) => {
                 Outcome::Done(Ok(n), CqeFlags::SOCK_NONEMPTY.bits())
             }
             other => other,
         }
+    }
+
+    /// Whether others are to run before it goes on.
+    pub(crate) fn yields(&mut self) -> bool {
+        self.shots.as_mut().is_some_and(|s| core::mem::take(&mut s.yields))
+    }
+
+    /// Whether it first waits, and how that ends if it does not come to an attempt.
+    pub(crate) fn wait_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Option<Outcome> {
+        self.transfer.wait_first(cx, POLLIN)
+    }
+
+    /// What it first comes to, if it waits first.
+    pub(crate) fn waits_first(&self) -> Option<Outcome> {
+        self.transfer.waits_first()
+    }
+
+    /// Whether it goes on after a completion.
+    pub(crate) fn is_multishot(&self) -> bool {
+        self.shots.is_some()
+    }
+
+    /// Whether it waits at once, without a buffer: nothing was left.
+    pub(crate) fn rests<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> bool {
+        let Some(shots) = &mut self.shots else { return false };
+        core::mem::take(&mut shots.rests) && (!shots.looks || cx.host.poll_now(cx.fd, POLLIN) == 0)
+    }
+
+    /// What a receive of something comes to (net.c `io_recv_finish`).
+    fn shot<H: Host>(&mut self, cx: &IssueCx<'_, H>, n: i32, seen: Option<u32>) -> Outcome {
+        let known = self.shots.as_ref().and_then(|s| s.tells);
+        let tells = known.unwrap_or_else(|| cx.host.tells_what_is_left(cx.fd));
+        let left = tells && self.leaves(cx, seen);
+        let flags = if left { CqeFlags::SOCK_NONEMPTY.bits() } else { 0 };
+        let Some(shots) = &mut self.shots else { return Outcome::Done(Ok(n), flags) };
+        shots.tells = Some(tells);
+        let bundle = self.transfer.bundle;
+        shots.yields = bundle && shots.each > 0 && n.cast_unsigned() >= shots.each;
+        shots.rests = tells && !left;
+        shots.looks = seen.is_none_or(|events| events & (POLLRDHUP | POLLHUP) != 0);
+        if let Some(all) = &mut shots.left {
+            *all = all.saturating_sub(n.cast_unsigned());
+            if *all == 0 {
+                return Outcome::Done(Ok(n), flags);
+            }
+        }
+        self.transfer.buf.len = u64::from(shots.each);
+        self.transfer.done = 0;
+        Outcome::More(n, flags)
+    }
+}
+
+impl Op for Recv {
+    fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
+        if sqe.off != 0 || (sqe.len as i32) < 0 || sqe.ioprio & !RECV_ACCEPTED != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let selects = cx.flags.contains(SqeFlags::BUFFER_SELECT);
+        let multi = sqe.ioprio & MULTISHOT != 0;
+        if multi && (!selects || sqe.op_flags & MSG_WAITALL != 0) || !multi && sqe.file_index != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let left = (sqe.file_index != 0).then_some(sqe.file_index);
+        let none = Shots { each: 0, left, tells: None, rests: false, yields: false, looks: false };
+        let shots = multi.then(|| Box::new(Shots { each: sqe.len, ..none }));
+        Ok(Self { transfer: Transfer::prep(sqe, selects)?, seen: None, shots })
+    }
+
+    fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        let outcome = self.receive(cx);
+        self.finish(cx, outcome, false)
     }
 }

@@ -26,13 +26,14 @@ use super::turns::accepts;
 use super::{Phase, Req, ReqFile, aio};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, PollEvent, Poller};
-use crate::opcode::poll::DEFAULT_POLLMASK;
+use crate::opcode::poll::{DEFAULT_POLLMASK, O_PATH};
 use crate::opcode::{Cmd, Outcome};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use ringer_uapi::Errno;
+use ringer_uapi::flags::SqeFlags;
 
 /// How often a file may look ready without being so (6.18 io_uring/poll.c).
 const APOLL_MAX_RETRY: u32 = 128;
@@ -135,7 +136,7 @@ impl<H: Host> Engine<H> {
         st: &mut State<H>,
         req: Req<H>,
         (watch, want): (Key, u32),
-    ) {
+    ) -> Key {
         let keeps_turn = accepts(&req) && matches!(req.phase, Phase::Polled(_));
         let key = self.park(ring, st, req, Phase::Polled(watch));
         if let Some(w) = st.watches.get_mut(watch) {
@@ -150,6 +151,67 @@ impl<H: Host> Engine<H> {
             // Whoever sleeps now must look at the poller instead.
             self.wake_waiters(ring, st, true);
         }
+        key
+    }
+
+    /// A multishot request that the kernel has on a worker is not tried there, but armed (io_uring.c
+    /// `io_wq_submit_work`).
+    pub(super) fn arm_multishot(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        let events = req.def().poll;
+        // Also what fails there ends in task work.
+        req.on_worker = false;
+        if let Err(e) = self.find_file(st, &mut req) {
+            return self.complete(ring, st, req, Err(e), 0);
+        }
+        if let Some(FileKind::Regular | FileKind::Directory) = req.file.kind() {
+            // What was opened with O_PATH is no file.
+            let plain = !req.flags.contains(SqeFlags::FIXED_FILE);
+            let found = !plain || self.host().status_flags(req.fd).is_ok_and(|f| f & O_PATH == 0);
+            let e = if found { Errno::EBADFD } else { Errno::EBADF };
+            return self.complete(ring, st, req, Err(e), 0);
+        }
+        match self.looks_ready(&req, events) {
+            // Its poll is for one event, which is there (poll.c `__io_arm_poll_handler`): no worker goes
+            // on with it then.
+            true if matches!(req.cmd, Some(Cmd::Send(_))) => {
+                self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+            }
+            true => self.requeue(ring, st, req),
+            false => self.arm(ring, st, req, events),
+        }
+    }
+
+    /// Lets others run before a multishot request that has more to do goes on; meanwhile it is in its
+    /// watch, where a cancel finds it (net.c `MULTISHOT_MAX_RETRY`, poll.c `IOU_POLL_REQUEUE`).
+    pub(super) fn requeue(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        let events = req.def().poll;
+        let Ok(Some(watch)) = self.watch_for(st, &mut req, events) else {
+            return self.arm(ring, st, req, events);
+        };
+        let key = self.park_in(ring, st, req, (watch, events));
+        st.requeued.push_back(key);
+    }
+
+    /// Goes on with up to `most` of those that were requeued by now. Returns how many.
+    pub(super) fn run_requeued(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        most: usize,
+    ) -> usize {
+        let turns = most.min(st.requeued.len());
+        for _ in 0..turns {
+            let Some(key) = st.requeued.pop_front() else { break };
+            let Some(&Phase::Polled(watch)) = st.reqs.get(key).map(|r| &r.phase) else { continue };
+            let Some(w) = st.watches.get_mut(watch) else { continue };
+            let Some(at) = w.waiters.iter().position(|(k, _)| *k == key) else { continue };
+            let (_, want) = w.waiters.remove(at);
+            st.polled -= 1;
+            // What it missed may be the end.
+            self.retry(ring, st, key, (watch, Edge::plain(want | EPOLLRDHUP), want));
+            self.drop_idle_watch(st, watch);
+        }
+        turns
     }
 
     /// The watch for a request, found or made. `None`: the file has no number to watch.
@@ -354,6 +416,8 @@ impl<H: Host> Engine<H> {
         match &mut req.cmd {
             Some(Cmd::Recv(c)) => c.woken_by(edge.seen),
             Some(Cmd::Recvmsg(c)) => c.woken_by(edge.seen),
+            Some(Cmd::Send(c)) => c.woken(),
+            Some(Cmd::ReadMultishot(c)) => c.woken(),
             _ => {}
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);
@@ -363,7 +427,8 @@ impl<H: Host> Engine<H> {
             }
             if !self.looks_ready(&req, want) {
                 // Straight back into the watch it came from.
-                return self.park_in(ring, st, req, (watch, want));
+                self.park_in(ring, st, req, (watch, want));
+                return;
             }
             outcome = self.issue_inline(ring, st, &mut req);
         }
@@ -372,7 +437,7 @@ impl<H: Host> Engine<H> {
             req.gave_up = true;
             outcome = Outcome::Punt;
         }
-        if req.on_worker {
+        if req.on_worker && !matches!(outcome, Outcome::More(..)) {
             // io_uring.c `io_req_task_submit`: back to a worker, which ends it.
             req.phase = Phase::Fresh;
         }

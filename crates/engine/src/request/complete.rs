@@ -101,6 +101,7 @@ impl<H: Host> Engine<H> {
         cflags: u32,
     ) {
         let res = req.told(res);
+        let cflags = cflags | req.take_kbuf();
         if res.is_err() {
             stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
         }

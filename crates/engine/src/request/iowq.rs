@@ -362,10 +362,12 @@ impl<H: Host> Engine<H> {
         let class = pool.class;
         let thread = slot.lock().clone();
         let mut st = ring.state.lock();
-        let Some(req) = st.reqs.get_mut(key).filter(|r| matches!(r.phase, Phase::Queued)) else {
+        let State { reqs, kbufs, .. } = &mut *st;
+        let Some(req) = reqs.get_mut(key).filter(|r| matches!(r.phase, Phase::Queued)) else {
             return;
         };
         let tried = class == Class::Private && req.is_tried_first();
+        let early = if req.selects() { self.select_for_worker(kbufs, req, class) } else { None };
         let Some(mut cmd) = req.cmd.take() else { return };
         let (file, input) = (req.file.file().cloned(), req.input().cloned());
         let (fd, def) = (req.fd, req.def());
@@ -383,7 +385,10 @@ impl<H: Host> Engine<H> {
 
         let how = if polls || tried { Issue::Inline } else { Issue::Worker };
         let files = [file.as_ref(), input.as_ref()];
-        let outcome = self.attempt(ring, key, &mut cmd, (class, files, fd, how));
+        let outcome = match early {
+            Some(outcome) => outcome,
+            None => self.attempt(ring, key, &mut cmd, (class, files, fd, how)),
+        };
         // Once its completion can be seen, nothing here keeps a file open: peers see the close.
         drop((file, input));
         let direct = match outcome {
@@ -401,7 +406,10 @@ impl<H: Host> Engine<H> {
         {
             t.clear_interrupt();
         }
-        let outcome = self.left_by_worker(ring, &st, &mut req, (outcome, certain));
+        if req.kbuf.is_some() {
+            self.after_worker(&mut st.kbufs, &mut req, outcome);
+        }
+        let outcome = self.left_by_worker(ring, &mut st, &mut req, (outcome, certain));
         let ends = !matches!(outcome, Outcome::Again | Outcome::Punt) && !req.goes_on();
         req.on_worker |= ends && (!pollable || req.polls_in_vain());
         st.may_post = !ring.defers();
@@ -440,7 +448,7 @@ impl<H: Host> Engine<H> {
     fn left_by_worker(
         &self,
         ring: &Ring<H>,
-        st: &State<H>,
+        st: &mut State<H>,
         req: &mut Req<H>,
         (outcome, certain): (Outcome, bool),
     ) -> Outcome {

@@ -9,6 +9,7 @@ pub mod iowq;
 pub mod notif;
 pub mod reactor;
 pub mod req;
+mod select;
 pub mod start;
 pub mod sync_cancel;
 pub mod table;

@@ -91,6 +91,8 @@ impl<H: Host> Req<H> {
             cmd: None,
             file: ReqFile::None,
             buf: self.buf.take(),
+            kbuf: None,
+            buf_group: 0,
             next: None,
             // It has nothing to start.
             failed: Some(Errno::ECANCELED),

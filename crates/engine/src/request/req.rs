@@ -16,6 +16,7 @@ use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::rw::Rw;
 use crate::opcode::{Cmd, OpDef, opdef};
 use crate::resource::filetable::FileNode;
+use crate::resource::kbuf::Kept;
 use crate::resource::personality::Creds;
 use crate::resource::rsrc::BufNode;
 use crate::slab::Key;
@@ -110,6 +111,10 @@ pub struct Req<H: Host> {
     pub input: Option<Box<ReqFile<H>>>,
     /// The registered buffer it uses.
     pub buf: Option<Arc<BufNode>>,
+    /// The provided buffer it has until it completes.
+    pub kbuf: Option<Box<Kept>>,
+    /// The group that it selects one of, with BUFFER_SELECT.
+    pub buf_group: u16,
     /// The rest of the chain.
     pub next: Option<Box<Req<H>>>,
     /// A submission error found while the chain was gathered.
@@ -267,6 +272,24 @@ impl<H: Host> Req<H> {
         self.file.kind() == Some(FileKind::Regular) || !TRANSFERS.contains(&self.opcode)
     }
 
+    /// Whether it goes on after a completion, by armed poll.
+    pub fn is_multishot(&self) -> bool {
+        match &self.cmd {
+            Some(Cmd::ReadMultishot(_)) => true,
+            Some(Cmd::Recv(c)) => c.is_multishot(),
+            Some(Cmd::Send(c)) => c.is_bundle(),
+            _ => false,
+        }
+    }
+
+    /// Whether others are to run before it goes on.
+    pub fn yields(&mut self) -> bool {
+        match &mut self.cmd {
+            Some(Cmd::Recv(c)) => c.yields(),
+            _ => false,
+        }
+    }
+
     /// Whether its file has a watch already, which others share.
     pub fn is_watched(&self) -> bool {
         matches!(&self.file, ReqFile::Node(n) if n.watch().is_some())
@@ -288,6 +311,11 @@ impl<H: Host> Req<H> {
             None => self.rw().map_or(0, Rw::progress),
         };
         if done > 0 { Ok(done as i32) } else { res }
+    }
+
+    /// Lets go of its provided buffer: the flags of the completion that tells of it.
+    pub fn take_kbuf(&mut self) -> u32 {
+        self.kbuf.take().map_or(0, |kept| kept.cqe_flags())
     }
 
     /// The second half of a completion of 32 bytes.

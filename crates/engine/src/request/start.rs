@@ -67,14 +67,15 @@ impl<H: Host> Engine<H> {
     /// runs in the next, when what it completed is out and counted (io_uring/tw.c `ctx_flush_and_put`).
     fn run_rounds(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut left: usize) -> usize {
         // A commit below completes counted timeouts: what follows them is of the next round.
-        if st.ready.is_empty() || core::mem::replace(&mut st.in_round, true) {
+        if !st.has_turns() || core::mem::replace(&mut st.in_round, true) {
             return left;
         }
-        while st.may_post && left > 0 && !st.ready.is_empty() {
+        while st.may_post && left > 0 && st.has_turns() {
             let round = left.min(st.ready.len());
             self.run_round(ring, st, round);
             left -= round;
-            if !st.ready.is_empty() {
+            left -= self.run_requeued(ring, st, left);
+            if st.has_turns() {
                 self.flush(ring, st);
             }
         }
@@ -125,6 +126,9 @@ impl<H: Host> Engine<H> {
         if is_ring_op(&req) {
             return self.issue_ring_op(ring, st, req);
         }
+        if req.on_worker && req.is_multishot() {
+            return self.arm_multishot(ring, st, req);
+        }
         if req.starts_on_worker() {
             if req.goes_on() {
                 return self.poll_at_once(ring, st, req);
@@ -165,7 +169,12 @@ impl<H: Host> Engine<H> {
 
     /// One attempt on the calling thread, which shares the app table.
     #[inline]
-    pub(crate) fn issue_inline(&self, ring: &Ring<H>, st: &State<H>, req: &mut Req<H>) -> Outcome {
+    pub(crate) fn issue_inline(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        req: &mut Req<H>,
+    ) -> Outcome {
         if self.elsewhere(st, req) {
             return Outcome::Punt;
         }
@@ -174,6 +183,9 @@ impl<H: Host> Engine<H> {
             Ok(None) => return Outcome::Punt,
             Err(e) => return Outcome::Done(Err(e), 0),
         };
+        if req.selects() {
+            return self.issue_selecting(ring, st, req, (fd, kind));
+        }
         let iopoll = ring.setup.contains(Setup::IOPOLL);
         let cx = IssueCx {
             host: self.host(),
@@ -233,12 +245,24 @@ impl<H: Host> Engine<H> {
         mut req: Req<H>,
         mut outcome: Outcome,
     ) {
-        for _ in 0..MULTISHOT_RETRY_MAX {
+        let mut shots = 0;
+        loop {
             match outcome {
                 Outcome::More(res, flags) => {
-                    if !self.post_shot(ring, st, req.user_data, (res, flags)) {
+                    let flags = flags | req.take_kbuf();
+                    let may = st.may_post || req.goes_on();
+                    if !may || !self.post_shot(ring, st, req.user_data, (res, flags)) {
                         return self.complete(ring, st, req, Ok(res), flags);
                     }
+                    if req.goes_on() && shots == MULTISHOT_RETRY_MAX {
+                        // Others come first; no edge tells of what is there already.
+                        req.phase = Phase::Fresh;
+                        return st.ready.push_back(Box::new(req));
+                    }
+                    if shots == MULTISHOT_RETRY_MAX || req.yields() {
+                        return self.requeue(ring, st, req);
+                    }
+                    shots += 1;
                     outcome = self.issue_inline(ring, st, &mut req);
                 }
                 Outcome::Done(res, flags) => return self.complete(ring, st, req, res, flags),
@@ -259,9 +283,6 @@ impl<H: Host> Engine<H> {
                 Outcome::Queued => return,
             }
         }
-        // Others come first; no edge tells of what is there already.
-        req.phase = Phase::Fresh;
-        st.ready.push_back(Box::new(req));
     }
 
     /// Posts a completion of a request that goes on. False: there is no room for it, which ends the
@@ -504,6 +525,9 @@ impl<H: Host> Engine<H> {
             Some(Cmd::TimeoutRemove(_)) => self.issue_timeout_remove(ring, st, req),
             Some(Cmd::AsyncCancel(_)) => self.issue_async_cancel(ring, st, req),
             Some(Cmd::FilesUpdate(_)) => self.issue_files_update(ring, st, req),
+            Some(Cmd::ProvideBuffers(_) | Cmd::RemoveBuffers(_)) => {
+                self.issue_provided(ring, st, req);
+            }
             Some(Cmd::MsgRing(_)) => self.issue_msg_ring(ring, st, req),
             Some(Cmd::FixedFdInstall(_)) => self.issue_fixed_fd_install(ring, st, req),
             Some(Cmd::Pipe(_)) => self.issue_pipe(ring, st, req),

@@ -66,7 +66,7 @@ const WORKERS: &str =
     "threads that set none share their workers; files without a number count apart";
 const REGION: &str = "the caller's private memory as with SETUP_NO_MMAP; a mapping of the ring's own does not keep the ring";
 const RESIZE: &str = "a mapping from before does not keep the ring";
-const BUFFERS: Support = Refused(Errno::EINVAL, "no provided buffers yet (issue 5)");
+const PBUFS: &str = "memory is not pinned: a ring that is unmapped gives EFAULT";
 const HARDWARE: Support = Refused(Errno::EINVAL, "needs a network card with header split");
 const NEWER: Support = Refused(Errno::EINVAL, "newer than 6.18, which refuses it too");
 
@@ -117,12 +117,15 @@ register_table! {
         };
     20 REGISTER_RING_FDS (5, 18) Full => |e, c| e.register_ring_fds(c);
     21 UNREGISTER_RING_FDS (5, 18) Full => |e, c| e.unregister_ring_fds(c);
-    22 REGISTER_PBUF_RING (5, 19) BUFFERS;
-    23 UNREGISTER_PBUF_RING (5, 19) BUFFERS;
+    22 REGISTER_PBUF_RING (5, 19) Partial(PBUFS)
+        => |e, c| one(c).and_then(|()| e.register_pbuf_ring(c.ring, c.st, c.arg));
+    23 UNREGISTER_PBUF_RING (5, 19) Full
+        => |e, c| one(c).and_then(|()| e.unregister_pbuf_ring(c.ring, c.st, c.arg));
     24 REGISTER_SYNC_CANCEL (6, 0) Full
         => |e, c| one(c).and_then(|()| e.sync_cancel(c.ring, c.st, c.arg));
     25 REGISTER_FILE_ALLOC_RANGE (6, 0) Full => |e, c| e.file_alloc_range(c.st, c.arg, c.nr);
-    26 REGISTER_PBUF_STATUS (6, 8) BUFFERS;
+    26 REGISTER_PBUF_STATUS (6, 8) Full
+        => |e, c| one(c).and_then(|()| e.pbuf_status(c.st, c.arg));
     27 REGISTER_NAPI (6, 9) Partial("settings are taken and told; waits sleep and poll no device")
         => |e, c| one(c).and_then(|()| e.register_napi(c.ring, c.st, c.arg));
     28 UNREGISTER_NAPI (6, 9) Full

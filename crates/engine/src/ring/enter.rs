@@ -123,7 +123,7 @@ impl<H: Host> Engine<H> {
     /// Ends a batch: what it completed, then what that leads to.
     pub(crate) fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
         self.end_batch(ring, st, getevents);
-        if !st.ready.is_empty() && ring.defers() && !getevents {
+        if st.has_turns() && ring.defers() && !getevents {
             return tell_owner(ring, st);
         }
         self.run_ready(ring, st);

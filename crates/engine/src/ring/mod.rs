@@ -35,6 +35,7 @@ use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{Req, aio::Transfers, apoll::Watch, table::Requests, timers::Timers};
 use crate::resource::filetable::FileTable;
+use crate::resource::kbuf::Groups;
 use crate::resource::napi::Napi;
 use crate::resource::personality::{Acting, Personalities};
 use crate::resource::restrictions::Restrictions;
@@ -132,6 +133,8 @@ pub struct State<H: Host> {
     pub timers: Timers,
     /// Chain members whose turn has come.
     pub ready: VecDeque<Box<Req<H>>>,
+    /// Multishot requests in watches that let others run and go on with the next round.
+    pub requeued: VecDeque<Key>,
     /// Requests held back by a drain, in order.
     pub drained: VecDeque<Box<Req<H>>>,
     /// A drain was asked for, and not every request after it has started yet.
@@ -148,6 +151,8 @@ pub struct State<H: Host> {
     pub files: Option<FileTable<H>>,
     /// Registered buffers.
     pub bufs: Option<BufTable>,
+    /// Provided buffers.
+    pub kbufs: Groups,
     /// Registered credentials.
     pub personalities: Personalities<H>,
     /// The thread that holds the lock is a stand-in, or a worker of one. Set as `may_post` is.
@@ -235,6 +240,7 @@ impl<H: Host> State<H> {
             aio: Transfers::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),
+            requeued: VecDeque::new(),
             drained: VecDeque::new(),
             drain_active: false,
             drain_next: false,
@@ -243,6 +249,7 @@ impl<H: Host> State<H> {
             in_round: false,
             files: None,
             bufs: None,
+            kbufs: Groups::default(),
             personalities: Personalities::default(),
             acting: None,
             restrictions: None,
@@ -277,6 +284,12 @@ impl<H: Host> State<H> {
             eventfd_told: false,
             unmapped: false,
         }
+    }
+
+    /// Whether something's turn has come.
+    #[inline]
+    pub(crate) fn has_turns(&self) -> bool {
+        !self.ready.is_empty() || !self.requeued.is_empty()
     }
 
     /// Writes what new pages begin with.

@@ -313,6 +313,8 @@ impl<H: Host> Engine<H> {
             file: ReqFile::None,
             input: None,
             buf: None,
+            kbuf: None,
+            buf_group: sqe.buf_index,
             next: None,
             failed,
             creds: None,

@@ -21,10 +21,6 @@ const fn row(name: &'static str, value: u64, since: Kernel, support: Support) ->
     Row { name, value, since, support }
 }
 
-const fn later(name: &'static str, value: u64, since: Kernel) -> Row {
-    row(name, value, since, Refused(Errno::EINVAL, OPS))
-}
-
 /// `IORING_NOP_*`.
 pub const NOP: &[Row] = &[
     row("NOP_INJECT_RESULT", 1, (6, 5), Full),
@@ -103,10 +99,10 @@ pub const ASYNC_CANCEL: &[Row] = &[
 /// `IORING_RECVSEND_*` and what shares their field.
 pub const RECVSEND: &[Row] = &[
     row("RECVSEND_POLL_FIRST", 1, (5, 19), Full),
-    later("RECV_MULTISHOT", 2, (6, 0)),
+    row("RECV_MULTISHOT", 2, (6, 0), Full),
     row("RECVSEND_FIXED_BUF", 4, (6, 0), Full),
     row("SEND_ZC_REPORT_USAGE", 8, (6, 2), Partial("the bytes are copied, and it says so")),
-    later("RECVSEND_BUNDLE", 16, (6, 10)),
+    row("RECVSEND_BUNDLE", 16, (6, 10), Full),
     row("SEND_VECTORIZED", 32, (6, 17), Full),
 ];
 
@@ -148,8 +144,8 @@ pub const RESOURCES: &[Row] = &[
     row("REGISTER_FILES_SKIP", 0xffff_fffe, (5, 12), Full),
     row("RSRC_REGISTER_SPARSE", 1, (5, 19), Full),
     row("FILE_INDEX_ALLOC", 0xffff_ffff, (5, 19), Full),
-    row("PBUF_RING_MMAP", 1, (6, 4), Refused(Errno::EINVAL, OPS)),
-    row("PBUF_RING_INC", 2, (6, 12), Refused(Errno::EINVAL, OPS)),
+    row("PBUF_RING_MMAP", PBUF_RING_MMAP as u64, (6, 4), Full),
+    row("PBUF_RING_INC", PBUF_RING_INC as u64, (6, 12), Full),
     row("REGISTER_SRC_REGISTERED", 1, (6, 12), Full),
     row("REGISTER_DST_REPLACE", 2, (6, 13), Full),
     row("MEM_REGION_TYPE_USER", 1, (6, 13), Full),
@@ -201,6 +197,12 @@ pub const RECV_ACCEPTED: u16 = RECVSEND_ACCEPTED & (POLL_FIRST | MULTISHOT | BUN
 /// What SEND_ZC and SENDMSG_ZC take (net.c `IO_ZC_FLAGS_VALID`).
 pub const SEND_ZC_ACCEPTED: u16 =
     RECVSEND_ACCEPTED & (POLL_FIRST | FIXED_BUF | REPORT_USAGE | VECTORIZED);
+/// A ring of buffers in memory of the kernel's, and one whose buffers are used up bit by bit.
+pub const PBUF_RING_MMAP: u16 = 1;
+/// See [`PBUF_RING_MMAP`].
+pub const PBUF_RING_INC: u16 = 2;
+/// What PBUF_RING takes.
+pub const PBUF_RING_ACCEPTED: u16 = PBUF_RING_MMAP | PBUF_RING_INC;
 /// A source given by its registered index, a table that is replaced.
 pub const SRC_REGISTERED: u32 = 1;
 /// See [`SRC_REGISTERED`].

@@ -10,7 +10,6 @@ use ringer_uapi::flags::{CqRing, CqeFlags, Enter, Features, Setup, SqRing, SqeFl
 const IOPOLL: &str = "files opened with O_DIRECT only; completes inside GETEVENTS";
 const DEFER: &str = "TASKRUN is set a moment after the event";
 const NEWER: &str = "newer than 6.18, which refuses it too";
-const BUFFERS: &str = "no provided buffers yet (issue 5)";
 
 /// `IORING_SETUP_*`.
 pub const SETUP: &[Row] = flag_rows! { Setup "SETUP_":
@@ -65,7 +64,7 @@ pub const FEATURES: &[Row] = flag_rows! { Features "FEAT_":
     CQE_SKIP (5, 17) Full;
     LINKED_FILE (5, 17) Full;
     REG_REG_RING (6, 3) Full;
-    RECVSEND_BUNDLE (6, 10) Refused(Errno::EINVAL, BUFFERS);
+    RECVSEND_BUNDLE (6, 10) Full;
     MIN_TIMEOUT (6, 12) Full;
     RW_ATTR (6, 14) Refused(Errno::EINVAL, "files that a program can open take no PI attributes");
     NO_IOWAIT (6, 15) Full;
@@ -78,17 +77,17 @@ pub const SQE: &[Row] = flag_rows! { SqeFlags "IOSQE_":
     IO_LINK (5, 3) Full;
     IO_HARDLINK (5, 5) Full;
     ASYNC (5, 6) Full;
-    BUFFER_SELECT (5, 7) Refused(Errno::EOPNOTSUPP, BUFFERS);
+    BUFFER_SELECT (5, 7) Full;
     CQE_SKIP_SUCCESS (5, 17) Full;
 };
 
 /// `IORING_CQE_F_*`.
 pub const CQE: &[Row] = flag_rows! { CqeFlags "CQE_F_":
-    BUFFER (5, 7) Refused(Errno::EOPNOTSUPP, BUFFERS);
+    BUFFER (5, 7) Full;
     MORE (5, 13) Full;
     SOCK_NONEMPTY (5, 19) Partial("not on a RECV or RECVMSG that was ready at once, which is one system call");
     NOTIF (6, 0) Full;
-    BUF_MORE (6, 12) Refused(Errno::EINVAL, BUFFERS);
+    BUF_MORE (6, 12) Full;
     SKIP (6, 18) Full;
     F_32 as "CQE_F_32" (6, 18) Full;
 };

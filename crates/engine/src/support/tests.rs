@@ -80,10 +80,8 @@ fn a_refused_opcode_is_named_and_so_are_flags() {
     assert_eq!(refused(&op(58), Errno::EINVAL), ["RECV_ZC (EINVAL)"]);
     assert_eq!(refused(&op(64), Errno::EINVAL), ["URING_CMD128 (EINVAL)"]);
     assert_eq!(refused(&op(200), Errno::EINVAL), ["unknown in Opcodes"]);
-    let mshot = Sqe { ioprio: 2, ..op(27) };
-    assert_eq!(refused(&mshot, Errno::EINVAL), ["RECV_MULTISHOT (EINVAL)"]);
-    let select = Sqe { flags: 0x20, ..op(22) };
-    assert_eq!(refused(&select, Errno::EOPNOTSUPP), ["IOSQE_BUFFER_SELECT (EOPNOTSUPP)"]);
+    let fixed = Sqe { ioprio: 4, ..op(26) };
+    assert_eq!(refused(&fixed, Errno::EINVAL), ["RECVSEND_FIXED_BUF (EINVAL)"]);
     let bit7 = Sqe { flags: 0x80, ..op(22) };
     assert_eq!(refused(&bit7, Errno::EINVAL), ["unknown in SQE flags"]);
 }
@@ -99,7 +97,7 @@ fn a_request_that_any_kernel_refuses_names_nothing() {
 #[test]
 fn refused_calls_are_named() {
     let mut seen = Vec::new();
-    refusal::of_register(22, |i| seen.push(i));
+    refusal::of_register(32, |i| seen.push(i));
     refusal::of_register(36, |i| seen.push(i));
     refusal::of_register(99, |i| seen.push(i));
     refusal::of_register(2, |i| seen.push(i));
@@ -109,7 +107,7 @@ fn refused_calls_are_named() {
     assert_eq!(
         said,
         [
-            "REGISTER_PBUF_RING (EINVAL)",
+            "REGISTER_ZCRX_IFQ (EINVAL)",
             "REGISTER_ZCRX_CTRL (EINVAL)",
             "unknown in Register operations",
             "SETUP_SQE_MIXED (EINVAL)",

@@ -65,6 +65,8 @@ pub(crate) struct Seen {
     pub(crate) at: u64,
     /// The run was being ended.
     pub(crate) late: bool,
+    /// The provided buffer that it names.
+    pub(crate) buffer: Option<u32>,
 }
 
 /// What all threads of the application share.
@@ -356,7 +358,8 @@ impl App {
             assert!(c.big == [0; 2] || Some(c.big) == half, "{c:?} has a half of its own");
             assert!(c.res < 0 || half.is_none_or(|h| c.big == h), "{c:?} lacks its second half");
             let notif = c.flags & 8 != 0;
-            side.log.push(Seen { ud: c.user_data, res: c.res, more, notif, at, late });
+            let buffer = (c.flags & 1 != 0).then_some(c.flags >> 16);
+            side.log.push(Seen { ud: c.user_data, res: c.res, more, notif, at, late, buffer });
         }
     }
 

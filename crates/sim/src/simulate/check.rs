@@ -14,7 +14,9 @@ use super::Summary;
 use super::app::{FINAL, Seen, TAG, reader_of};
 use super::mailbox::MESSAGE;
 use super::program::{Cancel, Change, Entry, Program, Step};
-use super::rows::{ALIAS, BUF_AT, BUF_LEN, FILE, STRIDE, notifies};
+use super::rows::{
+    ALIAS, BUF_AT, BUF_LEN, FILE, PROVIDED_MAX, RECV_MULTISHOT, SELECT, STRIDE, notifies,
+};
 use super::run::{BLANK, Record, file_byte};
 use crate::errno::{
     EACCES, EBADF, ECANCELED, EINTR, EMFILE, ENFILE, ENOMEM, ENOTSOCK, ENXIO, ETIME,
@@ -32,6 +34,8 @@ const WAITALL: u32 = 0x100;
 const ETIME_SUCCESS: u32 = 32;
 const MULTISHOT: u32 = 64;
 const SQPOLL: u32 = 2;
+/// The group whose buffers are used bit by bit.
+const INCREMENTAL: u16 = 3;
 
 /// The chain that an entry belongs to: entries in order.
 pub(super) type Chain<'a> = Vec<&'a Entry>;
@@ -124,12 +128,18 @@ fn is_multi(e: &Entry) -> bool {
         6 => e.sqe.len & 1 != 0,
         11 => e.sqe.op_flags & MULTISHOT != 0,
         13 => e.sqe.ioprio & 1 != 0,
+        27 => e.sqe.ioprio & RECV_MULTISHOT != 0,
+        49 => true,
         _ => false,
     }
 }
 
 fn reads(e: &Entry) -> bool {
-    matches!(e.sqe.opcode, 1 | 4 | 10 | 22 | 27 | 60)
+    matches!(e.sqe.opcode, 1 | 4 | 10 | 22 | 27 | 49 | 60)
+}
+
+fn selects(e: &Entry) -> bool {
+    e.sqe.flags & SELECT != 0
 }
 
 fn writes(e: &Entry) -> bool {
@@ -202,6 +212,7 @@ impl Checker<'_> {
         }
         self.check_rights();
         self.check_drains();
+        self.check_buffers();
         self.check_tags();
         self.check_messages();
         self.check_futexes();
@@ -484,7 +495,7 @@ impl Checker<'_> {
             self.describe(e)
         );
         let Some((_, res)) = self.last(e) else { return };
-        if reads(e) {
+        if reads(e) && !selects(e) {
             let n = res.max(0) as usize;
             let (full, empty) = buf.split_at(n.min(buf.len()));
             // A read that follows another one may have been read with it, in part, before it was
@@ -635,6 +646,25 @@ impl Checker<'_> {
         }
     }
 
+    /// Who gets bytes in a provided buffer names it, and no buffer comes twice: none is given again.
+    fn check_buffers(&self) {
+        let mut given = BTreeSet::new();
+        for e in self.entries.values() {
+            let group = e.sqe.buf_index;
+            for (_, s) in self.seen(e) {
+                let Some(id) = s.buffer else {
+                    assert!(s.res <= 0 || !selects(e), "{} without a buffer", self.describe(e));
+                    continue;
+                };
+                assert!(selects(e), "{} with a buffer", self.describe(e));
+                let fits = group == 2 || id < u32::from(PROVIDED_MAX);
+                assert!(fits, "{} with buffer {id} of {group}", self.describe(e));
+                let again = group != INCREMENTAL && !given.insert((group, id));
+                assert!(!again, "{} with buffer {id} once more", self.describe(e));
+            }
+        }
+    }
+
     /// A tag comes once, when its slot was taken away, after all requests that used it.
     fn check_tags(&self) {
         let r = self.record;
@@ -669,8 +699,10 @@ impl Checker<'_> {
             let count = |res: i32| if *bytes { res.max(0) as u64 } else { u64::from(res >= 0) };
             let told = |mine: &dyn Fn(&Entry) -> bool| {
                 let all = self.entries.values().filter(|e| mine(e));
-                let res = all.filter_map(|e| self.last(e));
-                res.map(|(_, r)| count(r)).sum::<u64>()
+                let pieces =
+                    |e: &Entry| self.seen(e).iter().map(|(_, s)| count(s.res)).sum::<u64>();
+                let last = |e: &Entry| self.last(e).map_or(0, |(_, res)| count(res));
+                all.map(|e| if is_multi(e) { pieces(e) } else { last(e) }).sum::<u64>()
             };
             let takes = |e: &Entry| e.sqe.opcode == 30 && e.sqe.file_index as i32 == *fd;
             let read = told(&|e| reads(e) && e.sqe.fd == *fd || takes(e));

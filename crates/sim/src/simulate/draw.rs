@@ -4,7 +4,7 @@ use super::app::TAG;
 use super::program::{
     BAD, Cancel, Change, Entry, How, Kind, PERSONALITY, Patience, Program, Put, Step, batch_max,
 };
-use super::rows::{CHILDREN, Draw, EACH, FREE_SLOT, FUTEXES, ROWS, link_timeout, polls_io};
+use super::rows::{CHILDREN, Draw, EACH, FREE_SLOT, FUTEXES, ROWS, SELECT, link_timeout, polls_io};
 use crate::policy::{Fault, Rates};
 use crate::rng::Rng;
 use ringer_uapi::Sqe;
@@ -475,8 +475,8 @@ pub(crate) fn mend(batch: &mut Vec<Entry>) {
     }
 }
 
-/// Flags of an entry, one by one, without `FIXED`, which changes what it names.
+/// Flags of an entry, one by one, without those that change what it names.
 pub(crate) fn flags_of(e: &Entry) -> impl Iterator<Item = u8> + use<> {
-    let flags = e.sqe.flags & !FIXED;
+    let flags = e.sqe.flags & !(FIXED | SELECT);
     (1..8).map(|i| 1u8 << i).filter(move |f| flags & f != 0)
 }

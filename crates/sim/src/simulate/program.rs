@@ -333,6 +333,7 @@ fn line(f: &mut fmt::Formatter<'_>, e: &Entry) -> fmt::Result {
     write!(f, "      {:>3}: {name} fd {}", s.user_data, s.fd)?;
     let names =
         [(1, "FIXED"), (2, "DRAIN"), (4, "LINK"), (8, "HARDLINK"), (16, "ASYNC"), (64, "SKIP")];
+    let names = names.into_iter().chain([(32, "SELECT")]);
     for (bit, flag) in names {
         if s.flags & bit != 0 {
             write!(f, " {flag}")?;

@@ -13,8 +13,8 @@
 use super::mailbox::{self, MESSAGE, OWN};
 use super::program::{Entry, Owes};
 use crate::errno::{
-    EAGAIN, EALREADY, EBADF, ECHILD, EEXIST, EINVAL, ENODATA, ENOENT, ENOMEM, EOPNOTSUPP, EPERM,
-    EPIPE, ERANGE, ESPIPE, ETIME,
+    EAGAIN, EALREADY, EBADF, ECHILD, EEXIST, EINVAL, ENOBUFS, ENODATA, ENOENT, ENOMEM, EOPNOTSUPP,
+    EPERM, EPIPE, ERANGE, ESPIPE, ETIME,
 };
 use crate::rng::Rng;
 use crate::world::{BASE, SIZE};
@@ -31,6 +31,15 @@ pub(crate) const STRIDE: u64 = 512;
 /// Where the buffer of a request lies in its memory, and how long it may be.
 pub(crate) const BUF_AT: u64 = 16;
 pub(crate) const BUF_LEN: u64 = 256;
+/// Where provided buffers lie, of a ring each and of the lists.
+pub(crate) const PROVIDED: [u64; 2] = [BASE + (8 << 16), BASE + (9 << 16)];
+const LISTED: u64 = BASE + (10 << 16);
+/// Buffers of each ring: never more, so that none comes twice.
+pub(crate) const PROVIDED_MAX: u16 = 256;
+/// `IOSQE_BUFFER_SELECT`.
+pub(crate) const SELECT: u8 = 32;
+/// `IORING_RECV_MULTISHOT`.
+pub(crate) const RECV_MULTISHOT: u16 = 2;
 const AUX_AT: u64 = 288;
 const NAME_AT: u64 = 368;
 const OTHER_NAME_AT: u64 = 400;
@@ -123,6 +132,8 @@ pub(crate) const ROWS: &[Row] = &[
     (29, 1, epoll_ctl),
     (30, 2, splice),
     (33, 1, tee),
+    (31, 2, provide_buffers),
+    (32, 1, remove_buffers),
     (34, 1, shutdown),
     (35, 1, rename),
     (36, 1, unlink),
@@ -150,11 +161,12 @@ pub(crate) const ROWS: &[Row] = &[
     (51, 4, futex_wait),
     (52, 3, futex_wake),
     (53, 2, futex_waitv),
+    (49, 2, read_multishot),
 ];
 
 /// Whether an opcode may go to a ring with IOPOLL.
 pub(crate) fn polls_io(opcode: u8) -> bool {
-    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23 | 40 | 60 | 61)
+    matches!(opcode, 0 | 1 | 2 | 4 | 5 | 20 | 22 | 23 | 31 | 32 | 40 | 60 | 61)
 }
 
 /// Memory of a request.
@@ -198,6 +210,18 @@ impl Draw<'_> {
 
     fn entry(&self, opcode: u8, fd: i32) -> Sqe {
         Sqe { opcode, fd, user_data: self.ud, ..Sqe::default() }
+    }
+
+    /// The same with a provided buffer instead of its own, sometimes: what it says then.
+    fn perhaps_selecting(&mut self, e: Entry, errors: &'static [i32]) -> Entry {
+        if !self.rng.one_in(4) {
+            return e;
+        }
+        let whole = e.sqe.opcode == 27 && e.sqe.op_flags & 0x100 == 0;
+        let groups: &[u16] = if whole { &[1, 1, 2, 3, 9] } else { &[1, 1, 1, 2, 2, 9] };
+        let buf_index = self.of(groups);
+        let sqe = Sqe { flags: e.sqe.flags | SELECT, buf_index, addr: 0, ..e.sqe };
+        Entry { sqe, owes: Owes { errors, ..e.owes }, ..e }
     }
 
     /// The same by its slot, sometimes.
@@ -281,7 +305,31 @@ fn plain_rw(d: &mut Draw<'_>, opcode: u8) -> Entry {
     let buf_index = if matches!(opcode, 4 | 5) { d.of(&[0, 1, 3]) } else { 0 };
     let sqe = Sqe { addr, len, off, buf_index, ..d.entry(opcode, fd) };
     let sqe = d.perhaps_fixed(sqe);
-    transfer(sqe, len, write)
+    let e = transfer(sqe, len, write);
+    if opcode == 22 { d.perhaps_selecting(e, &[ENOBUFS]) } else { e }
+}
+
+fn provide_buffers(d: &mut Draw<'_>) -> Entry {
+    let n = 1 + d.below(4);
+    let first = d.ud % 200 * 4;
+    let sqe = Sqe { addr: LISTED + BUF_LEN * first, len: BUF_LEN as u32, ..d.entry(31, n as i32) };
+    // A list is full in no program; one of the groups is a ring's.
+    let sqe = Sqe { off: first, buf_index: d.of(&[2, 2, 2, 1]), ..sqe };
+    owes(sqe, (0, 0), &[EINVAL])
+}
+
+fn remove_buffers(d: &mut Draw<'_>) -> Entry {
+    let n = 1 + d.below(4) as i32;
+    let sqe = Sqe { buf_index: d.of(&[2, 2, 1, 9]), ..d.entry(32, n) };
+    owes(sqe, (0, n), &[EINVAL, ENOENT])
+}
+
+fn read_multishot(d: &mut Draw<'_>) -> Entry {
+    // A file cannot be polled: EBADFD, and nothing waits for ever.
+    let fd = if d.multis { d.of(&[2, 2, 4, 6, 7, 0]) } else { 0 };
+    let sqe = Sqe { flags: SELECT, buf_index: d.of(&[1, 1, 2, 3, 9]), ..d.entry(49, fd) };
+    let sqe = d.perhaps_fixed(sqe);
+    owes(sqe, (0, BUF_LEN as i32), &[ENOBUFS, -77])
 }
 
 fn vectored(d: &mut Draw<'_>, opcode: u8) -> Entry {
@@ -411,7 +459,7 @@ fn accept(d: &mut Draw<'_>) -> Entry {
 }
 
 pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
-    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 47, 50, 51, 53]);
+    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 47, 49, 50, 51, 53]);
     let sqe = Sqe { addr, ..d.entry(14, -1) };
     let fd = d.below(18) as i32;
     let sqe = match d.below(9) {
@@ -497,7 +545,15 @@ fn socket_io(d: &mut Draw<'_>, opcode: u8) -> Entry {
     match (send, stream) {
         (true, true) => owes(sqe, (1, n), &[EPIPE, EAGAIN]),
         (true, false) => owes(sqe, (n, n), &[EAGAIN]),
-        (false, _) => owes(sqe, (0, n), &[EAGAIN]),
+        (false, _) => {
+            let e = owes(sqe, (0, n), &[EAGAIN]);
+            let mut e = d.perhaps_selecting(e, &[EAGAIN, ENOBUFS]);
+            let calm = e.sqe.flags & SELECT != 0 && e.sqe.op_flags == 0;
+            if calm && d.multis && d.rng.one_in(2) {
+                e.sqe.ioprio |= RECV_MULTISHOT;
+            }
+            e
+        }
     }
 }
 

@@ -207,6 +207,7 @@ fn furnish(app: &App, program: &Program) {
     let files = until(&|t| t.are_there().0, &Change::AllFiles(tag(0)));
     let buffers = until(&|t| t.are_there().1, &Change::AllBuffers(tag(u64::from(SLOTS))));
     assert!(files.is_some() && buffers.is_some(), "tables, some time");
+    app.provide();
     if let Some(asynchronous) = program.eventfd {
         let bell = until(&|t| t.bell.is_some(), &Change::Bell(asynchronous));
         assert!(bell.is_some(), "an eventfd, some time");
@@ -364,6 +365,7 @@ fn tidy(sim: &Sim, app: &App, program: &Program) {
     let gone = [(files, Change::NoFiles), (buffers, Change::NoBuffers), (bell, Change::NoBell)];
     gone.iter().filter(|(there, _)| *there).for_each(|(_, change)| app.change(change));
     app.drop_personality();
+    app.drop_provided();
     // Tags, more of them than the queue holds.
     for _ in 0..SLOTS {
         app.poke();

@@ -13,7 +13,9 @@ use super::app::App;
 use super::mailbox::FD;
 use super::program::{Change, Entry, PERSONALITY, Put};
 use super::region::Region;
-use super::rows::{ARENA, FIXED_BUF, FREE_SLOT, SLOTS, STRIDE, notifies};
+use super::rows::{
+    ARENA, BUF_LEN, FIXED_BUF, FREE_SLOT, PROVIDED, PROVIDED_MAX, SLOTS, STRIDE, notifies,
+};
 use crate::policy::Fault;
 use crate::sched::lock;
 use ringer_engine::host::Clock;
@@ -34,6 +36,13 @@ const EVENTFD_DISABLED: u32 = 1;
 const CLONE_REPLACES: u64 = 2;
 const REGISTER_PERSONALITY: u32 = 9;
 const UNREGISTER_PERSONALITY: u32 = 10;
+const PBUF_RING: u32 = 22;
+const UNREGISTER_PBUF_RING: u32 = 23;
+const PBUF_STATUS: u32 = 26;
+/// `IOU_PBUF_RING_MMAP`.
+const MMAP: u64 = 1;
+/// `IOU_PBUF_RING_INC`.
+const INC: u64 = 2;
 const RESTRICTIONS: u32 = 11;
 
 /// A tag that was registered.
@@ -285,6 +294,38 @@ impl App {
     pub(crate) fn drop_personality(&self) {
         let gone = self.call(UNREGISTER_PERSONALITY, 0, PERSONALITY.into(), &[]);
         assert_eq!(gone, Some(0), "a personality is there");
+    }
+
+    /// Registers two rings of buffers, the second of which is the kernel's own and incremental, with as
+    /// many buffers as there will be.
+    pub(crate) fn provide(&self) {
+        let len = 16 * usize::from(PROVIDED_MAX);
+        let mem = lock(&self.world).alloc(len.next_multiple_of(4096)).expect("memory");
+        for (group, flags, data) in [(1, 0, PROVIDED[0]), (3, MMAP | INC, PROVIDED[1])] {
+            let shape = u64::from(PROVIDED_MAX) | group << 32 | flags << 48;
+            let at = if flags == 0 { mem } else { 0 };
+            let arg = self.words(64, &[at, shape, 0, 0, 0]);
+            assert_eq!(self.call(PBUF_RING, arg, 1, &[]), Some(0), "a ring of buffers");
+            let own = lock(&self.side).client.pages.clone();
+            let at = lock(&own.buf_rings).get(&(group as u16)).copied().unwrap_or(mem);
+            let entry = |id: u64| {
+                let tail = if id == 0 { u64::from(PROVIDED_MAX) << 48 } else { 0 };
+                [data + BUF_LEN * id, BUF_LEN | id << 32 | tail]
+            };
+            let words = (0..u64::from(PROVIDED_MAX)).flat_map(entry);
+            let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+            lock(&self.world).write(at, &bytes).expect("the ring's memory");
+        }
+    }
+
+    /// Takes them away.
+    pub(crate) fn drop_provided(&self) {
+        for group in [1u64, 3] {
+            let arg = self.words(64, &[group, 0, 0, 0, 0]);
+            self.call(PBUF_STATUS, arg, 1, &[]).expect("a ring of buffers");
+            let arg = self.words(64, &[0, group << 32, 0, 0, 0]);
+            self.call(UNREGISTER_PBUF_RING, arg, 1, &[]).expect("a ring of buffers");
+        }
     }
 
     fn update_files(&self, slot: u32, puts: &[Put]) {

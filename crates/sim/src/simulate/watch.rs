@@ -61,7 +61,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
             && o.sqe.user_data != s.user_data
     };
     match s.opcode {
-        1 | 4 | 10 | 22 | 27 | 60 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
+        1 | 4 | 10 | 22 | 27 | 49 | 60 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
         2 | 5 | 9 | 23 | 26 | 47 | 48 | 61 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
         6 if s.fd > 1 && s.len == 0 && !program.entries().iter().any(updates) => {
             Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT)))

@@ -127,7 +127,7 @@ impl Memory {
             (From::Memfd { .. }, Region::Sqes) => &self.sqes,
             (From::User { .. }, _) | (_, Region::Param) => return None,
         };
-        view_again(view, len, populate)
+        view_again(view.addr(), len, populate)
     }
 
     /// Whether somebody else still maps the memfd. Our own views are hidden behind reserved
@@ -171,10 +171,10 @@ impl Drop for Memory {
 }
 
 /// Maps what a view of ours shows once more, for the application.
-fn view_again(view: &Map, len: usize, populate: bool) -> Option<usize> {
+pub(super) fn view_again(view: usize, len: usize, populate: bool) -> Option<usize> {
     let len = len.checked_next_multiple_of(PAGE)?;
     // SAFETY: with an old size of 0 nothing is moved or unmapped.
-    let at = unsafe { raw::mremap(view.addr(), 0, len, g::MREMAP_MAYMOVE, 0) }.ok()?;
+    let at = unsafe { raw::mremap(view, 0, len, g::MREMAP_MAYMOVE, 0) }.ok()?;
     // SAFETY: takes nothing away from this process.
     if unsafe { raw::madvise(at, len, g::MADV_DOFORK) }.is_err() {
         // SAFETY: our new mapping, seen by nobody.

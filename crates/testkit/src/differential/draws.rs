@@ -4,7 +4,7 @@
 //! holds them against what generated programs contain. [`Rows`] comes from whoever links the engine:
 //! a row that becomes Full is drawn from then on, with the shapes that were kept back.
 
-use super::program::{Entry, Program, Register, Step, bit};
+use super::program::{Entry, Program, Register, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Opcodes, as the header counts them.
@@ -13,10 +13,13 @@ pub mod op {
     pub use crate::sqe::op::*;
     pub const RECVMSG: u8 = 10;
     pub const OPENAT2: u8 = 28;
+    pub const PROVIDE_BUFFERS: u8 = 31;
+    pub const REMOVE_BUFFERS: u8 = 32;
     pub const SHUTDOWN: u8 = 34;
     pub const MSG_RING: u8 = 40;
     pub const SEND_ZC: u8 = 47;
     pub const SENDMSG_ZC: u8 = 48;
+    pub const READ_MULTISHOT: u8 = 49;
 }
 
 /// Every opcode that has a shape here.
@@ -53,6 +56,8 @@ pub const OPS: &[(&str, u8)] = &[
     ("EPOLL_CTL", op::EPOLL_CTL),
     ("SPLICE", op::SPLICE),
     ("TEE", op::TEE),
+    ("PROVIDE_BUFFERS", op::PROVIDE_BUFFERS),
+    ("REMOVE_BUFFERS", op::REMOVE_BUFFERS),
     ("SHUTDOWN", op::SHUTDOWN),
     ("RENAMEAT", op::RENAMEAT),
     ("UNLINKAT", op::UNLINKAT),
@@ -80,6 +85,7 @@ pub const OPS: &[(&str, u8)] = &[
     ("FUTEX_WAIT", op::FUTEX_WAIT),
     ("FUTEX_WAKE", op::FUTEX_WAKE),
     ("FUTEX_WAITV", op::FUTEX_WAITV),
+    ("READ_MULTISHOT", op::READ_MULTISHOT),
 ];
 
 /// The opcode's name, or `OP<n>`.
@@ -139,6 +145,7 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("IOSQE", 4, "IOSQE_IO_LINK"),
     ("IOSQE", 8, "IOSQE_IO_HARDLINK"),
     ("IOSQE", 16, "IOSQE_ASYNC"),
+    ("IOSQE", 32, "IOSQE_BUFFER_SELECT"),
     ("IOSQE", 64, "IOSQE_CQE_SKIP_SUCCESS"),
     ("NOP", 1, "NOP_INJECT_RESULT"),
     ("NOP", 2, "NOP_FILE"),
@@ -173,6 +180,8 @@ const FLAGS: &[(&str, u32, &str)] = &[
     ("SENDRECV ioprio", 1, "RECVSEND_POLL_FIRST"),
     ("SENDRECV ioprio", 4, "RECVSEND_FIXED_BUF"),
     ("SENDRECV ioprio", 8, "SEND_ZC_REPORT_USAGE"),
+    ("SENDRECV ioprio", 2, "RECV_MULTISHOT"),
+    ("SENDRECV ioprio", 16, "RECVSEND_BUNDLE"),
     ("SENDRECV ioprio", 32, "SEND_VECTORIZED"),
     ("ACCEPT ioprio", 1, "ACCEPT_MULTISHOT"),
     ("ACCEPT ioprio", 2, "ACCEPT_DONTWAIT"),
@@ -261,7 +270,10 @@ fn register_name(r: &Register) -> &'static str {
         Register::Affinity(Some(_)) => "REGISTER_IOWQ_AFF",
         Register::Affinity(None) => "UNREGISTER_IOWQ_AFF",
         Register::Region(..) => "REGISTER_MEM_REGION",
-        Register::Raw(..) => "",
+        Register::Bufs(..) => "REGISTER_PBUF_RING",
+        Register::NoBufs(_) => "UNREGISTER_PBUF_RING",
+        Register::Head(_) => "REGISTER_PBUF_STATUS",
+        Register::Raw(..) | Register::MoreBufs(_) => "",
     }
 }
 
@@ -280,6 +292,7 @@ pub fn names_in(p: &Program) -> BTreeSet<&'static str> {
                     // By index from then on.
                     Register::Index => names.extend(["ENTER_REGISTERED_RING", "FEAT_REG_REG_RING"]),
                     Register::Sparse(_) => _ = names.insert("RSRC_REGISTER_SPARSE"),
+                    Register::Bufs(_, 2) => _ = names.insert("PBUF_RING_INC"),
                     Register::Clone(2, ..) => _ = names.insert("REGISTER_DST_REPLACE"),
                     Register::SyncCancel(_, _, flags, _) => {
                         named("ASYNC_CANCEL", *flags, &mut names)
@@ -305,7 +318,7 @@ fn region_names(own: bool, waits: bool) -> impl Iterator<Item = &'static str> {
 
 fn entry_names(e: &Entry, names: &mut BTreeSet<&'static str>) {
     names.insert(op_name(e.op));
-    named("IOSQE", u32::from(e.flags & !bit::SELECT), names);
+    named("IOSQE", u32::from(e.flags), names);
     for (word, bits) in words_of(e) {
         named(word, bits, names);
     }
@@ -355,6 +368,7 @@ pub const DRAWS: &[&str] = &[
     "FUTEX_WAKE",
     "GETXATTR",
     "IOSQE_ASYNC",
+    "IOSQE_BUFFER_SELECT",
     "IOSQE_CQE_SKIP_SUCCESS",
     "IOSQE_FIXED_FILE",
     "IOSQE_IO_DRAIN",
@@ -379,20 +393,25 @@ pub const DRAWS: &[&str] = &[
     "NOP_INJECT_RESULT",
     "OPENAT",
     "OPENAT2",
+    "PBUF_RING_INC",
     "PIPE",
     "POLL_ADD",
     "POLL_ADD_MULTI",
     "POLL_REMOVE",
     "POLL_UPDATE_EVENTS",
     "POLL_UPDATE_USER_DATA",
+    "PROVIDE_BUFFERS",
     "READ",
     "READV",
     "READV_FIXED",
     "READ_FIXED",
+    "READ_MULTISHOT",
     "RECV",
     "RECVMSG",
+    "RECVSEND_BUNDLE",
     "RECVSEND_FIXED_BUF",
     "RECVSEND_POLL_FIRST",
+    "RECV_MULTISHOT",
     "REGISTER_BUFFERS",
     "REGISTER_BUFFERS2",
     "REGISTER_BUFFERS_UPDATE",
@@ -409,6 +428,8 @@ pub const DRAWS: &[&str] = &[
     "REGISTER_IOWQ_AFF",
     "REGISTER_IOWQ_MAX_WORKERS",
     "REGISTER_MEM_REGION",
+    "REGISTER_PBUF_RING",
+    "REGISTER_PBUF_STATUS",
     "REGISTER_PERSONALITY",
     "REGISTER_PROBE",
     "REGISTER_RESIZE_RINGS",
@@ -417,6 +438,7 @@ pub const DRAWS: &[&str] = &[
     "REGISTER_SEND_MSG_RING",
     "REGISTER_SYNC_CANCEL",
     "REG_WAIT_TS",
+    "REMOVE_BUFFERS",
     "RENAMEAT",
     "RSRC_REGISTER_SPARSE",
     "RWF_APPEND",
@@ -463,6 +485,7 @@ pub const DRAWS: &[&str] = &[
     "UNREGISTER_EVENTFD",
     "UNREGISTER_FILES",
     "UNREGISTER_IOWQ_AFF",
+    "UNREGISTER_PBUF_RING",
     "UNREGISTER_PERSONALITY",
     "UNREGISTER_RING_FDS",
     "URING_CMD",

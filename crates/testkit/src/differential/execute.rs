@@ -15,7 +15,8 @@ use super::canon::Canon;
 use super::draws::op;
 use super::judge::Request;
 use super::program::{
-    ARENA, Entry, Fd, IDS, OTHER_SLOTS, Obj, ROOM, Register, Step, Val, bit, writes_from,
+    ARENA, BUF_LEN, BUFS, Entry, Fd, GROUP_ROOM, GROUPS, IDS, OTHER_SLOTS, Obj, ROOM, Register,
+    Step, Val, bit, writes_from,
 };
 use super::scene::{Scene, changes};
 use crate::os::{self, Buf, Sys};
@@ -53,6 +54,10 @@ struct Run<'a> {
     other: Option<Ring>,
     scene: Scene,
     arena: Buf,
+    /// Provided buffers, and their rings, a page a group.
+    pool: Buf,
+    buf_rings: Buf,
+    tails: [u16; GROUPS as usize],
     /// Structures that entries point to, handed out from the front.
     consts: Buf,
     used: usize,
@@ -114,6 +119,9 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
         other,
         scene,
         arena: Buf::new(ARENA as usize),
+        pool: Buf::new(POOL),
+        buf_rings: Buf::new(POOL),
+        tails: [0; GROUPS as usize],
         consts: Buf::new(128 << 10),
         used: 0,
         statx: Vec::new(),
@@ -130,6 +138,7 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
         region: None,
     };
     run.arena.put(0, &arena_pattern());
+    run.pool.put(0, &[0xdd; POOL]);
     run.furnish_other()?;
     for step in &program.steps {
         run.step(step)?;
@@ -285,6 +294,7 @@ impl Run<'_> {
         match v {
             Val::Num(n) => *n,
             Val::Arena(off) => self.arena.addr() + u64::from(*off),
+            Val::Pool(off) => self.pool.addr() + u64::from(*off),
             Val::Of(o) => u64::from(self.scene.number(Fd::Obj(*o)).cast_unsigned()),
             Val::Pair => {
                 self.pairs.push((self.used, false));
@@ -381,7 +391,7 @@ impl Run<'_> {
     // --- register --------------------------------------------------------------------------------
 
     fn register(&mut self, r: &Register) -> Sys<u64> {
-        if let Some(answer) = self.call(r) {
+        if let Some(answer) = self.call(r).or_else(|| self.of_buf_rings(r)) {
             return answer;
         }
         let (code, arg, nr) = match r {
@@ -453,6 +463,58 @@ impl Run<'_> {
             };
         }
         answer
+    }
+
+    /// What has to do with rings of provided buffers.
+    fn of_buf_rings(&mut self, r: &Register) -> Option<Sys<u64>> {
+        Some(match *r {
+            Register::Bufs(group, flags) => {
+                let at = self.buf_rings.addr() + u64::from(GROUP_ROOM) * u64::from(group);
+                let shape = u64::from(2 * BUFS) | u64::from(group) << 32 | u64::from(flags) << 48;
+                let arg = self.place(&[at, shape, 0, 0, 0]);
+                let answer = self.ring.register(PBUF_RING, arg, 1);
+                if answer.is_ok() {
+                    self.tails[usize::from(group)] = 0;
+                    self.add_bufs(group);
+                }
+                answer
+            }
+            Register::NoBufs(group) => {
+                let arg = self.place(&[0, u64::from(group) << 32, 0, 0, 0]);
+                self.ring.register(NO_PBUF_RING, arg, 1)
+            }
+            Register::MoreBufs(group) => {
+                self.add_bufs(group);
+                Ok(0)
+            }
+            Register::Head(group) => self.head(group),
+            _ => return None,
+        })
+    }
+
+    /// Gives a group's ring more buffers, whether or not there is such a ring.
+    fn add_bufs(&mut self, group: u16) {
+        let at = GROUP_ROOM as usize * usize::from(group);
+        for _ in 0..BUFS {
+            let tail = self.tails[usize::from(group)];
+            let (slot, id) = (usize::from(tail % (2 * BUFS)), u64::from(tail % 32));
+            let data = self.pool.addr() + at as u64 + u64::from(BUF_LEN) * id;
+            self.buf_rings.put64(at + 16 * slot, data);
+            let first = self.buf_rings.get64(at + 8) & 0xffff << 48;
+            let keeps = if slot == 0 { first } else { 0 };
+            self.buf_rings.put64(at + 16 * slot + 8, u64::from(BUF_LEN) | id << 32 | keeps);
+            let next = tail.wrapping_add(1);
+            self.tails[usize::from(group)] = next;
+            let first = self.buf_rings.get64(at + 8) & !(0xffff << 48);
+            self.buf_rings.put64(at + 8, first | u64::from(next) << 48);
+        }
+    }
+
+    /// The head of a group's ring.
+    fn head(&mut self, group: u16) -> Sys<u64> {
+        let arg = self.place(&[group.into(), 0, 0, 0, 0]);
+        self.ring.register(PBUF_STATUS, arg, 1)?;
+        Ok(self.consts.get64(self.used - 40) >> 32)
     }
 
     /// What a call on the ring itself takes: rights and names.
@@ -621,6 +683,8 @@ impl Run<'_> {
         self.other_slots();
         let now = self.arena.get(0, ARENA as usize);
         self.say(format!("memory: {}", changes(&arena_pattern(), &now)));
+        let now = self.pool.get(0, POOL);
+        self.say(format!("provided: {}", changes(&[0xdd; POOL], &now)));
         for at in std::mem::take(&mut self.statx) {
             let word = |off: usize| self.consts.get64(at + off);
             let (mask, nlink, mode) = (word(0) as u32, word(16) as u32, word(24) >> 32 & 0xffff);
@@ -715,7 +779,12 @@ const MORE: u32 = 2;
 const EXT_ARG_REG: u32 = 64;
 /// `IORING_REG_WAIT_TS`.
 const WAIT_TS: u64 = 1;
+/// Memory of provided buffers \[bytes\].
+const POOL: usize = GROUP_ROOM as usize * GROUPS as usize;
 const EVENTFD_ASYNC: u32 = 7;
+const PBUF_RING: u32 = 22;
+const NO_PBUF_RING: u32 = 23;
+const PBUF_STATUS: u32 = 26;
 const BUFFERS_UPDATE: u32 = 16;
 const PERSONALITY: u32 = 9;
 const NO_PERSONALITY: u32 = 10;
@@ -735,11 +804,13 @@ fn bound_to_end(e: &Entry) -> bool {
     );
     match e.op {
         op::POLL_ADD | op::EPOLL_WAIT | op::SPLICE | op::TEE => false,
+        op::RECV if e.ioprio & 2 != 0 => false,
         op::TIMEOUT | op::LINK_TIMEOUT => !matches!(e.addr, Val::Time(2.., _)),
         op::READ
         | op::READV
         | op::READ_FIXED
         | op::READV_FIXED
+        | op::READ_MULTISHOT
         | op::RECV
         | op::RECVMSG
         | op::ACCEPT => !waits && e.flags & bit::FIXED == 0,

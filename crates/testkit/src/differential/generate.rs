@@ -28,6 +28,8 @@ pub(super) enum Key {
     Name(u8),
     /// A futex.
     Futex(u8),
+    /// A group of provided buffers.
+    Group(u16),
     /// The file's position.
     Position,
     /// Which requests are under way.
@@ -72,6 +74,7 @@ pub(super) struct Gen<'a> {
     /// The entry before, in the same chain; 0 for none.
     pub(super) previous: u64,
     ways_waiting: Vec<Obj>,
+    groups_waiting: Vec<u16>,
     /// Sockets whose connection is refused.
     refused: Vec<Obj>,
     next: u64,
@@ -111,6 +114,7 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         first_of_batch: 1,
         previous: 0,
         ways_waiting: Vec::new(),
+        groups_waiting: Vec::new(),
         refused: Vec::new(),
         next: 1,
         held: Vec::new(),
@@ -274,6 +278,10 @@ impl Gen<'_> {
             };
             self.steps.push(Step::Register(r));
         }
+        if self.d.one_in(2) {
+            let flags = self.d.pick(&[0, 0, 2]);
+            self.steps.push(Step::Register(Register::Bufs(1, flags)));
+        }
         if self.d.one_in(5) {
             let quiet = self.d.one_in(3);
             self.counts = true;
@@ -380,6 +388,17 @@ impl Gen<'_> {
         Register::Resize(sq, sq * self.d.pick(&[16, 32]))
     }
 
+    /// Something about rings of provided buffers.
+    fn buf_rings(&mut self) -> Register {
+        let group = self.d.pick(&[1, 1, 1, 2, 3]);
+        match self.d.below(6) {
+            0 => Register::Bufs(group, self.d.pick(&[0, 2, 4])),
+            1 => Register::NoBufs(group),
+            2 | 3 => Register::Head(group),
+            _ => Register::MoreBufs(group),
+        }
+    }
+
     fn action(&mut self) -> Action {
         let pair = self.d.pick(&[Pair::Stream, Pair::Dgram, Pair::Tcp, Pair::Udp]);
         let side = self.d.below(2) as u8;
@@ -417,7 +436,7 @@ impl Gen<'_> {
                 self.steps.push(Step::Register(r));
             }
             2 => {
-                let r = self.register();
+                let r = if self.d.one_in(3) { self.buf_rings() } else { self.register() };
                 self.steps.push(Step::Register(r));
             }
             3 if self.d.one_in(2) => self.counted(),
@@ -561,14 +580,20 @@ impl Gen<'_> {
             return e.from != Some(Obj::File);
         }
         let receives = matches!(e.op, op::RECV | op::RECVMSG);
-        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::READV_FIXED);
+        let reads = matches!(
+            e.op,
+            op::READ | op::READV | op::READ_FIXED | op::READV_FIXED | op::READ_MULTISHOT
+        );
         (receives || reads || matches!(e.op, op::POLL_ADD | op::ACCEPT))
             && e.fd != Fd::Obj(Obj::File)
     }
 
     /// Whether it reads how often completions were signalled: the kernel may signal many at once.
     fn reads_signals(&self, e: &Entry) -> bool {
-        let reads = matches!(e.op, op::READ | op::READV | op::READ_FIXED | op::READV_FIXED);
+        let reads = matches!(
+            e.op,
+            op::READ | op::READV | op::READ_FIXED | op::READV_FIXED | op::READ_MULTISHOT
+        );
         let slot = |s: i32| self.slots.get(s as usize).copied().flatten();
         let of = match e.fd {
             Fd::Obj(o) => Some(o),
@@ -634,6 +659,8 @@ impl Gen<'_> {
         let makes = makes || [op::SOCKET, op::FIXED_FD_INSTALL, op::PIPE].contains(&e.op);
         // A connect runs on a worker of ringer's (LIMITATIONS.md): its silence has no end in sight.
         let makes = makes || e.op == op::CONNECT;
+        // Nor has that of who speaks more than once.
+        let makes = makes || e.op == op::READ_MULTISHOT || e.op == op::RECV && e.ioprio & 2 != 0;
         if self.skips && self.d.one_in(4) && !makes && (says_nothing || !last) {
             e.flags |= bit::SKIP;
         }
@@ -650,7 +677,11 @@ impl Gen<'_> {
         if self.held.iter().any(collides) {
             return false;
         }
-        let waits = |c: &Claim| matches!(c.key, Key::Way(o) if self.ways_waiting.contains(&o));
+        let waits = |c: &Claim| match c.key {
+            Key::Way(o) => self.ways_waiting.contains(&o),
+            Key::Group(g) => self.groups_waiting.contains(&g),
+            _ => false,
+        };
         let both =
             self.held.iter().any(|h| claims.iter().any(|c| c.key == h.claim.key && waits(c)));
         if both {
@@ -664,8 +695,10 @@ impl Gen<'_> {
     fn remember(&mut self, e: &Entry, claims: &[Claim]) {
         if self.may_wait(e) {
             for c in claims {
-                if let Key::Way(o) = c.key {
-                    self.ways_waiting.push(o);
+                match c.key {
+                    Key::Way(o) => self.ways_waiting.push(o),
+                    Key::Group(g) => self.groups_waiting.push(g),
+                    _ => {}
                 }
             }
         }
@@ -704,7 +737,9 @@ fn polls_first(e: &Entry) -> bool {
 fn runs_at_once(e: &Entry) -> bool {
     let regular = matches!(e.fd, Fd::Obj(Obj::File | Obj::Append | Obj::ReadOnly | Obj::Spare(_)));
     match e.op {
-        op::READ | op::READV | op::READ_FIXED | op::READV_FIXED => e.fd != Fd::Obj(Obj::Folder),
+        op::READ | op::READV | op::READ_FIXED | op::READV_FIXED | op::READ_MULTISHOT => {
+            e.fd != Fd::Obj(Obj::Folder)
+        }
         _ if polls_first(e) => false,
         // A file for a ring that defers is its owner's task work.
         op::MSG_RING => e.addr != Val::Num(1),

@@ -162,6 +162,8 @@ pub enum Val {
     Num(u64),
     /// A place in the arena.
     Arena(u32),
+    /// A place in the memory of provided buffers.
+    Pool(u32),
     /// An object's number (EPOLL_CTL).
     Of(Obj),
     /// Room for a `struct statx`, of which only what is the same everywhere is compared.
@@ -265,6 +267,14 @@ pub enum Register {
     Affinity(Option<u64>),
     /// `REGISTER_MEM_REGION`: of memory of the ring's own, for the arguments of waits.
     Region(bool, bool),
+    /// `REGISTER_PBUF_RING` of a group with flags, with [`BUFS`] buffers.
+    Bufs(u16, u16),
+    /// As many buffers more for a group, which is no call.
+    MoreBufs(u16),
+    /// `UNREGISTER_PBUF_RING`.
+    NoBufs(u16),
+    /// `REGISTER_PBUF_STATUS`: the head.
+    Head(u16),
     /// Any operation with any argument.
     Raw(u32, u64, u32),
 }
@@ -309,6 +319,14 @@ pub const ARENA: u32 = 2 * ROOM * IDS as u32;
 pub const fn futex_word(n: u8) -> u32 {
     n as u32 * 4
 }
+/// Groups whose buffers have memory are below this: rings, and a list.
+pub const GROUPS: u16 = 4;
+/// Buffers that a ring is given at once.
+pub const BUFS: u16 = 8;
+/// Length of a provided buffer \[bytes\].
+pub const BUF_LEN: u32 = 64;
+/// Room for the buffers of a group \[bytes\].
+pub const GROUP_ROOM: u32 = 4096;
 
 /// Where entry `id` reads into.
 pub const fn reads_into(id: u64) -> u32 {

@@ -7,8 +7,8 @@
 use super::draws::op;
 use super::generate::{Claim, Gen, Key};
 use super::program::{
-    Entry, FILE_LEN, FILE_WRITES, Fd, MESSAGES, OTHER_SLOTS, Obj, Pair, Port, REGION, Register,
-    Val, bit, futex_word, reads_into, writes_from,
+    BUF_LEN, Entry, FILE_LEN, FILE_WRITES, Fd, GROUP_ROOM, GROUPS, MESSAGES, OTHER_SLOTS, Obj,
+    Pair, Port, REGION, Register, Val, bit, futex_word, reads_into, writes_from,
 };
 
 /// An entry and what it lays claim to.
@@ -80,6 +80,8 @@ impl Gen<'_> {
             op::WAITID => self.waitid(id),
             op::FUTEX_WAIT | op::FUTEX_WAKE => self.futex(op, id),
             op::FUTEX_WAITV => self.futex_waitv(id),
+            op::PROVIDE_BUFFERS | op::REMOVE_BUFFERS => self.provide(op, id),
+            op::READ_MULTISHOT => self.read_multishot(id),
             _ => self.nop(id),
         }
     }
@@ -164,6 +166,44 @@ impl Gen<'_> {
         e.file_index = self.d.pick(&[0, 4, 4, u32::MAX]);
         e.op_flags = self.d.pick(&[0, 0, 0, 1, 4]);
         (e, claims)
+    }
+
+    /// A list of one of the groups, or a change of it.
+    fn provide(&mut self, op: u8, id: u64) -> Drawn {
+        let n = self.d.pick(&[1, 1, 3, 8, 0, -1, 65_536]);
+        let mut e = entry(id, op, Fd::Number(n));
+        let group = self.d.pick(&[2, 2, 2, 3, 1, 9]);
+        e.buf_index = group;
+        if op == op::PROVIDE_BUFFERS {
+            let first = self.d.below(8);
+            let at = u32::from(group % GROUPS) * GROUP_ROOM + first as u32 * BUF_LEN;
+            (e.addr, e.len) = (Val::Pool(at), self.d.pick(&[BUF_LEN, BUF_LEN, 20, 0]));
+            e.off = Val::Num(self.d.pick(&[first, first, 65_535, 65_536]));
+        } else {
+            e.len = u32::from(self.d.one_in(20));
+        }
+        (e, vec![Claim::sole(Key::Group(group))])
+    }
+
+    fn read_multishot(&mut self, id: u64) -> Drawn {
+        let mut claims = Vec::new();
+        let o = self.source();
+        let mut e = entry(id, op::READ_MULTISHOT, Fd::default());
+        self.name(&mut e, o, &mut claims);
+        claims.push(Claim::sole(Key::Way(o)));
+        self.select(&mut e, &mut claims);
+        e.len = u32::from(self.d.one_in(20));
+        if self.d.one_in(20) || self.small_cq {
+            e.flags &= !bit::SELECT;
+        }
+        (e, claims)
+    }
+
+    /// Has it take a provided buffer.
+    fn select(&mut self, e: &mut Entry, claims: &mut Vec<Claim>) {
+        e.flags |= bit::SELECT;
+        e.buf_index = self.d.pick(&[1, 1, 1, 2, 2, 3, 9]);
+        claims.push(Claim::sole(Key::Group(e.buf_index)));
     }
 
     fn nop(&mut self, id: u64) -> Drawn {
@@ -270,6 +310,9 @@ impl Gen<'_> {
         };
         self.fill(&mut e, reads_into(id), len);
         e.op_flags = self.rwf(&[8, 8, 1, 1 << 20]);
+        if op != op::READ_FIXED && self.d.one_in(5) {
+            self.select(&mut e, &mut claims);
+        }
         (e, claims)
     }
 
@@ -772,11 +815,27 @@ impl Gen<'_> {
         e.addr = Val::Arena(writes_from(id));
         e.op_flags = self.d.pick(&[0, 0, 0, 0x40, 0x4000, 0x100]);
         e.ioprio = self.d.pick(&[0, 0, 0, 0, 1, 1 << 8]);
-        if self.d.one_in(6) {
-            e.ioprio = 32;
-            (e.addr, e.len) = self.vector(writes_from(id), e.len);
+        match self.d.below(10) {
+            0 | 1 => {
+                self.select(&mut e, &mut claims);
+                if self.d.one_in(3) && !self.small_cq {
+                    (e.len, e.ioprio) = (0, 16);
+                }
+            }
+            2 => {
+                (e.addr, e.len) = self.vector(writes_from(id), e.len);
+                e.ioprio = 32;
+            }
+            _ => {}
         }
         (e, claims)
+    }
+
+    /// Takes away what has to do with provided buffers.
+    fn without_groups(e: &mut Entry) {
+        e.flags &= !bit::SELECT;
+        e.ioprio &= !(2 | 16);
+        (e.buf_index, e.file_index) = (0, 0);
     }
 
     /// A message at that place in the arena, now and then with a name and control data.
@@ -788,6 +847,7 @@ impl Gen<'_> {
 
     fn message_of(&mut self, op: u8, id: u64) -> Drawn {
         let (mut e, claims) = if op == op::SENDMSG { self.send(id) } else { self.recv(id) };
+        Self::without_groups(&mut e);
         let at = if op == op::SENDMSG { writes_from(id) } else { reads_into(id) };
         e.op = op;
         e.addr = self.msg(at, e.len);
@@ -802,6 +862,7 @@ impl Gen<'_> {
 
     fn send_zc(&mut self, op: u8, id: u64) -> Drawn {
         let (mut e, claims) = self.send(id);
+        Self::without_groups(&mut e);
         if op == op::SENDMSG_ZC || e.ioprio & 32 != 0 {
             let len = self.d.pick(&[0, 1, 50, 200]);
             let (vector, n) = self.vector(writes_from(id), len);
@@ -827,6 +888,14 @@ impl Gen<'_> {
         e.addr = Val::Arena(reads_into(id));
         e.op_flags = self.d.pick(&[0, 0, 0, 0, 2, 0x40, 0x100, 0x20]);
         e.ioprio = self.d.pick(&[0, 0, 0, 0, 1, 1 << 8]);
+        if self.d.one_in(3) {
+            self.select(&mut e, &mut claims);
+            if self.d.one_in(2) && !self.small_cq {
+                // One that looks without taking would do so for ever.
+                (e.ioprio, e.op_flags) = (2, self.d.pick(&[0, 0, 0, 0x40, 0x100]));
+                e.file_index = self.d.pick(&[0, 0, 0, 60]);
+            }
+        }
         (e, claims)
     }
 

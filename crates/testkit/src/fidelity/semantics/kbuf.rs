@@ -13,7 +13,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.11",
         the_completion_names_the_buffer,
         "The completion has flag BUFFER and the buffer's id in the upper half.",
-        needs "REGISTER_PBUF_RING"
+        needs "REGISTER_PBUF_RING", "IOSQE_BUFFER_SELECT", "CQE_F_BUFFER"
     ),
     claim!(
         "3.11",
@@ -37,7 +37,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.11",
         a_removal_counts,
         "REMOVE_BUFFERS answers how many it took from the group, ENOENT for an unknown one.",
-        needs "PROVIDE_BUFFERS"
+        needs "PROVIDE_BUFFERS", "REMOVE_BUFFERS"
     ),
     claim!(
         "3.11",
@@ -85,19 +85,19 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.11",
         a_mapped_buffer_ring_stays_readable,
         "With MMAP the ring is mapped by its group, unknown groups are ENOMEM, and it stays readable after its end.",
-        needs "REGISTER_PBUF_RING"
+        needs "REGISTER_PBUF_RING", "PBUF_RING_MMAP"
     ),
     claim!(
         "3.11",
         pending_reads_take_buffers_when_they_complete,
         "Pending reads hold no buffer of a ring: they take them as they complete.",
-        needs "REGISTER_PBUF_RING"
+        needs "REGISTER_PBUF_RING", "REGISTER_PBUF_STATUS"
     ),
     claim!(
         "3.11",
         a_group_can_go_under_a_pending_read,
         "Unregistering the group under a pending read makes it ENOBUFS.",
-        needs "REGISTER_PBUF_RING"
+        needs "REGISTER_PBUF_RING", "UNREGISTER_PBUF_RING"
     ),
     claim!(
         "3.11",
@@ -115,7 +115,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.11",
         an_incremental_buffer_is_used_up,
         "With INC a buffer of 100 bytes serves 32, 60 and 8: BUF_MORE but on the last.",
-        needs "REGISTER_PBUF_RING"
+        needs "REGISTER_PBUF_RING", "PBUF_RING_INC", "CQE_F_BUF_MORE"
     ),
     claim!(
         "3.11",
@@ -127,7 +127,61 @@ pub(super) const CLAIMS: &[Claim] = &[
         "3.11",
         a_bundle_sends_several_buffers,
         "SEND with BUNDLE sends three buffers of 64 bytes as one completion of 192.",
+        needs "RECVSEND_BUNDLE", "FEAT_RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "3.11",
+        a_bundle_appends_what_is_left,
+        "A bundle without a length fills a buffer, then as many as are filled by what is left.",
         needs "RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "3.11",
+        a_bundle_of_a_length_takes_no_part_of_a_buffer,
+        "RECV with BUNDLE and a length takes buffers that fit into it, or a part of the first.",
+        needs "RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "3.11",
+        a_bundle_of_an_unknown_group_is_enoent,
+        "RECV with BUNDLE from an unknown group is ENOENT, from an empty one ENOBUFS.",
+        needs "RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "3.11",
+        a_bundle_of_a_list_is_of_single_buffers,
+        "SEND with BUNDLE from a list sends a buffer a completion, RECV fills one and what is left.",
+        needs "RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "3.11",
+        a_bundle_of_many_buffers_is_sent_in_parts,
+        "SEND with BUNDLE takes 256 buffers at most with a length, then goes on with MORE.",
+        needs "RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "3.11",
+        an_incremental_bundle_goes_on_in_its_last_buffer,
+        "A bundle of incremental buffers leaves the rest of the last one.",
+        needs "RECVSEND_BUNDLE", "PBUF_RING_INC"
+    ),
+    claim!(
+        "3.11",
+        a_multishot_bundle_tells_all_at_once,
+        "A multishot RECV with BUNDLE tells the buffers that are filled at once in one completion, then the rest.",
+        needs "RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "3.11",
+        a_bundle_without_provided_buffers_ends_with_nothing,
+        "SEND with BUNDLE and a buffer of its own tells its bytes with MORE, then 0.",
+        needs "RECVSEND_BUNDLE"
+    ),
+    claim!(
+        "2.7",
+        a_vectorised_send_sends_what_its_iovecs_say,
+        "SEND_VECTORIZED sends the pieces of an array; a bad array is EFAULT, too long a one EINVAL.",
+        needs "SEND_VECTORIZED"
     ),
 ];
 
@@ -368,4 +422,118 @@ fn a_bundle_sends_several_buffers() -> Outcome {
     expect("bytes, flags", (c.res, c.flags), (192, BUFFER))?;
     expect("the head", group.head(&ring)?, 3)?;
     expect("what arrives", must("read", os::read(b, &mut [0; 512]))?, 192)
+}
+
+/// A bundle's result, buffer flags and whether there is MORE.
+fn bundled(c: Cqe) -> (i32, u32, u32, bool) {
+    (c.res, c.flags & (BUFFER | BUF_MORE), c.flags >> 16, c.flags & MORE != 0)
+}
+
+fn bundle(opcode: u8, fd: i32, len: u32, more: u16) -> Sqe {
+    Sqe { ioprio: BUNDLE | more, ..select(rw(opcode, fd, 0, len, 0, 1), 1) }
+}
+
+fn a_bundle_appends_what_is_left() -> Outcome {
+    let (mut ring, (a, b)) = (ring()?, pair()?);
+    let mut group = BufRing::new(&ring, 1, 256, 0)?;
+    (0..200).for_each(|id| group.add(id, 4));
+    put(b, &[1; 402])?;
+    let c = must("one", ring.one(bundle(op::RECV, a, 0, 0)))?;
+    expect("whole buffers", bundled(c), (400, BUFFER, 0, false))?;
+    expect("the head", group.head(&ring)?, 100)?;
+    let c = must("one", ring.one(bundle(op::RECV, a, 0, 0)))?;
+    expect("the rest", bundled(c), (2, BUFFER, 100, false))
+}
+
+fn a_bundle_of_a_length_takes_no_part_of_a_buffer() -> Outcome {
+    let (mut ring, (a, b)) = (ring()?, pair()?);
+    let mut group = BufRing::new(&ring, 1, 8, 0)?;
+    (0..4).for_each(|id| group.add(id, 16));
+    put(b, &[1; 100])?;
+    let c = must("one", ring.one(bundle(op::RECV, a, 10, 0)))?;
+    expect("ten", bundled(c), (10, BUFFER, 0, false))?;
+    expect("the entry", group.entry_len(0), 16)?;
+    let c = must("one", ring.one(bundle(op::RECV, a, 40, 0)))?;
+    expect("two and no part", bundled(c), (32, BUFFER, 1, false))?;
+    expect("the entry", group.entry_len(3), 16)?;
+    expect("the head", group.head(&ring)?, 3)
+}
+
+fn a_bundle_of_an_unknown_group_is_enoent() -> Outcome {
+    let (mut ring, (a, _b)) = (ring()?, pair()?);
+    res(&mut ring, bundle(op::RECV, a, 0, 0), -ENOENT)?;
+    let _group = BufRing::new(&ring, 1, 4, 0)?;
+    res(&mut ring, bundle(op::RECV, a, 0, 0), -ENOBUFS)?;
+    res(&mut ring, bundle(op::SEND, a, 0, 0), -ENOBUFS)
+}
+
+fn a_bundle_of_a_list_is_of_single_buffers() -> Outcome {
+    let (mut ring, (a, b), data) = (ring()?, pair()?, Buf::new(4096));
+    res(&mut ring, provide(data.addr(), 8, 2, 0, 1), 0)?;
+    submit(&mut ring, &[bundle(op::SEND, a, 0, 0)])?;
+    let (first, second) = (must("wait", ring.wait())?, must("wait", ring.wait())?);
+    expect("the first", bundled(first), (8, BUFFER, 0, true))?;
+    expect("the second", bundled(second), (8, BUFFER, 1, false))?;
+    res(&mut ring, provide(data.addr(), 8, 4, 3, 1), 0)?;
+    put(b, &[1; 20])?;
+    let c = must("one", ring.one(bundle(op::RECV, a, 0, 0)))?;
+    expect("two buffers", bundled(c), (16, BUFFER, 3, false))
+}
+
+fn a_bundle_of_many_buffers_is_sent_in_parts() -> Outcome {
+    let (mut ring, (a, b)) = (ring()?, pair()?);
+    let mut group = BufRing::new(&ring, 1, 256, 0)?;
+    (0..10).for_each(|id| group.add(id, 4));
+    submit(&mut ring, &[bundle(op::SEND, a, 0, 0)])?;
+    let c = must("wait", ring.wait())?;
+    expect("all", bundled(c), (40, BUFFER, 0, false))?;
+    expect("what arrives", must("read", os::read(b, &mut [0; 512]))?, 40)?;
+    no_more(&mut ring)
+}
+
+fn an_incremental_bundle_goes_on_in_its_last_buffer() -> Outcome {
+    let (mut ring, (a, b)) = (ring()?, pair()?);
+    let mut group = BufRing::new(&ring, 1, 8, 2)?;
+    (0..4).for_each(|id| group.add(id, 16));
+    put(b, &[1; 24])?;
+    let c = must("one", ring.one(bundle(op::RECV, a, 24, 0)))?;
+    expect("one and a half", bundled(c), (24, BUFFER | BUF_MORE, 0, false))?;
+    expect("the head", group.head(&ring)?, 1)?;
+    let c = must("one", ring.one(bundle(op::SEND, a, 10, 0)))?;
+    expect("the rest and more", bundled(c), (10, BUFFER | BUF_MORE, 1, true))
+}
+
+fn a_multishot_bundle_tells_all_at_once() -> Outcome {
+    let (mut ring, (a, b)) = (ring()?, pair()?);
+    let mut group = BufRing::new(&ring, 1, 8, 0)?;
+    (0..6).for_each(|id| group.add(id, 16));
+    submit(&mut ring, &[bundle(op::RECV, a, 0, 2)])?;
+    put(b, &[1; 40])?;
+    for (n, id) in [(32, 0), (8, 2)] {
+        let c = must("wait", ring.wait())?;
+        expect("a part", bundled(c), (n, BUFFER, id, true))?;
+    }
+    expect("the head", group.head(&ring)?, 3)?;
+    put(b, &[1; 48])?;
+    let c = must("wait", ring.wait())?;
+    expect("the last buffers", bundled(c), (48, BUFFER, 3, true))
+}
+
+fn a_vectorised_send_sends_what_its_iovecs_say() -> Outcome {
+    let (mut ring, (a, b), data) = (ring()?, pair()?, Buf::of(b"abcdefgh"));
+    let iovs = u64s(&[data.addr() + 4, 2, data.addr(), 3, data.addr(), 0]);
+    let send = |at: u64, n: u32| Sqe { ioprio: 32, ..rw(op::SEND, a, at, n, 0, 1) };
+    res(&mut ring, send(iovs.addr(), 3), 5)?;
+    expect("the bytes", get(b)?, b"efabc".to_vec())?;
+    res(&mut ring, send(16, 1), -EFAULT)?;
+    res(&mut ring, send(iovs.addr(), 1025), -EINVAL)
+}
+
+fn a_bundle_without_provided_buffers_ends_with_nothing() -> Outcome {
+    let (mut ring, (a, b), data) = (ring()?, pair()?, Buf::of(b"abcdefgh"));
+    submit(&mut ring, &[Sqe { ioprio: BUNDLE, ..rw(op::SEND, a, data.addr(), 8, 0, 1) }])?;
+    let (first, second) = (must("wait", ring.wait())?, must("wait", ring.wait())?);
+    expect("the bytes", bundled(first), (8, 0, 0, true))?;
+    expect("nothing", bundled(second), (0, 0, 0, false))?;
+    expect("what arrives", get(b)?, b"abcdefgh".to_vec())
 }

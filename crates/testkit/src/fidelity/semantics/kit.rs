@@ -300,23 +300,44 @@ pub(super) struct BufRing {
 impl BufRing {
     /// Registers a ring of so many entries as a group, with `IOU_PBUF_RING_*` flags.
     pub(super) fn new(ring: &Ring, group: u16, entries: u16, flags: u16) -> Res<Self> {
+        Self::with(ring, group, entries, flags, 0)
+    }
+
+    /// The same, with `min_left`.
+    pub(super) fn with(
+        ring: &Ring,
+        group: u16,
+        entries: u16,
+        flags: u16,
+        min_left: u64,
+    ) -> Res<Self> {
         let mem = Buf::new(4096);
         let shape = u64::from(entries) | u64::from(group) << 32 | u64::from(flags) << 48;
-        let arg = u64s(&[mem.addr(), shape, 0, 0, 0]);
+        let arg = u64s(&[mem.addr(), shape, min_left, 0, 0]);
         must("PBUF_RING", ring.register(22, arg.addr(), 1))?;
         Ok(Self { ring: mem, data: Buf::new(16 << 10), group, entries, tail: 0 })
     }
 
     /// Adds a buffer: the `id`th 64 bytes of the data, or more.
     pub(super) fn add(&mut self, id: u16, len: u32) {
+        self.add_at(self.data.addr() + 64 * u64::from(id), id, len);
+    }
+
+    /// Adds a buffer at an address.
+    pub(super) fn add_at(&mut self, addr: u64, id: u16, len: u32) {
         let slot = usize::from(self.tail % self.entries);
-        self.ring.put64(16 * slot, self.data.addr() + 64 * u64::from(id));
+        self.ring.put64(16 * slot, addr);
         // The tail lies in the upper half of the first entry's last word.
         let tail = if slot == 0 { u64::from(self.tail) << 48 } else { 0 };
         self.ring.put64(16 * slot + 8, u64::from(len) | u64::from(id) << 32 | tail);
-        self.tail += 1;
+        self.tail = self.tail.wrapping_add(1);
         let first = self.ring.get64(8) & !(0xffff << 48);
         self.ring.put64(8, first | u64::from(self.tail) << 48);
+    }
+
+    /// What the entry of a slot says of its length.
+    pub(super) fn entry_len(&self, slot: usize) -> u32 {
+        self.ring.get64(16 * slot + 8) as u32
     }
 
     /// How many buffers were taken (`REGISTER_PBUF_STATUS`).

@@ -37,6 +37,7 @@ mod regions;
 mod resize;
 mod ringfds;
 mod rings;
+mod selects;
 mod setup;
 mod sockets;
 mod splices;
@@ -85,6 +86,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     wait::CLAIMS,
     regions::CLAIMS,
     kbuf::CLAIMS,
+    selects::CLAIMS,
     multishot::CLAIMS,
     zc::CLAIMS,
     xattrs::CLAIMS,
