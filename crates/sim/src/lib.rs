@@ -195,6 +195,15 @@ impl Sim {
         lock(&self.world).names.insert(key, Node::File(Arc::new(Mutex::new(file))));
     }
 
+    /// Gives a regular file with a name an extended attribute (both without the NUL).
+    pub fn attribute(&self, name: &str, attribute: &str, value: &[u8]) {
+        let [name, attribute] = [name, attribute].map(|n| [n.as_bytes(), b"\0"].concat());
+        match lock(&self.world).names.get(&name) {
+            Some(Node::File(file)) => lock(file).xattrs.insert(attribute, value.to_vec()),
+            _ => panic!("not a regular file"),
+        };
+    }
+
     /// What a regular file holds.
     pub fn contents(&self, fd: i32) -> Vec<u8> {
         match &self.open(fd).body {

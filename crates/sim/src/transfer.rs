@@ -88,11 +88,16 @@ impl SimHost {
     }
 
     fn read_cached(&self, file: &Mutex<RamFile>, iov: &[Iovec], off: u64) -> HostResult<u32> {
-        let cached = lock(file).cached;
-        match read_file(&self.world, file, iov, off, cached) {
-            Ok(n) if n > 0 && self.forgets() => Err(Errno::EAGAIN),
-            done => done,
+        let (cached, there) = {
+            let f = lock(file);
+            (f.cached, f.cached.min(f.data.len()) as u64)
+        };
+        let has_some = World::reach(iov).0 > 0 && off < there;
+        // Who copied something says so: it is forgotten before, or not at all.
+        if has_some && self.forgets() {
+            return Err(Errno::EAGAIN);
         }
+        read_file(&self.world, file, iov, off, cached)
     }
 
     /// splice(2) and tee(2): between pipes, and from or to a file.

@@ -15,6 +15,7 @@ use crate::pages::{EXT_ARG, GETEVENTS, RawRing, setup as s};
 use crate::scene::{MS, Scene};
 use arbitrary::{Result, Unstructured};
 use ringer_engine::host::Host;
+use ringer_engine::opcode::OPDEFS;
 use ringer_sim::sqe;
 use ringer_uapi::{Params, Sqe};
 use std::sync::Arc;
@@ -113,11 +114,12 @@ fn scribble(scene: &Scene, ring: &RawRing, u: &mut Unstructured<'_>) -> Result<S
     Ok(Scribble::Sqe(base + 8 * word, if word == 4 { TAG | u64::from(pick) } else { words[word] }))
 }
 
-/// No silence, no drain (a cancel would wait behind it), and one completion.
+/// No silence, no drain (a cancel would wait behind it), and one completion: no notification, either.
 fn single(sqe: Sqe) -> Sqe {
     const DRAIN_OR_SKIP: u8 = 2 | 64;
     const MULTISHOT: [u8; 3] = [6, 11, 13];
-    let opcode = if MULTISHOT.contains(&sqe.opcode) { 0 } else { sqe.opcode };
+    let notifies = OPDEFS.get(usize::from(sqe.opcode)).is_some_and(|def| def.notifies);
+    let opcode = if notifies || MULTISHOT.contains(&sqe.opcode) { 0 } else { sqe.opcode };
     Sqe { opcode, flags: sqe.flags & !DRAIN_OR_SKIP, ..sqe }
 }
 

@@ -145,6 +145,8 @@ fn world(program: &Program) -> (Sim, Option<Mailbox>, Option<Pipes>) {
     let neighbours = pipes(&sim, program);
     sim.named("n0", &[1; 50]);
     sim.named("n1", &[2; 60]);
+    sim.attribute("n0", "user.a", &[3; 4]);
+    sim.attribute("n1", "user.b", &[4; 16]);
     sim.directory("n2");
     (0..EACH as i32).for_each(|i| sim.child(CHILDREN + i));
     sim.fresh_numbers();
