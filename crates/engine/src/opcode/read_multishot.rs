@@ -27,10 +27,6 @@ pub struct ReadMultishot {
 }
 
 impl ReadMultishot {
-    pub(crate) fn asks(&self) -> u32 {
-        self.read.asks()
-    }
-
     pub(crate) fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
         self.read.take_buffer(buf)
     }
@@ -58,17 +54,12 @@ impl Op for ReadMultishot {
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        let outcome = self.read.issue(cx);
-        let outcome = match outcome {
+        match self.read.issue(cx) {
             Outcome::Done(Ok(n), flags) if n > 0 => {
                 self.looks = true;
                 Outcome::More(n, flags)
             }
             other => other,
-        };
-        if matches!(outcome, Outcome::More(..) | Outcome::Again) {
-            self.read.ask_anew();
         }
-        outcome
     }
 }

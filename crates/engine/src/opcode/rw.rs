@@ -110,11 +110,6 @@ impl Rw {
         Ok(())
     }
 
-    /// Forgets it, for the next piece to ask anew (rw.c `io_read_mshot`).
-    pub(super) fn ask_anew(&mut self) {
-        (self.total, self.done) = (0, 0);
-    }
-
     /// Whether the next attempt could continue without blocking for the whole range: for
     /// readahead.
     pub(crate) fn readahead_range(&self) -> Option<(u64, u64)> {

@@ -142,7 +142,8 @@ impl<H: Host> Engine<H> {
         let Some(cmd) = &mut req.cmd else { return Err(Errno::ECANCELED) };
         let asks = match cmd {
             Cmd::Read(c) | Cmd::Readv(c) => u64::from(c.asks()),
-            Cmd::ReadMultishot(c) => u64::from(c.asks()),
+            // rw.c `io_read_mshot`: each piece asks for all there is of a buffer.
+            Cmd::ReadMultishot(_) => 0,
             Cmd::Recv(c) => c.asks(),
             Cmd::Recvmsg(c) => c.asks(),
             Cmd::Send(c) => {

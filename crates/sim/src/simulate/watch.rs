@@ -137,8 +137,9 @@ fn lost_wake(app: &App, jump: &Jump, memory: &mut Memory) -> Option<String> {
         return Some(format!("a lost wake-up at {} ns: task {task} waits for room", jump.now));
     }
     let waiters = lock(&app.waiters);
-    // Who is slow computes the end of its wait late.
-    let slow = app.program.has(Fault::Slow);
+    // Who is slow computes the end of its wait late; so does who lets a waiter fall asleep before.
+    let sleeps = |e: &&Entry| matches!(e.sqe.opcode, 51 | 53);
+    let slow = app.program.has(Fault::Slow) || app.program.entries().iter().any(sleeps);
     let enough = |w: &Waiter| w.enough_at.is_some_and(|at| !slow && jump.now > at) && ready > 0;
     // io_uring.c `io_cqring_wait`: a timeout that fires ends it. Others may take its completion.
     let fired = app.fired(&side);
