@@ -10,7 +10,7 @@
 //! unless the input says otherwise. What it does not do: judge.
 
 use arbitrary::{Result, Unstructured};
-use ringer_engine::host::{FileKind, Host};
+use ringer_engine::host::Host;
 use ringer_engine::opcode::OPDEFS;
 use ringer_sim::{BASE, NOWHERE, Options, SIZE, Sim};
 use ringer_uapi::Sqe;
@@ -136,21 +136,17 @@ impl Scene {
         Ok(sqe)
     }
 
-    fn is(&self, fd: i32, kinds: &[FileKind]) -> bool {
-        self.sim.engine.host().kind(fd).is_ok_and(|k| kinds.contains(&k))
-    }
-
     /// Something happens at the far end of a pipe, a socket or the eventfd.
     pub(crate) fn stir(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let (at, n) = (u.int_in_range(1..=self.fds.len() - 1)?, u.arbitrary::<u8>()?);
         let fd = self.fds[at];
-        let ends = [FileKind::Pipe, FileKind::Socket];
+        // The number may have been closed by a request and given to something else.
+        let (readable, writable) = self.sim.streams(fd);
         match n {
-            // The number may have been closed by a request and given to something else.
-            0..=127 if at == 1 && self.is(fd, &ends) => drop(self.sim.eat(fd, n as usize)),
-            0..=127 if at >= 3 && self.is(fd, &[FileKind::Socket]) => drop(self.sim.eat(fd, 9)),
-            0..=191 if at == 2 && self.is(fd, &ends) => self.sim.feed(fd, &[n; 40]),
-            0..=191 if at >= 3 && self.is(fd, &[FileKind::Socket]) => self.sim.feed(fd, &[n; 7]),
+            0..=127 if at == 1 && readable => drop(self.sim.eat(fd, n as usize)),
+            0..=127 if at >= 3 && readable => drop(self.sim.eat(fd, 9)),
+            0..=191 if at == 2 && writable => self.sim.feed(fd, &[n; 40]),
+            0..=191 if at >= 3 && writable => self.sim.feed(fd, &[n; 7]),
             192..=255 => drop(self.sim.engine.host().close(fd)),
             _ => self.sim.sleep(u64::from(n) * MS / 16),
         }
@@ -161,7 +157,7 @@ impl Scene {
     pub(crate) fn calm(&self) {
         let [_, r, w, a, b, event] = self.fds[..] else { return };
         for fd in [r, a, b] {
-            if self.is(fd, &[FileKind::Pipe, FileKind::Socket]) {
+            if self.sim.streams(fd).0 {
                 self.sim.eat(fd, 1 << 16);
             }
         }

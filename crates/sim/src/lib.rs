@@ -278,6 +278,15 @@ impl Sim {
         bytes
     }
 
+    /// Whether a number, if it is one, can be read as a stream, and written to.
+    pub fn streams(&self, fd: i32) -> (bool, bool) {
+        let open = lock(&self.world).open(fd);
+        match open.as_ref().map(|o| &o.body) {
+            Ok(Body::Stream { rx, tx, .. }) => (rx.is_some(), tx.is_some()),
+            _ => (false, false),
+        }
+    }
+
     /// Whether the other end of a pipe or socket is closed everywhere.
     pub fn peer_gone(&self, fd: i32) -> bool {
         self.open(fd).peer_gone()

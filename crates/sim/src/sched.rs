@@ -426,10 +426,12 @@ impl Sched {
             return;
         }
         let spinning = wait == Wait::Spin;
-        inner.tasks[id].spins = if spinning { inner.tasks[id].spins + 1 } else { 0 };
-        if !spinning {
+        let spun = std::mem::replace(&mut inner.tasks[id].contends, spinning);
+        if !(spinning && spun) {
+            // It got on: also who comes to a lock now may have let another one go before.
             inner.tasks.iter_mut().for_each(|t| t.spins = 0);
         }
+        inner.tasks[id].spins += u32::from(spinning);
         inner.tasks[id].wait = wait;
         drop(self.choose(inner));
         self.await_turn(id);

@@ -50,6 +50,8 @@ pub(crate) struct Task {
     pub(crate) stopped: bool,
     /// How often it was.
     pub(crate) eintrs: u64,
+    /// It waited for a lock when it had its last turn.
+    pub(crate) contends: bool,
     pub(crate) spins: u32,
     pub(crate) turn: Arc<Condvar>,
 }
@@ -64,6 +66,7 @@ impl Task {
             interrupted: false,
             stopped: false,
             eintrs: 0,
+            contends: false,
             spins: 0,
             turn: Arc::new(Condvar::new()),
         }

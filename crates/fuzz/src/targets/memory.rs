@@ -108,19 +108,23 @@ fn scribble(scene: &Scene, ring: &RawRing, u: &mut Unstructured<'_>) -> Result<S
     }
     let slot = u.choose_index(ring.params.sq_entries as usize)?;
     let word = u.choose_index(8)?;
-    let words = single(scene.sqe(u)?).to_words();
+    let words = single(ring, scene.sqe(u)?).to_words();
     let base = slot * ring.memory.geometry.sqe_size as usize;
     debug_assert!(base + 64 <= sqes.len());
     Ok(Scribble::Sqe(base + 8 * word, if word == 4 { TAG | u64::from(pick) } else { words[word] }))
 }
 
-/// No silence, no drain (a cancel would wait behind it), and one completion: no notification, either.
-fn single(sqe: Sqe) -> Sqe {
-    const DRAIN_OR_SKIP: u8 = 2 | 64;
+/// No silence, no drain (a cancel would wait behind it), and one completion: no notification, no
+/// provided buffer with which something could go on, no message to the ring itself.
+fn single(ring: &RawRing, sqe: Sqe) -> Sqe {
+    const DRAIN_SELECT_OR_SKIP: u8 = 2 | 32 | 64;
     const MULTISHOT: [u8; 3] = [6, 11, 13];
+    const MSG_RING: u8 = 40;
     let notifies = OPDEFS.get(usize::from(sqe.opcode)).is_some_and(|def| def.notifies);
-    let opcode = if notifies || MULTISHOT.contains(&sqe.opcode) { 0 } else { sqe.opcode };
-    Sqe { opcode, flags: sqe.flags & !DRAIN_OR_SKIP, ..sqe }
+    let posts = sqe.opcode == MSG_RING && sqe.fd == ring.fd;
+    let many = notifies || posts || MULTISHOT.contains(&sqe.opcode);
+    let opcode = if many { 0 } else { sqe.opcode };
+    Sqe { opcode, flags: sqe.flags & !DRAIN_SELECT_OR_SKIP, ..sqe }
 }
 
 fn scribble_on(ring: &RawRing, scribbles: &[Scribble], stop: &AtomicBool, between: impl Fn()) {
@@ -152,7 +156,7 @@ impl Program {
             }
             match u.arbitrary::<u8>()? % 8 {
                 0..=3 => {
-                    let sqe = single(self.scene.sqe(u)?);
+                    let sqe = single(&self.ring, self.scene.sqe(u)?);
                     self.push(sqe);
                 }
                 4 | 5 => {

@@ -76,8 +76,11 @@ impl Player {
         const POLL_ADD: u8 = 6;
         const TIMEOUTS: [u8; 2] = [11, 15];
         const TIMEOUT_REMOVE: u8 = 12;
+        const MSG_RING: u8 = 40;
         let short = self.scene.short;
         match sqe.opcode {
+            // What it posts nobody owes.
+            MSG_RING if sqe.fd == self.ring.fd => Sqe { opcode: 0, ..sqe },
             _ if !self.drains => Sqe { flags: sqe.flags & !DRAIN, ..sqe },
             POLL_ADD => Sqe { opcode: 0, ..sqe },
             op if TIMEOUTS.contains(&op) => Sqe { addr: short, ..sqe },
