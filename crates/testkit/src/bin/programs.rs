@@ -229,6 +229,21 @@ const PROGRAMS: &[Program] = &[
         needs: &["updatedb.plocate"],
     },
     Program {
+        name: "stress-ng --io-uring --verify",
+        argv: |s| {
+            let folder = s.dir.to_string_lossy();
+            words(&format!(
+                "stress-ng --io-uring 1 --io-uring-ops 400 --verify --temp-path {folder}"
+            ))
+        },
+        judge: |ran, _| match ran.stderr.contains("successful run completed") {
+            true => Ok(()),
+            false => Err(format!("it said {:?}", ran.stderr)),
+        },
+        opcodes: &["FALLOCATE", "FADVISE", "MADVISE", "SYNC_FILE_RANGE", "READV", "WRITEV"],
+        needs: &["stress-ng"],
+    },
+    Program {
         name: "io-uring crate, fixed files and buffers",
         argv: |s| client(s, "crate-copy"),
         judge: |ran, _| says("eff0fd60890045883e8aab72ace77d67", ran),
