@@ -40,6 +40,8 @@ const WORKS: &[&str] = &[
     "echo-plain-defer",
     "echo-fixed-default",
     "echo-fixed-defer",
+    "echo-multi-default",
+    "echo-multi-defer",
     "direct-qd32",
     "direct-qd32-cpu",
     "cold-qd32",

@@ -12,12 +12,67 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering::Release;
 use std::time::{Duration, Instant};
 
 const CONNECTIONS: usize = 64;
 const MESSAGE: usize = 64;
-/// A completion's name is the connection's number, with this when it is a SEND's.
-const SENT: u64 = 1 << 32;
+/// A completion's name is the connection's number, with this when it is a SEND's, and the provided buffer
+/// that it sends from above.
+const SENT: u64 = 1 << 16;
+/// Provided buffers, and their length \[bytes\].
+const PROVIDED: u16 = 256;
+const PROVIDED_LEN: usize = 512;
+
+/// A ring of provided buffers, and their memory behind it.
+struct Group {
+    memory: Vec<u8>,
+    skew: usize,
+    tail: u16,
+}
+
+impl Group {
+    const RING: usize = 4096;
+
+    fn new(ring: &IoUring) -> Result<Self> {
+        let memory = vec![0; 2 * Self::RING + PROVIDED as usize * PROVIDED_LEN];
+        let skew = memory.as_ptr().align_offset(Self::RING);
+        let mut group = Self { memory, skew, tail: 0 };
+        let base = group.base() as u64;
+        // SAFETY: the memory lies at a page and is the group's, which the server keeps beside its ring.
+        unsafe { ring.submitter().register_buf_ring_with_flags(base, PROVIDED, 0, 0) }
+            .context("register a ring of buffers")?;
+        (0..PROVIDED).for_each(|id| group.give(id));
+        Ok(group)
+    }
+
+    fn base(&mut self) -> *mut u8 {
+        self.memory.as_mut_ptr().wrapping_add(self.skew)
+    }
+
+    fn buffer(&mut self, id: u16) -> *mut u8 {
+        self.base().wrapping_add(Self::RING + id as usize * PROVIDED_LEN)
+    }
+
+    /// Puts a buffer into the ring.
+    fn give(&mut self, id: u16) {
+        let entries = self.base().cast::<types::BufRingEntry>();
+        let at = entries.wrapping_add((self.tail % PROVIDED) as usize);
+        let buffer = self.buffer(id) as u64;
+        // SAFETY: one of the 256 entries that the memory begins with; the kernel reads those before the
+        // tail only.
+        let entry = unsafe { &mut *at };
+        entry.set_addr(buffer);
+        entry.set_len(PROVIDED_LEN as u32);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the address of the first entry of the ring.
+        let tail = unsafe { types::BufRingEntry::tail(entries) };
+        // SAFETY: it lies in the memory, is aligned, and is written here only.
+        unsafe { (*tail.cast::<AtomicU16>()).store(self.tail, Release) };
+    }
+}
 
 /// How the server's ring is set up.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,11 +81,15 @@ pub(crate) enum Mode {
     DeferTaskrun,
 }
 
-/// Whether the server registers its connections.
+/// How the server receives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sockets {
+    /// One RECV a message.
     Plain,
+    /// The same on registered connections.
     Fixed,
+    /// One RECV a connection, into provided buffers.
+    Multishot,
 }
 
 /// The calling thread stays on one processor, where there is more than one.
@@ -103,6 +162,7 @@ struct Server {
     kind: Sockets,
     sockets: Vec<TcpStream>,
     buffers: Vec<[u8; 4096]>,
+    group: Option<Group>,
 }
 
 impl Server {
@@ -117,7 +177,8 @@ impl Server {
             let numbers: Vec<_> = sockets.iter().map(|s| s.as_raw_fd()).collect();
             ring.submitter().register_files(&numbers)?;
         }
-        let mut server = Self { ring, kind, sockets, buffers };
+        let group = if kind == Sockets::Multishot { Some(Group::new(&ring)?) } else { None };
+        let mut server = Self { ring, kind, sockets, buffers, group };
         for at in 0..server.sockets.len() {
             server.receive(at)?;
         }
@@ -129,17 +190,22 @@ impl Server {
         let e = match self.kind {
             Sockets::Plain => opcode::Recv::new(self.plain(at), to, len).build(),
             Sockets::Fixed => opcode::Recv::new(types::Fixed(at as u32), to, len).build(),
+            Sockets::Multishot => opcode::RecvMulti::new(self.plain(at), 0).build(),
         };
         self.push(e.user_data(at as u64))
     }
 
-    fn send(&mut self, at: usize, len: u32) -> Result<()> {
-        let from = self.buffers[at].as_ptr();
-        let e = match self.kind {
-            Sockets::Plain => opcode::Send::new(self.plain(at), from, len).build(),
-            Sockets::Fixed => opcode::Send::new(types::Fixed(at as u32), from, len).build(),
+    /// Sends a message back from where it was received into.
+    fn send(&mut self, at: usize, len: u32, buffer: Option<u16>) -> Result<()> {
+        let (from, id) = match (&mut self.group, buffer) {
+            (Some(group), Some(id)) => (group.buffer(id).cast_const(), id),
+            _ => (self.buffers[at].as_ptr(), 0),
         };
-        self.push(e.user_data(at as u64 | SENT))
+        let e = match self.kind {
+            Sockets::Fixed => opcode::Send::new(types::Fixed(at as u32), from, len).build(),
+            _ => opcode::Send::new(self.plain(at), from, len).build(),
+        };
+        self.push(e.user_data(at as u64 | SENT | u64::from(id) << 32))
     }
 
     fn plain(&self, at: usize) -> types::Fd {
@@ -155,21 +221,27 @@ impl Server {
     fn turn(&mut self) -> Result<u64> {
         self.ring.submit_and_wait(1)?;
         let mut echoed = 0;
-        while let Some((name, result)) = self.next() {
-            let at = (name & !SENT) as usize;
+        while let Some((name, result, flags)) = self.next() {
+            let at = (name & (SENT - 1)) as usize;
             ensure!(result > 0, "connection {at}: {result}");
             if name & SENT == 0 {
-                self.send(at, result.cast_unsigned())?;
-            } else {
-                echoed += 1;
-                self.receive(at)?;
+                self.send(at, result.cast_unsigned(), cqueue::buffer_select(flags))?;
+                if self.kind == Sockets::Multishot && !cqueue::more(flags) {
+                    self.receive(at)?;
+                }
+                continue;
+            }
+            echoed += 1;
+            match &mut self.group {
+                Some(group) => group.give((name >> 32) as u16),
+                None => self.receive(at)?,
             }
         }
         Ok(echoed)
     }
 
-    fn next(&mut self) -> Option<(u64, i32)> {
-        self.ring.completion().next().map(|cqe| (cqe.user_data(), cqe.result()))
+    fn next(&mut self) -> Option<(u64, i32, u32)> {
+        self.ring.completion().next().map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags()))
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "echo-fixed-default" => echo::with_a_ring(Mode::Default, Sockets::Fixed, budget),
         "echo-fixed-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Fixed, budget),
         "call-echo" => echo::with_epoll(budget),
+        "echo-multi-default" => echo::with_a_ring(Mode::Default, Sockets::Multishot, budget),
+        "echo-multi-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Multishot, budget),
         "direct-qd32" => disk::measure(Reads::Direct, Figure::Time, budget),
         "direct-qd32-cpu" => disk::measure(Reads::Direct, Figure::Cpu, budget),
         "cold-qd32" => disk::measure(Reads::Cold, Figure::Time, budget),
