@@ -279,8 +279,14 @@ mod tests {
         for flags in [PRIVATE, SHARED] {
             let word = leak(7);
             let f = futex(word, flags, 7);
-            let sleepers: Vec<_> = (0..3).map(|_| Sleeper::new(rust_alloc::vec![f], 1)).collect();
-            sleepers.iter().for_each(|s| s.move_to(0, f));
+            // One after the other: whose two words share a bucket of the kernel's is in the order in
+            // which it fell asleep (6.18 kernel/futex/requeue.c `requeue_futex`).
+            let sleeper = |_| {
+                let s = Sleeper::new(rust_alloc::vec![f], 1);
+                s.move_to(0, f);
+                s
+            };
+            let sleepers: Vec<_> = (0..3).map(sleeper).collect();
             assert_eq!(wake(Futex { val: 2, ..f }, 2), Ok(0), "another mask");
             assert_eq!(wake(Futex { val: 0, ..f }, u32::MAX), Ok(0), "none");
             assert_eq!(wake(Futex { val: 2, ..f }, 3), Ok(2));

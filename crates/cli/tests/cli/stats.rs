@@ -96,7 +96,7 @@ fn what_was_asked_for_and_refused_is_counted_by_name() {
     let report = report(&stats);
     let want = serde_json::json!({
         "RECV_ZC": 12,
-        "RECVSEND_FIXED_BUF": 3,
+        "POLL_ADD_LEVEL": 3,
         "RW_ATTR_FLAG_PI": 2,
         "SETUP_SQE_MIXED": 1,
         "REGISTER_ZCRX_CTRL": 1,
@@ -108,7 +108,7 @@ fn what_was_asked_for_and_refused_is_counted_by_name() {
     assert_eq!(report["total"]["requests"]["unknown"], 1, "{report:#}");
     assert_eq!(report["total"]["requests"]["NOP"], 1, "{report:#}");
     let Ended { out, .. } = end(ringer(["stats"]).arg(&stats));
-    assert!(out.contains("refused: 3 RECVSEND_FIXED_BUF (EINVAL), "), "{out}");
+    assert!(out.contains("refused: 3 POLL_ADD_LEVEL (EINVAL), "), "{out}");
     assert!(out.contains(", 12 RECV_ZC (EINVAL)"), "{out}");
 }
 

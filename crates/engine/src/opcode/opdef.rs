@@ -289,8 +289,8 @@ op_table! {
         name: "SENDMSG", since: (5, 3), poll: POLLOUT, ioprio: true, ..OpDef::FILE
     };
     10 => Recvmsg(msg::Recvmsg) = OpDef {
-        name: "RECVMSG", since: (5, 3), poll: POLLIN, ioprio: true,
-        support: Support::Partial("no buffer select or multishot yet"), ..OpDef::FILE
+        name: "RECVMSG", since: (5, 3), poll: POLLIN, ioprio: true, buffer_select: true,
+        ..OpDef::FILE
     };
     11 => Timeout(timeout::Timeout) = OpDef { name: "TIMEOUT", since: (5, 4), ..OpDef::RING };
     12 => TimeoutRemove(timeout::TimeoutRemove)

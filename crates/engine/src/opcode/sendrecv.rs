@@ -34,7 +34,7 @@ pub(super) const MSG_WAITALL: u32 = 0x100;
 const MSG_DONTWAIT: u32 = 0x40;
 pub(super) const MSG_NOSIGNAL: u32 = 0x4000;
 const POLL_FIRST: u16 = 1;
-const MULTISHOT: u16 = 2;
+pub(super) const MULTISHOT: u16 = 2;
 pub(super) const POLLIN: u32 = 1;
 pub(super) const POLLOUT: u32 = 4;
 const POLLHUP: u32 = 0x10;
@@ -113,7 +113,7 @@ impl Transfer {
         }
     }
 
-    fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
+    pub(super) fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
         self.many = None;
         self.buf.len = buf.len.min(MAX_RW_COUNT);
         self.buf = access_ok(Iovec { base: buf.base, len: self.buf.len })?;
@@ -131,14 +131,18 @@ impl Transfer {
     }
 
     /// What a worker first comes to with one that is to wait first.
-    fn waits_first(&self) -> Option<Outcome> {
+    pub(super) fn waits_first(&self) -> Option<Outcome> {
         let dont_wait = self.never_polls || self.flags & MSG_DONTWAIT != 0;
         let first = if dont_wait { Outcome::Done(Err(Errno::EAGAIN), 0) } else { Outcome::Again };
         self.poll_first.then_some(first)
     }
 
     /// What is to be done before the first attempt, and before a buffer is selected for it.
-    fn wait_first<H: Host>(&mut self, cx: &IssueCx<'_, H>, events: u32) -> Option<Outcome> {
+    pub(super) fn wait_first<H: Host>(
+        &mut self,
+        cx: &IssueCx<'_, H>,
+        events: u32,
+    ) -> Option<Outcome> {
         let first = core::mem::take(&mut self.poll_first);
         let dont_wait = self.never_polls || self.flags & MSG_DONTWAIT != 0;
         first.then(|| cx.poll_first(events, dont_wait)).flatten()
@@ -386,7 +390,7 @@ impl Op for Send {
 
 /// What a multishot receive goes by.
 #[derive(Debug)]
-struct Shots {
+pub(super) struct Shots {
     /// The most of one receive, 0: what a buffer has.
     each: u32,
     /// What is left of all of them, if that has an end.
@@ -422,10 +426,10 @@ impl Recv {
 
     /// Whether something is left behind a receive that succeeded.
     fn leaves<H: Host>(&self, cx: &IssueCx<'_, H>, seen: Option<u32>) -> bool {
-        if seen.is_none() && self.shots.is_some() {
-            return cx.host.left_to_recv(cx.fd, true);
+        match &self.shots {
+            Some(_) => Shots::leaves(&self.transfer, cx, seen),
+            None => self.transfer.leaves(cx, seen),
         }
-        self.transfer.leaves(cx, seen)
     }
 
     /// How much it asks of a provided buffer; 0: what it has.
@@ -510,7 +514,8 @@ impl Recv {
         }
         match outcome {
             Outcome::Done(Ok(n), _) if n > 0 && self.shots.is_some() => {
-                match self.shot(cx, n, seen) {
+                let Some(shots) = &mut self.shots else { return outcome };
+                match shots.shot(&mut self.transfer, cx, n, seen) {
                     Outcome::More(n, flags) if last => Outcome::Done(Ok(n), flags),
                     other => other,
                 }
@@ -544,30 +549,51 @@ impl Recv {
 
     /// Whether it waits at once, without a buffer: nothing was left.
     pub(crate) fn rests<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> bool {
-        let Some(shots) = &mut self.shots else { return false };
-        core::mem::take(&mut shots.rests) && (!shots.looks || cx.host.poll_now(cx.fd, POLLIN) == 0)
+        self.shots.as_mut().is_some_and(|shots| shots.rests(cx))
+    }
+}
+
+impl Shots {
+    /// With `each` as the most of one receive, and `left` as that of all.
+    pub(super) fn new(each: u32, left: Option<u32>) -> Self {
+        Self { each, left, tells: None, rests: false, yields: false, looks: false }
+    }
+
+    fn leaves<H: Host>(transfer: &Transfer, cx: &IssueCx<'_, H>, seen: Option<u32>) -> bool {
+        match seen {
+            None => cx.host.left_to_recv(cx.fd, true),
+            seen => transfer.leaves(cx, seen),
+        }
+    }
+
+    /// Whether it waits at once, without a buffer: nothing was left.
+    pub(super) fn rests<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> bool {
+        core::mem::take(&mut self.rests) && (!self.looks || cx.host.poll_now(cx.fd, POLLIN) == 0)
     }
 
     /// What a receive of something comes to (net.c `io_recv_finish`).
-    fn shot<H: Host>(&mut self, cx: &IssueCx<'_, H>, n: i32, seen: Option<u32>) -> Outcome {
-        let known = self.shots.as_ref().and_then(|s| s.tells);
-        let tells = known.unwrap_or_else(|| cx.host.tells_what_is_left(cx.fd));
-        let left = tells && self.leaves(cx, seen);
+    pub(super) fn shot<H: Host>(
+        &mut self,
+        transfer: &mut Transfer,
+        cx: &IssueCx<'_, H>,
+        n: i32,
+        seen: Option<u32>,
+    ) -> Outcome {
+        let tells = self.tells.unwrap_or_else(|| cx.host.tells_what_is_left(cx.fd));
+        let left = tells && Self::leaves(transfer, cx, seen);
         let flags = if left { CqeFlags::SOCK_NONEMPTY.bits() } else { 0 };
-        let Some(shots) = &mut self.shots else { return Outcome::Done(Ok(n), flags) };
-        shots.tells = Some(tells);
-        let bundle = self.transfer.bundle;
-        shots.yields = bundle && shots.each > 0 && n.cast_unsigned() >= shots.each;
-        shots.rests = tells && !left;
-        shots.looks = seen.is_none_or(|events| events & (POLLRDHUP | POLLHUP) != 0);
-        if let Some(all) = &mut shots.left {
+        self.tells = Some(tells);
+        self.yields = transfer.bundle && self.each > 0 && n.cast_unsigned() >= self.each;
+        self.rests = tells && !left;
+        self.looks = seen.is_none_or(|events| events & (POLLRDHUP | POLLHUP) != 0);
+        if let Some(all) = &mut self.left {
             *all = all.saturating_sub(n.cast_unsigned());
             if *all == 0 {
                 return Outcome::Done(Ok(n), flags);
             }
         }
-        self.transfer.buf.len = u64::from(shots.each);
-        self.transfer.done = 0;
+        transfer.buf.len = u64::from(self.each);
+        transfer.done = 0;
         Outcome::More(n, flags)
     }
 }
@@ -583,8 +609,7 @@ impl Op for Recv {
             return Err(Errno::EINVAL);
         }
         let left = (sqe.file_index != 0).then_some(sqe.file_index);
-        let none = Shots { each: 0, left, tells: None, rests: false, yields: false, looks: false };
-        let shots = multi.then(|| Box::new(Shots { each: sqe.len, ..none }));
+        let shots = multi.then(|| Box::new(Shots::new(sqe.len, left)));
         Ok(Self { transfer: Transfer::prep(sqe, selects)?, seen: None, shots })
     }
 

@@ -277,6 +277,7 @@ impl<H: Host> Req<H> {
         match &self.cmd {
             Some(Cmd::ReadMultishot(_)) => true,
             Some(Cmd::Recv(c)) => c.is_multishot(),
+            Some(Cmd::Recvmsg(c)) => c.is_multishot(),
             Some(Cmd::Send(c)) => c.is_bundle(),
             _ => false,
         }

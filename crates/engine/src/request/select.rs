@@ -52,7 +52,7 @@ fn rule(cmd: &Cmd) -> Option<Rule> {
     match cmd {
         Cmd::Read(_) | Cmd::Readv(_) => Some(Rule::Read),
         Cmd::ReadMultishot(_) => Some(Rule::Shots),
-        Cmd::Recv(_) => Some(Rule::Recv),
+        Cmd::Recv(_) | Cmd::Recvmsg(_) => Some(Rule::Recv),
         Cmd::Send(_) => Some(Rule::Send),
         _ => None,
     }
@@ -74,6 +74,7 @@ impl<H: Host> Req<H> {
 fn before<H: Host>(cmd: &mut Cmd, cx: &IssueCx<'_, H>) -> Option<Outcome> {
     match cmd {
         Cmd::Recv(c) => c.wait_first(cx).or_else(|| c.rests(cx).then_some(Outcome::Again)),
+        Cmd::Recvmsg(c) => c.wait_first(cx),
         Cmd::Send(c) => c.wait_first(cx),
         Cmd::ReadMultishot(c) => c.rests(cx).then_some(Outcome::Again),
         _ => None,
@@ -144,6 +145,7 @@ impl<H: Host> Engine<H> {
             // rw.c `io_read_mshot`: each piece asks for all there is of a buffer.
             Cmd::ReadMultishot(_) => 0,
             Cmd::Recv(c) => c.asks(),
+            Cmd::Recvmsg(c) => c.asks(),
             Cmd::Send(c) => {
                 // net.c `io_send_select_buffer` asks for all of one out of a list.
                 let len = if c.asks() == 0 { i32::MAX as u64 } else { c.asks() };
@@ -159,6 +161,7 @@ impl<H: Host> Engine<H> {
             Cmd::Read(c) | Cmd::Readv(c) => c.take_buffer(buf),
             Cmd::ReadMultishot(c) => c.take_buffer(buf),
             Cmd::Recv(c) => c.take_buffer(buf),
+            Cmd::Recvmsg(c) => c.take_buffer(buf),
             _ => Ok(()),
         };
         Ok((taken, selected))
@@ -345,6 +348,7 @@ impl<H: Host> Engine<H> {
         let rule = req.cmd.as_ref().and_then(rule)?;
         let first = match &req.cmd {
             Some(Cmd::Recv(c)) => c.waits_first(),
+            Some(Cmd::Recvmsg(c)) => c.waits_first(),
             Some(Cmd::Send(c)) => c.waits_first(),
             _ => None,
         };

@@ -80,8 +80,8 @@ fn a_refused_opcode_is_named_and_so_are_flags() {
     assert_eq!(refused(&op(58), Errno::EINVAL), ["RECV_ZC (EINVAL)"]);
     assert_eq!(refused(&op(64), Errno::EINVAL), ["URING_CMD128 (EINVAL)"]);
     assert_eq!(refused(&op(200), Errno::EINVAL), ["unknown in Opcodes"]);
-    let fixed = Sqe { ioprio: 4, ..op(26) };
-    assert_eq!(refused(&fixed, Errno::EINVAL), ["RECVSEND_FIXED_BUF (EINVAL)"]);
+    let level = Sqe { len: 8, ..op(6) };
+    assert_eq!(refused(&level, Errno::EINVAL), ["POLL_ADD_LEVEL (EINVAL)"]);
     let bit7 = Sqe { flags: 0x80, ..op(22) };
     assert_eq!(refused(&bit7, Errno::EINVAL), ["unknown in SQE flags"]);
 }
