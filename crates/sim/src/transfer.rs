@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 const RWF_NOWAIT: u32 = 8;
+/// Largest file \[bytes\].
+const LARGEST: usize = 1 << 24;
 /// Longest time that something sent takes to arrive \[ns\].
 const LATE_NS: u64 = 3_000_000;
 
@@ -139,12 +141,14 @@ impl SimHost {
                 Ok(bytes.len() as u32)
             }
             (Body::Stream { rx: Some(rx), .. }, Body::Regular { file, .. }) if !keep => {
+                let at = usize::try_from(to_at).ok().filter(|at| *at <= LARGEST - len.min(LARGEST));
+                let at = at.ok_or(Errno::EFBIG)?;
                 let bytes = self.stream(true, || match rx.len() {
                     0 => from.at_end().then(Vec::new),
                     n => Some(rx.take(n.min(len), false)),
                 })?;
                 self.sched.changed();
-                let (mut f, at) = (lock(file), to_at as usize);
+                let mut f = lock(file);
                 let end = at + bytes.len();
                 if f.data.len() < end {
                     f.data.resize(end, 0);
@@ -263,7 +267,7 @@ pub(crate) fn write_file(
     }
     let bytes = lock(world).collect(iov, good)?;
     let at = usize::try_from(off).map_err(|_| Errno::EFBIG)?;
-    let end = at.checked_add(good).filter(|e| *e <= 1 << 24).ok_or(Errno::EFBIG)?;
+    let end = at.checked_add(good).filter(|e| *e <= LARGEST).ok_or(Errno::EFBIG)?;
     let mut f = lock(file);
     if f.data.len() < end {
         f.data.resize(end, 0);

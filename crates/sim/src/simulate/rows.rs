@@ -571,7 +571,8 @@ fn in_a_message(d: &Draw<'_>, e: Entry) -> Entry {
 fn message(d: &mut Draw<'_>, opcode: u8) -> Entry {
     let mut e = socket_io(d, if opcode == 9 { 26 } else { 27 });
     e.sqe.opcode = opcode;
-    // RECVMSG takes no provided buffer yet.
+    // With a provided buffer RECVMSG has one part at most, and as a multishot more than bytes to tell: to
+    // be drawn by itself.
     e.sqe.flags &= !SELECT;
     (e.sqe.buf_index, e.sqe.ioprio) = (0, e.sqe.ioprio & !RECV_MULTISHOT);
     if matches!(e.sqe.fd, 8 | 9) {
