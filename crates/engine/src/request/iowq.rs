@@ -29,7 +29,7 @@ use crate::primitive::AtomicU32;
 use crate::resource::personality::Acting;
 use crate::ring::{Ring, State};
 use crate::slab::Key;
-use crate::sync::{Mutex, mutex};
+use crate::sync::{Mutex, MutexGuard, mutex};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -431,10 +431,20 @@ impl<H: Host> Engine<H> {
         if let Some(watch) = turn {
             self.serve(ring, &mut st, watch, false);
         }
+        self.after_run(ring, st, pool);
+    }
+
+    /// What a run leaves to others, once its request is settled.
+    fn after_run<'a>(
+        &self,
+        ring: &'a Arc<Ring<H>>,
+        mut st: MutexGuard<'a, H, State<H>>,
+        pool: &Pool<H>,
+    ) {
         if st.cancellers > 0 {
             self.wake_waiters(ring, &mut st, true);
         }
-        if class == Class::Private {
+        if pool.class == Class::Private {
             let follower = st.acting.as_ref().map_or(pool.identity, |a| a.origin.identity());
             self.hand_on_ready(ring, &mut st, follower);
         } else if !st.ready.is_empty() {

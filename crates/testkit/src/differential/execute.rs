@@ -455,14 +455,19 @@ impl Run<'_> {
         let answer = self.ring.register(code, arg, nr);
         if answer.is_ok() {
             self.follow_index(r);
-            self.slots = match r {
-                Register::Files(fds) | Register::Files2(fds, _) => fds.len() as u32,
-                Register::Sparse(n) => *n,
-                Register::NoFiles => 0,
-                _ => self.slots,
-            };
+            self.follow_files(r);
         }
         answer
+    }
+
+    /// How many slots there are from here on.
+    fn follow_files(&mut self, r: &Register) {
+        self.slots = match r {
+            Register::Files(fds) | Register::Files2(fds, _) => fds.len() as u32,
+            Register::Sparse(n) => *n,
+            Register::NoFiles => 0,
+            _ => self.slots,
+        };
     }
 
     /// What has to do with rings of provided buffers.
