@@ -439,6 +439,11 @@ impl Op for Rw {
             let waits = e == Errno::EAGAIN && !self.is_nowait();
             return if waits { Outcome::Punt } else { Outcome::Done(Err(e), 0) };
         }
+        // rw.c `loop_rw_iter`: a file that is written buffer by buffer takes no vector of registered ones.
+        let vector = self.buf_index.is_some() && matches!(self.iovs, Iovs::Many(_));
+        if vector && self.write && !writes_many(cx) {
+            return Outcome::Done(Err(Errno::EINVAL), 0);
+        }
         if !worker && !cx.iopoll && self.waits_for_device(cx) {
             return Outcome::Aio;
         }

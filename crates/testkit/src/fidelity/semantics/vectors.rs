@@ -28,6 +28,12 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs "READV_FIXED"
     ),
     claim!(
+        "1.1",
+        a_vector_needs_a_file_that_takes_one,
+        "WRITEV_FIXED to an eventfd, which is written by single buffers, is EINVAL, and cancels what follows; WRITE_FIXED of one buffer is written.",
+        needs "WRITEV_FIXED"
+    ),
+    claim!(
         "2.7",
         a_nop_that_finds_nothing_breaks_its_chain,
         "NOP with FILE and no file is EBADF, with FIXED_BUFFER and no buffer EFAULT, whatever result is injected, and cancels what is linked to it; a file comes before a buffer.",
@@ -106,6 +112,19 @@ fn a_vector_waits_for_bytes() -> Outcome {
     put(w, b"abc")?;
     ends(&ring, &[(1, 3)])?;
     expect("the pieces", (buf.get(8, 2), buf.get(0, 1)), (b"ab".to_vec(), b"c".to_vec()))
+}
+
+fn a_vector_needs_a_file_that_takes_one() -> Outcome {
+    let (mut ring, buf) = (ring()?, Buf::new(64));
+    let e = must("eventfd", os::eventfd(0, 0))?;
+    let all = u64s(&[buf.addr(), 64]);
+    must("buffers", ring.register(reg::BUFFERS, all.addr(), 1))?;
+    buf.put64(0, 1);
+    let one = u64s(&[buf.addr(), 8]);
+    let write = rw(op::WRITEV_FIXED, e, one.addr(), 1, 0, 1);
+    let then = [flagged(write, LINK), nop(2)];
+    runs(&mut ring, &then, &[(1, -EINVAL), (2, -ECANCELED)])?;
+    res(&mut ring, rw(op::WRITE_FIXED, e, buf.addr(), 8, 0, 3), 8)
 }
 
 fn a_nop_that_finds_nothing_breaks_its_chain() -> Outcome {
