@@ -254,8 +254,13 @@ macro_rules! op_table {
 
 const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
-const READ: OpDef = OpDef { poll: POLLIN, ioprio: true, iopoll: true, ..OpDef::FILE };
-const WRITE: OpDef = OpDef { poll: POLLOUT, ioprio: true, iopoll: true, ..OpDef::FILE };
+/// fs/aio.c has no fsnotify call.
+const QUIET: Support =
+    Support::Partial("an O_DIRECT transfer tells no inotify or fanotify watcher");
+const READ: OpDef =
+    OpDef { poll: POLLIN, ioprio: true, iopoll: true, support: QUIET, ..OpDef::FILE };
+const WRITE: OpDef =
+    OpDef { poll: POLLOUT, ioprio: true, iopoll: true, support: QUIET, ..OpDef::FILE };
 const SEND_ZC: OpDef = OpDef {
     poll: POLLOUT,
     ioprio: true,

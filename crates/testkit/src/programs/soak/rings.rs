@@ -115,6 +115,11 @@ fn peak(world: &World, only: Option<usize>) -> Outcome {
     let in_memory = only.is_some_and(|_| kind(0, only).contains(Setup::NO_MMAP));
     let count = if in_memory { MEMORY_PEAK } else { PEAK };
     let rings: Result<Vec<_>, _> = (0..count).map(|i| live(world, kind(i, only), 0)).collect();
+    // What a process has from the first request on that waits for a file; rings that poll have none.
+    let mut waits = make(Setup::empty())?;
+    let poll = sqe::of_fd(op::POLL_ADD, world.pipe.0, 1);
+    waits.push(Sqe { op_flags: libc::POLLIN as u32, ..poll });
+    must("submit", waits.enter(1, 0, 0, 0, 0))?;
     rings.map(drop)
 }
 
