@@ -279,6 +279,8 @@ fn transfer(sqe: Sqe, len: u32, write: bool) -> Entry {
             owes(sqe, (n, n), &[])
         }
         (1, true) => owes(sqe, (len, len), &[]),
+        // A file that says it is written buffer by buffer takes no vector of registered ones.
+        (10, true) if sqe.opcode == 61 => owes(sqe, (8, 8), &[EINVAL]),
         (10, _) => owes(sqe, (8, 8), &[]),
         (8 | 9, true) => owes(sqe, (len, len), &[]),
         (_, false) => owes(sqe, (0, len), &[]),
