@@ -19,7 +19,7 @@
 //!   `io_recv_finish`
 
 use super::connect::copy_addr;
-use super::iov::{MAX_RW_COUNT, import_iovec};
+use super::iov::{MAX_RW_COUNT, Vector, import_iovec};
 use super::opdef::{Cmd, Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{FileKind, Host, Iovec, Message, SockAddr};
 use crate::support::opflags::{BUNDLE, RECV_ACCEPTED, SEND_ACCEPTED, VECTORIZED};
@@ -43,10 +43,10 @@ const POLLRDHUP: u32 = 0x2000;
 /// A transfer in progress, in either direction.
 #[derive(Debug)]
 pub(crate) struct Transfer {
-    /// The buffer, or how long all of `many` are.
+    /// The buffer; of several, all of their range.
     buf: Iovec,
     /// Several buffers.
-    many: Option<Box<[Iovec]>>,
+    many: Option<Box<Vector>>,
     bundle: bool,
     pub(super) flags: u32,
     done: u32,
@@ -121,12 +121,12 @@ impl Transfer {
     }
 
     /// Takes buffers that are to be one behind the other; a system call looks at where they are.
-    fn take_buffers(&mut self, bufs: Vec<Iovec>) -> Result<(), Errno> {
-        if let [one] = *bufs {
+    fn take_buffers(&mut self, bufs: Vector) -> Result<(), Errno> {
+        if let [one] = *bufs.iovs() {
             return self.take_buffer(one);
         }
-        self.buf.len = bufs.iter().map(|b| b.len).sum();
-        self.many = Some(bufs.into_boxed_slice());
+        self.buf = bufs.whole();
+        self.many = Some(Box::new(bufs));
         Ok(())
     }
 
@@ -158,22 +158,6 @@ impl Transfer {
         Iovec { base: self.buf.base.wrapping_add(done), len: self.buf.len - done }
     }
 
-    /// The first `len` bytes of what is left of several buffers.
-    fn rest_of_many(&self, many: &[Iovec], mut len: u64) -> Vec<Iovec> {
-        let mut skip = u64::from(self.done);
-        let mut rest = Vec::with_capacity(many.len());
-        for v in many {
-            let s = skip.min(v.len);
-            skip -= s;
-            let part = (v.len - s).min(len);
-            len -= part;
-            if part > 0 {
-                rest.push(Iovec { base: v.base.wrapping_add(s), len: part });
-            }
-        }
-        rest
-    }
-
     fn attempt<H: Host>(
         &self,
         cx: &IssueCx<'_, H>,
@@ -184,10 +168,7 @@ impl Transfer {
         part.len = u64::from(cx.policy.share(part.len as u32));
         match &self.many {
             None => (part.len, call(&[part], flags)),
-            Some(many) => match &*self.rest_of_many(many, part.len) {
-                [] => (0, call(&[Iovec::default()], flags)),
-                rest => (part.len, call(rest, flags)),
-            },
+            Some(many) => (part.len, call(&many.part(part), flags)),
         }
     }
 
@@ -305,7 +286,7 @@ impl Send {
     /// # Errors
     /// `EFAULT` beyond the end of user space.
     pub(crate) fn take_buffers(&mut self, bufs: Vec<Iovec>) -> Result<(), Errno> {
-        self.transfer.take_buffers(bufs)
+        self.transfer.take_buffers(Vector::new(bufs))
     }
 
     /// Whether it sends all buffers there are.
@@ -358,9 +339,7 @@ impl Op for Send {
         }
         if vector {
             let bufs = import_iovec(cx.host, sqe.addr, u64::from(sqe.len))?;
-            let len = bufs.whole().len;
-            transfer.take_buffers(bufs.into_iovs())?;
-            transfer.buf.len = len;
+            transfer.take_buffers(bufs)?;
         }
         Ok(Self { transfer, to, woken: false, selects })
     }
@@ -450,7 +429,7 @@ impl Recv {
     /// # Errors
     /// As [`Self::take_buffer`].
     pub(crate) fn take_buffers(&mut self, bufs: Vec<Iovec>) -> Result<(), Errno> {
-        self.transfer.take_buffers(bufs)
+        self.transfer.take_buffers(Vector::new(bufs))
     }
 
     /// Whether it receives into as many buffers as there is something for, and how much of that at
@@ -475,7 +454,7 @@ impl Recv {
     /// Receives what is to be appended, into other buffers. Answers how much that was.
     pub(crate) fn append<H: Host>(&mut self, cx: &IssueCx<'_, H>, bufs: Vec<Iovec>) -> u32 {
         let before = core::mem::take(&mut self.transfer.done);
-        let more = match self.transfer.take_buffers(bufs) {
+        let more = match self.transfer.take_buffers(Vector::new(bufs)) {
             Ok(()) => match self.receive(cx) {
                 Outcome::Done(Ok(n), _) => n.cast_unsigned(),
                 _ => 0,

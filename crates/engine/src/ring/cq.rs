@@ -244,7 +244,6 @@ impl<H: Host> Engine<H> {
     #[inline]
     pub(crate) fn unlock(&self, ring: &Arc<Ring<H>>, mut st: MutexGuard<'_, H, State<H>>) {
         if st.aio.is_due() {
-            self.hand_over(ring, &mut st);
             self.commit(ring, &mut st);
         }
         let acting = st.acting.take();
