@@ -441,7 +441,7 @@ impl Op for Rw {
         }
         // rw.c `loop_rw_iter`: a file that is written buffer by buffer takes no vector of registered ones.
         let vector = self.buf_index.is_some() && matches!(self.iovs, Iovs::Many(_));
-        if vector && self.write && !writes_many(cx) {
+        if vector && self.write && self.total > 0 && !writes_many(cx) {
             return Outcome::Done(Err(Errno::EINVAL), 0);
         }
         if !worker && !cx.iopoll && self.waits_for_device(cx) {

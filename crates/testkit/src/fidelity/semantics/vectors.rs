@@ -124,7 +124,8 @@ fn a_vector_needs_a_file_that_takes_one() -> Outcome {
     let write = rw(op::WRITEV_FIXED, e, one.addr(), 1, 0, 1);
     let then = [flagged(write, LINK), nop(2)];
     runs(&mut ring, &then, &[(1, -EINVAL), (2, -ECANCELED)])?;
-    res(&mut ring, rw(op::WRITE_FIXED, e, buf.addr(), 8, 0, 3), 8)
+    res(&mut ring, rw(op::WRITEV_FIXED, e, one.addr(), 0, 0, 3), 0)?;
+    res(&mut ring, rw(op::WRITE_FIXED, e, buf.addr(), 8, 0, 4), 8)
 }
 
 fn a_nop_that_finds_nothing_breaks_its_chain() -> Outcome {
