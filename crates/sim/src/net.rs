@@ -22,6 +22,7 @@ const STREAM: usize = 4096;
 pub(crate) const O_NONBLOCK: u32 = 0o4000;
 /// Longest time that a connection takes \[ns\].
 const CONNECT_NS: u64 = 3_000_000;
+const MSG_WAITALL: u32 = 0x100;
 const MSG_PEEK: u32 = 2;
 const MSG_DONTWAIT: u32 = 0x40;
 
@@ -193,7 +194,11 @@ impl SimHost {
                 let n = lock(&self.world).scatter(iovs, message.get(..n).unwrap_or(&[]))?;
                 Ok((n, message.len() > room))
             }
-            _ => self.take(&open, iovs, wait, flags & MSG_PEEK != 0).map(|n| (n, false)),
+            // Of what is to be had whole a part may come, as a signal leaves it.
+            _ if flags & MSG_WAITALL != 0 => {
+                self.take(&open, iovs, wait, flags & MSG_PEEK != 0).map(|n| (n, false))
+            }
+            _ => self.take_packet(&open, iovs, wait, flags & MSG_PEEK != 0).map(|n| (n, false)),
         }
     }
 

@@ -36,6 +36,7 @@ impl SimHost {
         if self.sched.strikes(Fault::Short) { self.sched.policy.part(n).min(n) } else { n }
     }
 
+    /// A read from a stream, which may be shorter than what there is.
     pub(crate) fn take(
         &self,
         open: &Open,
@@ -54,6 +55,33 @@ impl SimHost {
             n => Some(n.min(asked)),
         })?;
         let bytes = chan.take(self.perhaps_less(n), keep);
+        let done = lock(&self.world).scatter(iov, &bytes);
+        self.sched.changed();
+        done
+    }
+
+    /// A receive from a connection: what there is comes in one piece, as of one packet, or not at all.
+    pub(crate) fn take_packet(
+        &self,
+        open: &Open,
+        iov: &[Iovec],
+        wait: bool,
+        keep: bool,
+    ) -> HostResult<u32> {
+        let Body::Stream { rx: Some(chan), .. } = &open.body else { return Err(Errno::EBADF) };
+        let good = World::reach(iov).0;
+        let asked: usize = iov.iter().map(|v| v.len as usize).sum();
+        if asked == 0 {
+            return Ok(0);
+        }
+        let n = self.stream(wait, || match chan.len() {
+            0 => open.at_end().then_some(0),
+            n => Some(n.min(asked)),
+        })?;
+        if n > good {
+            return Err(Errno::EFAULT);
+        }
+        let bytes = chan.take(n, keep);
         let done = lock(&self.world).scatter(iov, &bytes);
         self.sched.changed();
         done

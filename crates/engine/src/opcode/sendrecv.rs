@@ -84,6 +84,11 @@ impl Transfer {
         Ok(Self::new(buf, sqe.op_flags, sqe.ioprio))
     }
 
+    /// Whether it is for one buffer, without flags.
+    fn is_plain(&self) -> bool {
+        self.flags == 0 && self.buf.len > 0 && self.many.is_none() && !self.bundle
+    }
+
     /// From here on what asks to be polled for first does not wait.
     pub(crate) fn never_poll(&mut self) {
         self.never_polls = true;
@@ -590,6 +595,15 @@ impl Op for Recv {
         let left = (sqe.file_index != 0).then_some(sqe.file_index);
         let shots = multi.then(|| Box::new(Shots::new(sqe.len, left)));
         Ok(Self { transfer: Transfer::prep(sqe, selects)?, seen: None, shots })
+    }
+
+    fn waits_if_empty(&self) -> bool {
+        self.transfer.is_plain() && !self.transfer.poll_first && self.shots.is_none()
+    }
+
+    fn emptied(&self, outcome: Outcome) -> bool {
+        let moved = matches!(outcome, Outcome::Done(Ok(1..), _));
+        moved && self.transfer.is_plain() && !self.transfer.filled && self.shots.is_none()
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {

@@ -109,6 +109,7 @@ impl<H: Host> Engine<H> {
     fn submit_locked(&self, ring: &Arc<Ring<H>>, n: u32, want: Option<u32>) -> (u32, bool) {
         let mut st = ring.state.lock();
         st.may_post = true;
+        st.quiet.begin(want.is_some() || !ring.defers());
         let taken = self.submit(ring, &mut st, n);
         // Of a call that took less than it was to, this was all.
         let want = want.filter(|_| taken == n);
@@ -135,6 +136,9 @@ impl<H: Host> Engine<H> {
     pub(super) fn end_batch(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
         self.commit(ring, st);
         self.run_put_off(ring, st);
+        if st.quiet.has_found() {
+            self.handle_found(ring, st, getevents || !ring.defers());
+        }
         // Whoever leads is told by the poller itself; a look would take the wake it may be owed.
         if st.poll_now && st.leader == 0 && (getevents || !ring.defers()) {
             self.poll_events(ring, st);

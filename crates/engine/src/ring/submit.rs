@@ -63,6 +63,9 @@ impl<H: Host> Engine<H> {
             };
             taken += 1;
             let sqe = st.sq_pages().sqe(index);
+            if st.has_looked() {
+                st.note_entry(&sqe);
+            }
             if is_read(&sqe)
                 && chain.is_empty()
                 && left - taken > 0
@@ -168,6 +171,8 @@ impl<H: Host> Engine<H> {
             5 => self.submit_typed(ring, st, sqe, Cmd::WriteFixed),
             22 => self.submit_typed(ring, st, sqe, Cmd::Read),
             23 => self.submit_typed(ring, st, sqe, Cmd::Write),
+            26 => self.submit_typed(ring, st, sqe, Cmd::Send),
+            27 => self.submit_typed(ring, st, sqe, Cmd::Recv),
             _ => self.submit_typed(ring, st, sqe, |c: Cmd| c),
         }
     }
@@ -193,7 +198,14 @@ impl<H: Host> Engine<H> {
             }
         };
         let fixed = sqe.flags & SqeFlags::FIXED_FILE.bits() != 0;
-        let outcome = self.issue_plain(ring, st, (sqe.opcode, sqe.fd, fixed), &mut op);
+        let outcome = if fixed && op.waits_if_empty() && self.is_empty_slot(st, sqe.fd) {
+            Outcome::Again
+        } else {
+            self.issue_plain(ring, st, (sqe.opcode, sqe.fd, fixed), &mut op)
+        };
+        if fixed && op.emptied(outcome) {
+            self.note_slot_emptied(st, sqe.fd);
+        }
         if let Outcome::Done(res, cflags) = outcome
             && (res.is_err() || !ring.setup.contains(Setup::IOPOLL))
         {

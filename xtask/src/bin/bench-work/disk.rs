@@ -56,7 +56,7 @@ fn open(reads: Reads) -> Result<File> {
     Ok(file)
 }
 
-fn cpu() -> Duration {
+pub(crate) fn cpu() -> Duration {
     // SAFETY: all zero is a valid `rusage`.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the call writes one `rusage`.

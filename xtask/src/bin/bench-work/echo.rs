@@ -6,6 +6,7 @@
 //! ```
 //! One message is in flight on each connection. What it does not do: count what the load costs.
 
+use crate::disk::{Figure, cpu};
 use anyhow::{Context, Result, ensure};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::io::{Read as _, Write as _};
@@ -142,19 +143,23 @@ fn accept(listener: &TcpListener) -> Result<Vec<TcpStream>> {
 }
 
 /// Repeats `turn`, which says how many messages it has echoed, until the budget is used.
-fn repeat(budget: Duration, mut turn: impl FnMut() -> Result<u64>) -> Result<f64> {
+fn repeat(budget: Duration, figure: Figure, mut turn: impl FnMut() -> Result<u64>) -> Result<f64> {
     let warm = Instant::now();
     while warm.elapsed() < budget / 8 {
         turn()?;
     }
-    let start = Instant::now();
+    let (start, cpu_before) = (Instant::now(), cpu());
     let mut echoed = 0;
     while start.elapsed() < budget {
         for _ in 0..16 {
             echoed += turn()?;
         }
     }
-    Ok(start.elapsed().as_nanos() as f64 / echoed as f64)
+    let spent = match figure {
+        Figure::Time => start.elapsed(),
+        Figure::Cpu => cpu().saturating_sub(cpu_before),
+    };
+    Ok(spent.as_nanos() as f64 / echoed as f64)
 }
 
 struct Server {
@@ -246,23 +251,28 @@ impl Server {
 }
 
 /// Nanoseconds a message of a server with a ring.
-pub(crate) fn with_a_ring(mode: Mode, kind: Sockets, budget: Duration) -> Result<f64> {
+pub(crate) fn with_a_ring(
+    mode: Mode,
+    kind: Sockets,
+    figure: Figure,
+    budget: Duration,
+) -> Result<f64> {
     stay_on(0);
     let (listener, port) = listen()?;
     let _load = Load::start(port)?;
     let mut server = Server::new(mode, kind, accept(&listener)?)?;
-    repeat(budget, || server.turn())
+    repeat(budget, figure, || server.turn())
 }
 
 /// Nanoseconds a message of a server with epoll and plain calls.
-pub(crate) fn with_epoll(budget: Duration) -> Result<f64> {
+pub(crate) fn with_epoll(figure: Figure, budget: Duration) -> Result<f64> {
     stay_on(0);
     let (listener, port) = listen()?;
     let _load = Load::start(port)?;
     let mut sockets = accept(&listener)?;
     let epoll = Epoll::new(&sockets)?;
     let mut buffer = [0; 4096];
-    repeat(budget, || {
+    repeat(budget, figure, || {
         let mut echoed = 0;
         for at in epoll.wait()? {
             let n = sockets[at].read(&mut buffer)?;

@@ -39,22 +39,32 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "timeout-among-1m" => timeouts(1_000_000, budget),
         "cancel-among-1" => cancels(1, budget),
         "cancel-among-100k" => cancels(100_000, budget),
-        "echo-plain-default" => echo::with_a_ring(Mode::Default, Sockets::Plain, budget),
-        "echo-plain-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Plain, budget),
-        "echo-fixed-default" => echo::with_a_ring(Mode::Default, Sockets::Fixed, budget),
-        "echo-fixed-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Fixed, budget),
-        "call-echo" => echo::with_epoll(budget),
-        "echo-multi-default" => echo::with_a_ring(Mode::Default, Sockets::Multishot, budget),
-        "echo-multi-defer" => echo::with_a_ring(Mode::DeferTaskrun, Sockets::Multishot, budget),
-        "direct-qd32" => disk::measure(Reads::Direct, Figure::Time, budget),
-        "direct-qd32-cpu" => disk::measure(Reads::Direct, Figure::Cpu, budget),
-        "cold-qd32" => disk::measure(Reads::Cold, Figure::Time, budget),
-        "cold-qd32-cpu" => disk::measure(Reads::Cold, Figure::Cpu, budget),
         "setup" => setups(budget),
         "call-pread" => preads(budget),
         "call-recv" => plain_pings(budget),
         "call-getppid" => getppids(budget),
         "call-mmap" => mmaps(budget),
+        _ => of_figure(name, budget),
+    }
+}
+
+/// Works of which processor time is a figure, too: what all threads of the process used.
+fn of_figure(name: &str, budget: Duration) -> Result<f64> {
+    let (work, figure) = match name.strip_suffix("-cpu") {
+        Some(work) => (work, Figure::Cpu),
+        None => (name, Figure::Time),
+    };
+    let echo = |mode, sockets| echo::with_a_ring(mode, sockets, figure, budget);
+    match work {
+        "echo-plain-default" => echo(Mode::Default, Sockets::Plain),
+        "echo-plain-defer" => echo(Mode::DeferTaskrun, Sockets::Plain),
+        "echo-fixed-default" => echo(Mode::Default, Sockets::Fixed),
+        "echo-fixed-defer" => echo(Mode::DeferTaskrun, Sockets::Fixed),
+        "echo-multi-default" => echo(Mode::Default, Sockets::Multishot),
+        "echo-multi-defer" => echo(Mode::DeferTaskrun, Sockets::Multishot),
+        "call-echo" => echo::with_epoll(figure, budget),
+        "direct-qd32" => disk::measure(Reads::Direct, figure, budget),
+        "cold-qd32" => disk::measure(Reads::Cold, figure, budget),
         _ => bail!("no such work: {name}"),
     }
 }

@@ -11,6 +11,7 @@ mod cancel;
 mod clones;
 mod direct;
 mod enter;
+mod emptied;
 mod epolls;
 mod eventfd;
 mod files;
@@ -63,6 +64,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     ranges::CLAIMS,
     making::CLAIMS,
     splices::CLAIMS,
+    emptied::CLAIMS,
     epolls::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,
