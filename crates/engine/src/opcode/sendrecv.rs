@@ -177,6 +177,30 @@ impl Transfer {
         }
     }
 
+    /// The whole of a plain transfer in one call, for the loops that it returns to: behind a system call
+    /// each return is mispredicted (decision 0001). `None`: it is none, or a signal came first.
+    #[inline(always)]
+    fn run_plain<H: Host>(
+        &mut self,
+        cx: &IssueCx<'_, H>,
+        call: impl FnOnce(Iovec) -> Result<u32, Errno>,
+    ) -> Option<Outcome> {
+        let whole = u64::from(cx.policy.share(self.buf.len as u32)) == self.buf.len;
+        if !self.is_plain() || self.poll_first || self.done > 0 || !whole {
+            return None;
+        }
+        match call(self.buf) {
+            Ok(n) => {
+                self.done = n;
+                self.filled = u64::from(n) >= self.buf.len;
+                Some(Outcome::Done(Ok(n as i32), 0))
+            }
+            Err(Errno::EAGAIN) => Some(Outcome::Again),
+            Err(Errno::EINTR) => None,
+            Err(e) => Some(Outcome::Done(Err(e), 0)),
+        }
+    }
+
     /// The same of one buffer, or of one range of several.
     pub(super) fn run_one<H: Host>(
         &mut self,
@@ -368,6 +392,18 @@ impl Op for Send {
                 Outcome::More(n, flags)
             }
             other => other,
+        }
+    }
+
+    #[inline(always)]
+    fn issue_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        if self.to.is_some() {
+            return self.issue(cx);
+        }
+        let flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+        match self.transfer.run_plain(cx, |buf| cx.host.send(cx.fd, buf, flags, None)) {
+            Some(outcome) => outcome,
+            None => self.issue(cx),
         }
     }
 }
@@ -609,5 +645,14 @@ impl Op for Recv {
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         let outcome = self.receive(cx);
         self.finish(cx, outcome, false)
+    }
+
+    #[inline(always)]
+    fn issue_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        match self.transfer.run_plain(cx, |buf| cx.host.recv(cx.fd, buf, MSG_DONTWAIT)) {
+            Some(outcome) if self.shots.is_none() && self.seen.is_none() => outcome,
+            Some(outcome) => self.finish(cx, outcome, false),
+            None => self.issue(cx),
+        }
     }
 }

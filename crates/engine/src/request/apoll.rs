@@ -23,6 +23,7 @@
 
 use super::edges::{self, Edge, edge_of, tells_wakes};
 use super::quiet::Emptied;
+use super::select::Shot;
 use super::turns::accepts;
 use super::{Phase, Req, ReqFile, aio};
 use crate::engine::Engine;
@@ -99,6 +100,23 @@ fn woke_itself<H: Host>(st: &mut State<H>, req: &Req<H>) -> bool {
         st.eventfd_told = false;
     }
     own
+}
+
+/// Whether an edge is for who waits for `want`.
+fn hits(seen: u32, want: u32) -> bool {
+    seen & (want | ALWAYS) != 0 || want & EPOLLIN != 0 && seen & EPOLLRDHUP != 0
+}
+
+/// Whether the thread that has the lock can receive for a request where it waits: a multishot RECV
+/// that is nothing else.
+fn shoots<H: Host>(st: &State<H>, key: Key) -> bool {
+    let simple = |req: &Req<H>| {
+        matches!(&req.cmd, Some(Cmd::Recv(c)) if c.is_multishot() && c.bundle().is_none())
+            && req.kbuf.is_none()
+            && req.creds.is_none()
+            && !req.on_worker
+    };
+    st.may_post && !st.dying && st.acting.is_none() && st.reqs.get(key).is_some_and(simple)
 }
 
 impl<H: Host> Engine<H> {
@@ -383,11 +401,17 @@ impl<H: Host> Engine<H> {
             let Some((watch, edge)) = edge_of(st, events, i) else { continue };
             let Some(w) = st.watches.get_mut(watch) else { continue };
             w.emptied.edge(edge.seen);
+            if let [(key, want)] = *w.waiters.as_slice()
+                && hits(edge.seen, want)
+                && st.reqs.get(key).is_some_and(|req| !accepts(req))
+            {
+                self.serve_alone(ring, st, key, (watch, edge, want));
+                continue;
+            }
             let mut due = Vec::new();
             let mut turn = false;
             w.waiters.retain(|&(key, want)| {
-                let mut hit = edge.seen & (want | ALWAYS) != 0
-                    || want & EPOLLIN != 0 && edge.seen & EPOLLRDHUP != 0;
+                let mut hit = hits(edge.seen, want);
                 if hit && st.reqs.get(key).is_some_and(accepts) {
                     turn = true;
                     hit = false;
@@ -409,6 +433,38 @@ impl<H: Host> Engine<H> {
             self.drop_idle_watch(st, watch);
         }
         self.run_ready(ring, st);
+    }
+
+    /// An edge that is for the only one in its watch.
+    fn serve_alone(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        key: Key,
+        (watch, edge, want): (Key, Edge, u32),
+    ) {
+        let shot = if shoots(st, key) { self.shoot(ring, st, key, edge.seen) } else { Shot::Again };
+        if shot == Shot::Stays {
+            return;
+        }
+        if let Some(w) = st.watches.get_mut(watch) {
+            w.waiters.clear();
+            st.polled -= 1;
+        }
+        match shot {
+            Shot::Again | Shot::Stays => self.retry(ring, st, key, (watch, edge, want)),
+            Shot::Requeue => {
+                if let Some(req) = st.reqs.remove(key) {
+                    self.requeue(ring, st, req);
+                }
+            }
+            Shot::Ends(outcome) => {
+                if let Some(req) = st.reqs.remove(key) {
+                    self.settle(ring, st, req, outcome);
+                }
+            }
+        }
+        self.drop_idle_watch(st, watch);
     }
 
     /// One more attempt of a request whose file became ready.

@@ -14,8 +14,9 @@
 
 use super::Req;
 use super::iowq::Class;
+use super::start::MULTISHOT_RETRY_MAX;
 use crate::engine::Engine;
-use crate::host::{FileKind, Host, Poller};
+use crate::host::{FileKind, Host, HostFile, Poller};
 use crate::opcode::sendrecv::Transfer;
 use crate::opcode::{Cmd, Issue, IssueCx, Op, Outcome};
 use crate::resource::kbuf::{Groups, Peek, Selected};
@@ -24,6 +25,19 @@ use crate::slab::Key;
 use alloc::boxed::Box;
 use ringer_uapi::Errno;
 use ringer_uapi::flags::{Setup, SqeFlags};
+
+/// What comes of receives of a multishot where it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shot {
+    /// It waits on.
+    Stays,
+    /// Nothing was there at first, for whoever looks closer.
+    Again,
+    /// Others come first.
+    Requeue,
+    /// It goes elsewhere with an outcome that is not posted yet.
+    Ends(Outcome),
+}
 
 /// What becomes of the buffer of a request that did not move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +119,13 @@ impl<H: Host> Engine<H> {
                 Err(e) => return Outcome::Done(Err(e), 0),
             }
         }
-        if matches!(cmd, Cmd::Recv(c) if c.bundle().is_some()) && !req.runs_on_worker() {
-            return self.receive_bundle(st, req, &cx);
+        let bundles = if let Cmd::Recv(c) = cmd { Some(c.bundle().is_some()) } else { None };
+        match bundles {
+            Some(true) if !req.runs_on_worker() => return self.receive_bundle(st, req, &cx),
+            Some(false) if !req.runs_on_worker() => {
+                return self.receive_selecting(&mut st.kbufs, req, &cx);
+            }
+            _ => {}
         }
         let (taken, selected) = match self.select(&mut st.kbufs, req) {
             Ok(selected) => selected,
@@ -167,6 +186,66 @@ impl<H: Host> Engine<H> {
         Ok((taken, selected))
     }
 
+    /// One receive into a provided buffer.
+    #[inline(always)]
+    fn receive_selecting(
+        &self,
+        kbufs: &mut Groups,
+        req: &mut Req<H>,
+        cx: &IssueCx<'_, H>,
+    ) -> Outcome {
+        let Some(Cmd::Recv(c)) = &mut req.cmd else {
+            return Outcome::Done(Err(Errno::ECANCELED), 0);
+        };
+        let (buf, selected) = match kbufs.select(self.host(), req.buf_group, c.asks()) {
+            Ok(found) => found,
+            Err(e) => return Outcome::Done(Err(sooner(cx, Rule::Recv).unwrap_or(e)), 0),
+        };
+        let taken = if buf.base == 0 { Err(Errno::ENOBUFS) } else { c.take_buffer(buf) };
+        let outcome = match taken {
+            Ok(()) => c.issue_first(cx),
+            Err(e) => Outcome::Done(Err(e), 0),
+        };
+        // What the kernel finds before it selects.
+        if let Outcome::Done(Err(Errno::EBADF | Errno::ENOTSOCK), _) = outcome
+            && let Some(e) = sooner(cx, Rule::Recv)
+        {
+            kbufs.give_back(&selected);
+            return Outcome::Done(Err(e), 0);
+        }
+        self.after_receive(kbufs, req, &selected, outcome)
+    }
+
+    /// The next receives of a multishot RECV that is alone in its watch, where it is: it is neither
+    /// taken out of what waits nor put back.
+    pub(super) fn shoot(&self, ring: &Ring<H>, st: &mut State<H>, key: Key, events: u32) -> Shot {
+        for shots in 0..=MULTISHOT_RETRY_MAX {
+            let Some(req) = st.reqs.get_mut(key) else { return Shot::Stays };
+            let (user_data, kind) = (req.user_data, req.file.kind());
+            let number = req.file.file().and_then(HostFile::number);
+            let (Some(Cmd::Recv(c)), Some(fd)) = (&mut req.cmd, number) else {
+                return Shot::Again;
+            };
+            if shots == 0 {
+                c.woken_by(events);
+            }
+            let (host, policy, how) = (self.host(), self.policy(), Issue::Inline);
+            let cx = IssueCx { host, fd, kind, how, iopoll: false, policy };
+            if c.rests(&cx) {
+                return Shot::Stays;
+            }
+            match self.receive_selecting(&mut st.kbufs, req, &cx) {
+                Outcome::Again if shots > 0 => return Shot::Stays,
+                Outcome::Again => return Shot::Again,
+                Outcome::More(res, flags) if !ring.cq_would_overflow(st) => {
+                    ring.post_more(st, user_data, Ok(res), flags);
+                }
+                other => return Shot::Ends(other),
+            }
+        }
+        Shot::Requeue
+    }
+
     /// Receives into as many buffers as there is something for: without a length into one, and then
     /// into as many as what is left needs (net.c `io_recv_buf_select`, `io_recv_finish`).
     fn receive_bundle(&self, st: &mut State<H>, req: &mut Req<H>, cx: &IssueCx<'_, H>) -> Outcome {
@@ -188,7 +267,7 @@ impl<H: Host> Engine<H> {
         };
         let Outcome::Done(Ok(first @ 1..), _) = outcome else {
             let outcome = c.finish(cx, outcome, false);
-            return self.after_receive(st, req, &selected, outcome);
+            return self.after_receive(&mut st.kbufs, req, &selected, outcome);
         };
         let n = u64::from(first.cast_unsigned());
         let kept = st.kbufs.commit(host, &selected, (n, selected.nr_of(n)));
@@ -227,7 +306,7 @@ impl<H: Host> Engine<H> {
         (outcome, cx): (Outcome, &IssueCx<'_, H>),
     ) -> Outcome {
         match rule {
-            Rule::Shots | Rule::Recv => self.after_receive(st, req, selected, outcome),
+            Rule::Shots | Rule::Recv => self.after_receive(&mut st.kbufs, req, selected, outcome),
             Rule::Send => match outcome {
                 Outcome::Done(res, flags) => {
                     let all = (selected.len, selected.nr);
@@ -250,14 +329,15 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    #[inline]
     fn after_receive(
         &self,
-        st: &mut State<H>,
+        kbufs: &mut Groups,
         req: &mut Req<H>,
         selected: &Selected,
         outcome: Outcome,
     ) -> Outcome {
-        let mut took = |n: u64| st.kbufs.commit(self.host(), selected, (n, selected.nr_of(n)));
+        let mut took = |n: u64| kbufs.commit(self.host(), selected, (n, selected.nr_of(n)));
         match outcome {
             Outcome::Done(Ok(n), flags) if n > 0 => {
                 Outcome::Done(Ok(n), flags | took(n as u64).cqe_flags())
@@ -271,11 +351,11 @@ impl<H: Host> Engine<H> {
                 outcome
             }
             Outcome::Punt => {
-                self.keep(&mut st.kbufs, req, selected);
+                self.keep(kbufs, req, selected);
                 outcome
             }
             _ => {
-                st.kbufs.give_back(selected);
+                kbufs.give_back(selected);
                 outcome
             }
         }

@@ -19,7 +19,7 @@ use ringer_uapi::{Cqe, Errno};
 
 /// A multishot request that completes this often in a row lets others run
 /// (6.18 io_uring/net.c `MULTISHOT_MAX_RETRY`).
-const MULTISHOT_RETRY_MAX: u32 = 32;
+pub(super) const MULTISHOT_RETRY_MAX: u32 = 32;
 
 /// Most requests that a thread of ours starts under one hold of a ring's lock: what one drain held
 /// back has no bound.
@@ -196,6 +196,7 @@ impl<H: Host> Engine<H> {
             policy: self.policy(),
         };
         match &mut req.cmd {
+            Some(Cmd::Recv(c)) => c.issue_first(&cx),
             Some(cmd) => cmd.issue(&cx),
             None => Outcome::Done(Err(Errno::ECANCELED), 0),
         }
