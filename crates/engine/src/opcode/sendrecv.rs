@@ -567,6 +567,11 @@ impl Recv {
         self.shots.is_some()
     }
 
+    /// Whether it is a single one, into one buffer and without flags.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.shots.is_none() && self.transfer.is_plain()
+    }
+
     /// Whether it waits at once, without a buffer: nothing was left.
     pub(crate) fn rests<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> bool {
         self.shots.as_mut().is_some_and(|shots| shots.rests(cx))
@@ -634,12 +639,12 @@ impl Op for Recv {
     }
 
     fn waits_if_empty(&self) -> bool {
-        self.transfer.is_plain() && !self.transfer.poll_first && self.shots.is_none()
+        self.is_plain() && !self.transfer.poll_first
     }
 
     fn emptied(&self, outcome: Outcome) -> bool {
         let moved = matches!(outcome, Outcome::Done(Ok(1..), _));
-        moved && self.transfer.is_plain() && !self.transfer.filled && self.shots.is_none()
+        moved && self.is_plain() && !self.transfer.filled
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {

@@ -30,6 +30,14 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
+        if st.may_post && res.is_ok() && req.is_bare() {
+            ring.post(st, Cqe::new(req.user_data, res, cflags));
+            self.put_refs(ring, st, req);
+            if !st.drained.is_empty() {
+                self.release_drained(st);
+            }
+            return;
+        }
         let (res, cflags) = req.noted(res, cflags);
         // On a ring that defers, a worker tells the owner whatever it came to.
         st.cq.from_worker |=

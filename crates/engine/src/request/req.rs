@@ -174,6 +174,18 @@ impl<H: Host> Req<H> {
         }
     }
 
+    /// Whether it is a receive that nothing else hangs on: that it ended is all there is to tell.
+    #[inline]
+    pub(super) fn is_bare(&self) -> bool {
+        matches!(&self.cmd, Some(Cmd::Recv(c)) if c.is_plain())
+            && self.flags.bits() & !SqeFlags::FIXED_FILE.bits() == 0
+            && !self.on_worker
+            && self.failed.is_none()
+            && self.next.is_none()
+            && self.kbuf.is_none()
+            && matches!(self.linked, Linked::None)
+    }
+
     /// Its state, if it reads or writes a file.
     pub(super) fn rw(&self) -> Option<&Rw> {
         match &self.cmd {
