@@ -11,6 +11,7 @@ use crate::world::{Entry, World};
 use ringer_engine::host::{
     Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostFile, HostResult,
     HostThread, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
+    TxTimestamp,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -547,6 +548,23 @@ impl Host for SimHost {
 
     fn is_stream(&self, fd: i32) -> bool {
         self.open(fd).is_ok_and(|o| !matches!(o.body, Body::Dgram { .. }))
+    }
+
+    /// Datagram sockets do from then on.
+    fn tells_timestamps(&self, fd: i32) -> HostResult<bool> {
+        self.call("getsockopt", fd);
+        let open = self.open(fd)?;
+        let Body::Dgram { sent, .. } = &open.body else { return Ok(false) };
+        sent.ask();
+        Ok(true)
+    }
+
+    fn take_timestamp(&self, fd: i32) -> HostResult<Option<TxTimestamp>> {
+        self.call("recvmsg", fd);
+        let open = self.open(fd)?;
+        let Body::Dgram { sent, .. } = &open.body else { return Err(Errno::EAGAIN) };
+        let key = sent.take().ok_or(Errno::EAGAIN)?;
+        Ok(Some(TxTimestamp { key, kind: 0, hardware: false, at: [key.into(), !u64::from(key)] }))
     }
 
     fn unread(&self, fd: i32) -> HostResult<i32> {

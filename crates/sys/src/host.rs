@@ -11,7 +11,7 @@ use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
     Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostResult, Identity,
-    Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
+    Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind, TxTimestamp,
 };
 use ringer_ring::Map;
 
@@ -356,6 +356,12 @@ impl Host for LinuxHost {
     }
     fn setsockopt(&self, fd: i32, option: SockOpt) -> HostResult<()> {
         net::setsockopt(fd, option)
+    }
+    fn tells_timestamps(&self, fd: i32) -> HostResult<bool> {
+        net::tells_timestamps(fd)
+    }
+    fn take_timestamp(&self, fd: i32) -> HostResult<Option<TxTimestamp>> {
+        net::take_timestamp(fd)
     }
     fn is_null(&self, fd: i32) -> bool {
         io::is_null(fd)

@@ -15,7 +15,8 @@ use super::app::{FINAL, Seen, TAG, reader_of};
 use super::mailbox::MESSAGE;
 use super::program::{Cancel, Change, Entry, Program, Step};
 use super::rows::{
-    ALIAS, BUF_AT, BUF_LEN, FILE, PROVIDED_MAX, RECV_MULTISHOT, SELECT, STRIDE, notifies,
+    ALIAS, BUF_AT, BUF_LEN, FILE, PROVIDED_MAX, RECV_MULTISHOT, SELECT, STRIDE, is_timestamps,
+    notifies,
 };
 use super::run::{BLANK, Record, file_byte};
 use crate::errno::{
@@ -129,6 +130,7 @@ fn is_multi(e: &Entry) -> bool {
         11 => e.sqe.op_flags & MULTISHOT != 0,
         13 => e.sqe.ioprio & 1 != 0,
         27 => e.sqe.ioprio & RECV_MULTISHOT != 0,
+        46 => is_timestamps(&e.sqe),
         49 => true,
         _ => false,
     }
@@ -216,6 +218,7 @@ impl Checker<'_> {
         self.check_tags();
         self.check_messages();
         self.check_futexes();
+        self.check_timestamps();
         if !self.record.cut {
             self.check_flows();
         }
@@ -236,6 +239,20 @@ impl Checker<'_> {
         let hidden = waits(51).any(|e| e.sqe.flags & SKIP != 0);
         let exact = !hidden && !self.record.cut && waits(53).next().is_none();
         assert!(!exact || ended == woken, "{woken} wake-ups, and {ended} waits for futexes ended");
+    }
+
+    /// What was sent on a socket is told in its order, and of each once.
+    fn check_timestamps(&self) {
+        let mut told: BTreeMap<i32, Vec<(usize, i32)>> = BTreeMap::new();
+        for e in self.entries.values().filter(|e| is_timestamps(&e.sqe)) {
+            let keys = self.seen(e).iter().filter(|(_, s)| s.more).map(|(at, s)| (*at, s.res));
+            told.entry(e.sqe.fd).or_default().extend(keys);
+        }
+        for (fd, mut told) in told {
+            told.sort_unstable();
+            let right = told.windows(2).all(|w| w[0].1 < w[1].1);
+            assert!(right, "of {fd} was told {told:?}");
+        }
     }
 
     fn summary(&self) -> Summary {
@@ -351,6 +368,9 @@ impl Checker<'_> {
         let res = s.res;
         if s.more && e.sqe.opcode == 11 {
             return res == ETIME;
+        }
+        if s.more && is_timestamps(&e.sqe) {
+            return res >= 0;
         }
         if let Some(refusal) = self.program.refusal(e) {
             // The ring's end may come before a member of a chain is told.

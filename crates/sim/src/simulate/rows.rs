@@ -461,7 +461,7 @@ fn accept(d: &mut Draw<'_>) -> Entry {
 }
 
 pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
-    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 47, 49, 50, 51, 53]);
+    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 46, 47, 49, 50, 51, 53]);
     let sqe = Sqe { addr, ..d.entry(14, -1) };
     let fd = d.below(18) as i32;
     let sqe = match d.below(9) {
@@ -470,7 +470,7 @@ pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
         2 => Sqe { op_flags: 2, fd, ..sqe },
         3 => Sqe { op_flags: 1 | 2, fd, ..sqe },
         4 if d.fixed => Sqe { op_flags: 1 | 2 | 8, fd, ..sqe },
-        5 => Sqe { op_flags: 1 | 32, len: d.of(&[6, 11, 13, 22, 27, 50, 51]), ..sqe },
+        5 => Sqe { op_flags: 1 | 32, len: d.of(&[6, 11, 13, 22, 27, 46, 50, 51]), ..sqe },
         _ => sqe,
     };
     owes(sqe, (0, i32::MAX), CHANGES)
@@ -611,9 +611,24 @@ pub(crate) fn word_of(number: i32) -> Option<u64> {
     (at < EACH).then_some(WORDS + 4 * at)
 }
 
+/// `SOCKET_URING_OP_TX_TIMESTAMP`.
+const TX_TIMESTAMP: u64 = 4;
+
+/// Whether it waits for timestamps of what is sent, if the ring can take them.
+pub(crate) fn is_timestamps(sqe: &Sqe) -> bool {
+    sqe.opcode == 46 && sqe.off == TX_TIMESTAMP
+}
+
 fn command(d: &mut Draw<'_>) -> Entry {
+    if d.wide && d.multis && d.rng.one_in(2) {
+        let fd = d.of(&[9, 9, 9, 8, 6]);
+        let sqe = Sqe { off: TX_TIMESTAMP, ..d.entry(46, fd) };
+        return owes(d.perhaps_fixed(sqe), (1, 0), &[]);
+    }
     let fd = d.of(&[0, 2, 6, 10, 17]);
-    let sqe = Sqe { off: d.below(6), ..d.entry(46, fd) };
+    // A ring of wide completions would wait.
+    let off = if d.wide { d.of(&[0, 1, 2, 3, 5]) } else { d.below(6) };
+    let sqe = Sqe { off, ..d.entry(46, fd) };
     let sqe = d.perhaps_fixed(sqe);
     owes(sqe, (0, i32::MAX), &[EOPNOTSUPP, EINVAL])
 }

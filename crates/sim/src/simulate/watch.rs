@@ -13,6 +13,8 @@
 use super::app::{App, Waiter};
 use super::neighbour::Neighbour;
 use super::program::{Entry, Program};
+use super::rows::is_timestamps;
+use crate::client::Client;
 use crate::object::{POLLERR, POLLHUP, POLLIN, POLLOUT};
 use crate::policy::Fault;
 use crate::sched::{Jump, Watchman, lock};
@@ -34,6 +36,8 @@ enum For {
     Time(u64),
     /// Another completion for everything that is written to this pipe.
     News(i32),
+    /// Completions for what was sent on this socket, while the CQ cannot have been full.
+    Stamps(i32),
 }
 
 /// What a watchman remembers between two jumps.
@@ -64,7 +68,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
         1 | 4 | 10 | 22 | 27 | 49 | 60 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
         2 | 5 | 9 | 23 | 26 | 47 | 48 | 61 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
         6 if s.fd > 1 && s.len == 0 && !program.entries().iter().any(updates) => {
-            Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT)))
+            Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT) | POLLERR))
         }
         6 if matches!(s.fd, 2 | 4) && !program.entries().iter().any(updates) => {
             (s.op_flags & POLLIN != 0).then_some(For::News(s.fd))
@@ -72,6 +76,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
         11 if s.op_flags & !UPDATE == 0 && !program.entries().iter().any(updates) => {
             e.owes.expires.map(For::Time)
         }
+        46 if is_timestamps(s) && !program.resizes() => Some(For::Stamps(s.fd)),
         // Another one that goes on may have every connection: the first in the queue does.
         13 if matches!(s.fd, 11 | 12) && !program.entries().iter().any(goes_on_beside) => {
             Some(For::Events(s.fd, POLLIN))
@@ -202,7 +207,7 @@ fn late(
             !ended.contains(ud) && has_news(app, fd, memory.told.entry(*ud).or_default(), n)
         } else {
             let waits = !ended.contains(ud) && !shown.contains(ud);
-            waits && can_go_on(app, *what, *pushed, jump.now)
+            waits && can_go_on(app, &side.client, *what, (*pushed, jump.now))
         };
         if !able {
             memory.since.remove(ud);
@@ -244,12 +249,17 @@ fn has_news(app: &App, fd: i32, told: &mut (usize, u64), n: usize) -> bool {
     edge != told.1 && open.mask() & POLLIN != 0
 }
 
-fn can_go_on(app: &App, what: For, pushed: u64, now: u64) -> bool {
+fn can_go_on(app: &App, client: &Client, what: For, (pushed, now): (u64, u64)) -> bool {
+    let mask = |fd| lock(&app.world).open(fd).map_or(0, |o| o.mask());
+    // Errors of a datagram socket are timestamps, which end no transfer.
+    let of = |fd: i32| if matches!(fd, 8 | 9) { 0 } else { POLLERR | POLLHUP };
     match what {
         For::Time(ns) => pushed + ns <= now,
-        For::Events(fd, events) => {
-            let open = lock(&app.world).open(fd);
-            open.is_ok_and(|o| o.mask() & (events | POLLERR | POLLHUP) != 0)
+        For::Events(fd, events) => mask(fd) & (events | of(fd)) != 0,
+        For::Stamps(fd) => {
+            // With a filler before it.
+            let never_full = client.cq_tail() + 3 <= client.memory.geometry.cq_entries;
+            never_full && mask(fd) & POLLERR != 0
         }
         For::News(_) => false,
     }
