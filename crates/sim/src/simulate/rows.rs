@@ -619,11 +619,23 @@ pub(crate) fn is_timestamps(sqe: &Sqe) -> bool {
     sqe.opcode == 46 && sqe.off == TX_TIMESTAMP
 }
 
+/// Waits for timestamps, mostly of the socket that sends datagrams.
+pub(super) fn timestamps(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[9, 9, 9, 9, 8, 6]);
+    let sqe = Sqe { off: TX_TIMESTAMP, ..d.entry(46, fd) };
+    owes(d.perhaps_fixed(sqe), (1, 0), &[])
+}
+
+/// Sends a datagram.
+pub(super) fn datagram(d: &mut Draw<'_>) -> Entry {
+    let len = 1 + d.below(BUF_LEN) as u32;
+    let sqe = Sqe { addr: d.buf(), len, ..d.entry(26, 9) };
+    owes(d.perhaps_fixed(sqe), (len as i32, len as i32), &[])
+}
+
 fn command(d: &mut Draw<'_>) -> Entry {
     if d.wide && d.multis && d.rng.one_in(2) {
-        let fd = d.of(&[9, 9, 9, 8, 6]);
-        let sqe = Sqe { off: TX_TIMESTAMP, ..d.entry(46, fd) };
-        return owes(d.perhaps_fixed(sqe), (1, 0), &[]);
+        return timestamps(d);
     }
     let fd = d.of(&[0, 2, 6, 10, 17]);
     // A ring of wide completions would wait.
