@@ -1,11 +1,14 @@
 //! Programs that a campaign cut down, each of which told of something that must not be.
 
 use ringer_sim::simulate::{self, Entry, How, Kind, Owes, Patience, Program, Step};
-use ringer_sim::Rates;
+use ringer_sim::{BASE, Rates};
 use ringer_uapi::Sqe;
 
 const DEFERS: u32 = 1 << 12 | 1 << 13;
 const MS: u64 = 1_000_000;
+const DRAIN: u8 = 2;
+const ASYNC: u8 = 16;
+const SELECT: u8 = 32;
 const ANY: u32 = 4;
 
 /// What happens in a kind world, with that setup.
@@ -56,4 +59,25 @@ fn what_a_multishot_had_comes_before_its_end() {
             Step::SubmitAndWait(cancelled, patience),
         ],
     ));
+}
+
+/// A request that waits first, on a worker and with rights of its own, waits once.
+#[test]
+fn who_waits_first_with_other_rights_does_not_wait_again_and_again() {
+    let (header, iov) = (BASE + (1 << 16) + 512 + 432, BASE + (1 << 16) + 512 + 288);
+    let words = [0, 0, iov, 0, 0, 0, 0u64].into_iter().flat_map(u64::to_ne_bytes).collect();
+    let message = Sqe { opcode: 10, addr: header, len: 1, ..Sqe::default() };
+    let bytes = Sqe { opcode: 27, len: 100, ..Sqe::default() };
+    let send = Sqe { opcode: 26, len: 100, ..Sqe::default() };
+    for sqe in [message, bytes, send] {
+        let flags = DRAIN | ASYNC | SELECT;
+        let shape = Sqe { flags, fd: 6, ioprio: 1, buf_index: 1, user_data: 1, ..sqe };
+        let mut entries = entry(Sqe { personality: 1, ..shape }, (0, 256), &[]);
+        entries[0].memory = vec![(header, Vec::clone(&words))];
+        let steps = vec![Step::Submit(entries), Step::Become(1)];
+        for seed in 0..100 {
+            let kind = Kind::Chaos;
+            holds(&Program { seed, kind, ..program(DEFERS, steps.clone()) });
+        }
+    }
 }
