@@ -93,6 +93,7 @@ const CLAIMED: &[(&str, &str)] = &[
     ("SOCKET_URING_OP_SIOCOUTQ", "sockets_tell_what_is_queued"),
     ("SOCKET_URING_OP_GETSOCKOPT", "socket_options_are_set_and_read"),
     ("SOCKET_URING_OP_SETSOCKOPT", "socket_options_are_set_and_read"),
+    ("SOCKET_URING_OP_TX_TIMESTAMP", "transmit_timestamps_are_told_as_they_come"),
     ("RECV_MULTISHOT", "a_multishot_recv_ends_with_the_stream"),
     ("RECVSEND_BUNDLE", "a_bundle_receives_into_several_buffers"),
     ("SEND_VECTORIZED", "a_vectorised_send_sends_what_its_iovecs_say"),
@@ -118,6 +119,7 @@ const CLAIMED_ORDERS: &[(&str, &str)] = &[
     ("SOCKET_URING_OP_SIOCOUTQ", "sockets_tell_what_is_queued"),
     ("SOCKET_URING_OP_GETSOCKOPT", "socket_options_are_set_and_read"),
     ("SOCKET_URING_OP_SETSOCKOPT", "socket_options_are_set_and_read"),
+    ("SOCKET_URING_OP_TX_TIMESTAMP", "a_transmit_timestamp_needs_wide_completions"),
     ("PBUF_RING_MMAP", "a_mapped_buffer_ring_stays_readable"),
     ("PBUF_RING_INC", "an_incremental_buffer_is_used_up"),
 ];

@@ -411,6 +411,19 @@ pub struct SockOpt {
     pub len: i32,
 }
 
+/// When something that was sent came somewhere on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxTimestamp {
+    /// Which it was, as the socket counts.
+    pub key: u32,
+    /// `SCM_TSTAMP_*`: where it came.
+    pub kind: u32,
+    /// Whether the device has taken it.
+    pub hardware: bool,
+    /// When \[s, ns\].
+    pub at: [u64; 2],
+}
+
 /// Everything the engine asks of the world. See the module's doc for conventions.
 ///
 /// Addresses are the application's: a bad one is `EFAULT`, never a fault.
@@ -827,6 +840,22 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// The call's.
     fn setsockopt(&self, _fd: i32, _option: SockOpt) -> HostResult<()> {
         Err(Errno::EOPNOTSUPP)
+    }
+    /// Whether what a socket's error queue has of transmit timestamps may be taken from there: as the
+    /// socket is set, they come alone and somebody asked for them.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: what may be among them nobody may take for another.
+    fn tells_timestamps(&self, _fd: i32) -> HostResult<bool> {
+        Ok(false)
+    }
+    /// Takes the first entry of the error queue of such a socket; `None`: it was no timestamp, and is
+    /// lost.
+    ///
+    /// # Errors
+    /// `EAGAIN`: there is none.
+    fn take_timestamp(&self, _fd: i32) -> HostResult<Option<TxTimestamp>> {
+        Err(Errno::EAGAIN)
     }
     /// Whether it is `/dev/null`.
     fn is_null(&self, _fd: i32) -> bool {

@@ -11,7 +11,7 @@ use crate::world::{Entry, World};
 use ringer_engine::host::{
     Attributed, Child, Clock, Connection, Credentials, FileKind, Futex, FutexWord, Host, HostFile,
     HostResult, HostThread, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr,
-    ThreadKind,
+    ThreadKind, TxTimestamp,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -558,6 +558,23 @@ impl Host for SimHost {
             }
             _ => None,
         }
+    }
+
+    /// Datagram sockets do from then on.
+    fn tells_timestamps(&self, fd: i32) -> HostResult<bool> {
+        self.call("getsockopt", fd);
+        let open = self.open(fd)?;
+        let Body::Dgram { sent, .. } = &open.body else { return Ok(false) };
+        sent.ask();
+        Ok(true)
+    }
+
+    fn take_timestamp(&self, fd: i32) -> HostResult<Option<TxTimestamp>> {
+        self.call("recvmsg", fd);
+        let open = self.open(fd)?;
+        let Body::Dgram { sent, .. } = &open.body else { return Err(Errno::EAGAIN) };
+        let key = sent.take().ok_or(Errno::EAGAIN)?;
+        Ok(Some(TxTimestamp { key, kind: 0, hardware: false, at: [key.into(), !u64::from(key)] }))
     }
 
     fn unread(&self, fd: i32) -> HostResult<i32> {

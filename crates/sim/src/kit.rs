@@ -164,7 +164,7 @@ pub(crate) fn feed(open: &Open, bytes: &[u8]) -> u64 {
             chan.put(bytes.get(..n).unwrap_or(&[]));
             n as u64
         }
-        Body::Dgram { tx, .. } => tx.put(bytes).map_or(0, |()| 1),
+        Body::Dgram { .. } => open.send(bytes).map_or(0, |()| 1),
         Body::Event { .. } => open.signal(1).map_or(0, |()| 1),
         _ => 0,
     }

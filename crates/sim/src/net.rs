@@ -209,10 +209,10 @@ impl SimHost {
         let wait = flags & MSG_DONTWAIT == 0;
         match &open.body {
             Body::Net { .. } => Err(Errno::ENOTCONN),
-            Body::Dgram { tx, .. } => {
+            Body::Dgram { .. } => {
                 let len = iovs.iter().map(|v| v.len as usize).sum();
                 let message = lock(&self.world).collect(iovs, len)?;
-                self.stream(wait, || tx.put(&message))?;
+                self.stream(wait, || open.send(&message))?;
                 self.sched.changed();
                 Ok(message.len() as u32)
             }

@@ -171,6 +171,34 @@ impl Queue {
     }
 }
 
+/// When datagrams of a socket were sent: its error queue, once somebody asked for that.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    asked: AtomicBool,
+    keys: Mutex<VecDeque<u32>>,
+    next: AtomicU32,
+}
+
+impl Sent {
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Relaxed);
+    }
+
+    pub(crate) fn take(&self) -> Option<u32> {
+        lock(&self.keys).pop_front()
+    }
+
+    fn note(&self) {
+        if self.asked.load(Relaxed) {
+            lock(&self.keys).push_back(self.next.fetch_add(1, Relaxed));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.keys).is_empty()
+    }
+}
+
 /// What a socket is that was not born connected.
 #[derive(Debug)]
 pub(crate) enum Net {
@@ -196,7 +224,7 @@ pub(crate) enum Body {
     Regular { file: Arc<Mutex<RamFile>>, pos: AtomicU64 },
     Stream { rx: Option<Arc<Chan>>, tx: Option<Arc<Chan>>, socket: bool },
     Event { count: AtomicU64, signals: AtomicU64 },
-    Dgram { rx: Arc<Queue>, tx: Arc<Queue> },
+    Dgram { rx: Arc<Queue>, tx: Arc<Queue>, sent: Sent },
     Net { state: Mutex<Net>, edges: AtomicU64 },
     Epoll(Mutex<EpollSet>),
 }
@@ -220,7 +248,12 @@ impl Open {
     /// Two datagram sockets.
     pub(crate) fn dgrams() -> (Arc<Self>, Arc<Self>) {
         let (a, b) = (Arc::<Queue>::default(), Arc::<Queue>::default());
-        Self::pair(Body::Dgram { rx: a.clone(), tx: b.clone() }, Body::Dgram { rx: b, tx: a })
+        let of = |rx: &Arc<Queue>, tx: &Arc<Queue>| Body::Dgram {
+            rx: rx.clone(),
+            tx: tx.clone(),
+            sent: Sent::default(),
+        };
+        Self::pair(of(&a, &b), of(&b, &a))
     }
 
     pub(crate) fn epoll() -> Arc<Self> {
@@ -322,7 +355,11 @@ impl Open {
         match &self.body {
             Body::Regular { .. } => POLLIN | POLLOUT,
             Body::Event { count, .. } => POLLOUT | when(count.load(Relaxed) > 0, POLLIN),
-            Body::Dgram { rx, tx } => when(!rx.is_empty(), POLLIN) | when(tx.has_room(), POLLOUT),
+            Body::Dgram { rx, tx, sent } => {
+                when(!rx.is_empty(), POLLIN)
+                    | when(tx.has_room(), POLLOUT)
+                    | when(!sent.is_empty(), POLLERR)
+            }
             Body::Epoll(set) => when(!ready_in(&lock(set)).is_empty(), POLLIN),
             Body::Net { state, .. } => match &*lock(state) {
                 Net::Idle => POLLOUT | POLLHUP,
@@ -368,7 +405,10 @@ impl Open {
                 edges.wrapping_add((set.len() as u64) << 48)
             }
             Body::Event { signals, .. } => of(POLLIN, signals),
-            Body::Dgram { rx, tx } => of(POLLIN, &rx.wrote) + of(POLLOUT, &tx.took),
+            Body::Dgram { rx, tx, sent } => {
+                let stamped = u64::from(sent.next.load(Relaxed)) << 32;
+                of(POLLIN, &rx.wrote) + of(POLLOUT, &tx.took) + stamped
+            }
             Body::Net { state, edges } => {
                 let inner = match &*lock(state) {
                     Net::Connected(end) => end.edge_for(events),
@@ -383,6 +423,14 @@ impl Open {
                 wrote.wrapping_add(took).wrapping_add(u64::from(self.peer_gone()) << 63)
             }
         }
+    }
+
+    /// Sends a datagram, if there is room.
+    pub(crate) fn send(&self, message: &[u8]) -> Option<()> {
+        let Body::Dgram { tx, sent, .. } = &self.body else { return None };
+        tx.put(message)?;
+        sent.note();
+        Some(())
     }
 
     /// Adds to an eventfd.

@@ -243,11 +243,11 @@ impl SimHost {
 
     /// read(2) and write(2) of a socket without a stream.
     fn message(&self, open: &Arc<Open>, iov: &[Iovec], wait: bool, write: bool) -> HostResult<u32> {
-        let Body::Dgram { rx, tx } = &open.body else { return Err(Errno::ENOTCONN) };
+        let Body::Dgram { rx, .. } = &open.body else { return Err(Errno::ENOTCONN) };
         let len = iov.iter().map(|v| v.len as usize).sum();
         let done = if write {
             let message = lock(&self.world).collect(iov, len)?;
-            self.stream(wait, || tx.put(&message))?;
+            self.stream(wait, || open.send(&message))?;
             Ok(len as u32)
         } else {
             let message = self.stream(wait, || rx.take())?;

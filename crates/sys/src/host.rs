@@ -12,7 +12,7 @@ use rust_alloc::vec::Vec;
 use ringer_engine::host::{
     Attributed, Child, Clock, Connection, Credentials, FileKind, Futex, FutexWord, Host,
     HostResult, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt,
-    ThreadKind,
+    ThreadKind, TxTimestamp,
 };
 use ringer_ring::Map;
 
@@ -360,6 +360,12 @@ impl Host for LinuxHost {
     }
     fn setsockopt(&self, fd: i32, option: SockOpt) -> HostResult<()> {
         net::setsockopt(fd, option)
+    }
+    fn tells_timestamps(&self, fd: i32) -> HostResult<bool> {
+        net::tells_timestamps(fd)
+    }
+    fn take_timestamp(&self, fd: i32) -> HostResult<Option<TxTimestamp>> {
+        net::take_timestamp(fd)
     }
     fn is_null(&self, fd: i32) -> bool {
         io::is_null(fd)

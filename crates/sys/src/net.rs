@@ -11,6 +11,9 @@ use crate::raw::{self, fd_arg, general as g};
 use crate::{fdtable, usermem};
 use linux_raw_sys::net;
 
+mod errqueue;
+pub use errqueue::{take_timestamp, tells_timestamps};
+
 /// Control data beyond this is refused by the kernel's default `optmem_max` several times over.
 const CONTROL_MAX: usize = 1 << 20;
 const IPPROTO_TCP: i32 = 6;

@@ -27,6 +27,7 @@ pub mod statx;
 pub mod sync;
 pub mod timeout;
 pub mod truncate;
+pub(crate) mod tx_timestamp;
 pub mod uring_cmd;
 pub mod waitid;
 pub mod xattr;

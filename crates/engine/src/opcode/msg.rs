@@ -321,7 +321,7 @@ impl Recvmsg {
     }
 
     /// What it first comes to, if it waits first.
-    pub(crate) fn waits_first(&self) -> Option<Outcome> {
+    pub(crate) fn waits_first(&mut self) -> Option<Outcome> {
         self.0.transfer.waits_first()
     }
 

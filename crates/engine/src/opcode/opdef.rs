@@ -370,7 +370,7 @@ op_table! {
     45 => Socket(socket::Socket) = OpDef { name: "SOCKET", since: (5, 19), ..OpDef::BASE };
     46 => UringCmd(uring_cmd::UringCmd) = OpDef {
         name: "URING_CMD", since: (5, 19), buffer_select: true, iopoll: true,
-        support: Support::Partial("no TX_TIMESTAMP yet; sockets and /dev/null have commands"),
+        support: Support::Partial("sockets and /dev/null have commands"),
         ..OpDef::FILE
     };
     47 => SendZc(zc::SendZc) = OpDef { name: "SEND_ZC", since: (6, 0), ..SEND_ZC };

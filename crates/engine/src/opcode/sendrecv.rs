@@ -136,10 +136,10 @@ impl Transfer {
     }
 
     /// What a worker first comes to with one that is to wait first.
-    pub(super) fn waits_first(&self) -> Option<Outcome> {
+    pub(super) fn waits_first(&mut self) -> Option<Outcome> {
         let dont_wait = self.never_polls || self.flags & MSG_DONTWAIT != 0;
         let first = if dont_wait { Outcome::Done(Err(Errno::EAGAIN), 0) } else { Outcome::Again };
-        self.poll_first.then_some(first)
+        core::mem::take(&mut self.poll_first).then_some(first)
     }
 
     /// What is to be done before the first attempt, and before a buffer is selected for it.
@@ -348,7 +348,7 @@ impl Send {
     }
 
     /// What it first comes to, if it waits first.
-    pub(crate) fn waits_first(&self) -> Option<Outcome> {
+    pub(crate) fn waits_first(&mut self) -> Option<Outcome> {
         self.transfer.waits_first()
     }
 }
@@ -558,7 +558,7 @@ impl Recv {
     }
 
     /// What it first comes to, if it waits first.
-    pub(crate) fn waits_first(&self) -> Option<Outcome> {
+    pub(crate) fn waits_first(&mut self) -> Option<Outcome> {
         self.transfer.waits_first()
     }
 

@@ -4,11 +4,12 @@
 //!   level and option, `file_index` = length, `addr3` = value
 //! - Rejects: `EINVAL` if the high half of `off` is set, for other flags, for MULTISHOT without
 //!   BUFFER_SELECT or the other way round, or with FIXED
-//! - Result:  SIOCINQ, SIOCOUTQ: bytes. GETSOCKOPT: length of the value. SETSOCKOPT, `/dev/null`: 0
+//! - Result:  SIOCINQ, SIOCOUTQ: bytes. GETSOCKOPT: length of the value. SETSOCKOPT, `/dev/null`: 0.
+//!   TX_TIMESTAMP: see `tx_timestamp.rs`
 //! - Errors:  `EOPNOTSUPP` a file or a socket without commands, an unknown one, an option of another
 //!   level than SOL_SOCKET, IOPOLL rings; TX_TIMESTAMP: `EINVAL` without completions of 32 bytes; those
 //!   of ioctl(2), getsockopt(2), setsockopt(2)
-//! - Blocks:  no
+//! - Blocks:  no; TX_TIMESTAMP waits by poll
 //! - Source:  6.18 io_uring/uring_cmd.c `io_uring_cmd_prep`, `io_uring_cmd`; cmd_net.c
 //!   `io_uring_cmd_sock`; drivers/char/mem.c `uring_cmd_null`
 
@@ -61,6 +62,12 @@ impl Op for UringCmd {
         // On a worker the file is held, and what it is says nothing of how it was opened.
         let kind = if cx.how == Issue::Worker { None } else { cx.kind };
         let res = match (IssueCx { kind, ..*cx }).looked_up() {
+            Ok(FileKind::Socket) if !cx.iopoll && self.is_timestamps() => {
+                match self.may_tell(cx.host, cx.fd) {
+                    Ok(()) => return Outcome::Again,
+                    Err(e) => Err(e),
+                }
+            }
             Ok(FileKind::Socket) if !cx.iopoll => self.of_socket(cx.host, cx.fd),
             Ok(FileKind::Other) if !cx.iopoll && cx.host.is_null(cx.fd) => Ok(0),
             Ok(_) => Err(Errno::EOPNOTSUPP),
@@ -71,6 +78,15 @@ impl Op for UringCmd {
 }
 
 impl UringCmd {
+    /// Whether it waits for timestamps, once it waits.
+    pub(crate) fn is_timestamps(&self) -> bool {
+        self.command == TX_TIMESTAMP
+    }
+
+    fn may_tell<H: Host>(&self, host: &H, fd: i32) -> Result<(), Errno> {
+        if self.wide { host.tells_timestamps(fd).map(drop) } else { Err(Errno::EINVAL) }
+    }
+
     fn of_socket<H: Host>(&self, host: &H, fd: i32) -> Result<i32, Errno> {
         match self.command {
             SIOCINQ => host.unread(fd),
@@ -78,7 +94,6 @@ impl UringCmd {
             GETSOCKOPT if self.option.level != SOL_SOCKET => Err(Errno::EOPNOTSUPP),
             GETSOCKOPT => host.getsockopt(fd, self.option),
             SETSOCKOPT => host.setsockopt(fd, self.option).map(|()| 0),
-            TX_TIMESTAMP if !self.wide => Err(Errno::EINVAL),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }

@@ -29,6 +29,7 @@ use super::{Phase, Req, ReqFile, aio};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, PollEvent, Poller};
 use crate::opcode::poll::{DEFAULT_POLLMASK, O_PATH};
+use crate::opcode::tx_timestamp::is_timestamps;
 use crate::opcode::{Cmd, Op, Outcome};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
@@ -125,12 +126,14 @@ impl<H: Host> Engine<H> {
         match self.watch_for(st, &mut req, events) {
             Ok(Some(watch)) => {
                 self.note_polled_ring(st, &req, watch);
+                // It looks first when it is woken, and the poller tells it what was there already.
+                st.poll_now |= is_timestamps(&req) && self.looks_ready(&req, events);
                 self.park_in(ring, st, req, (watch, events));
                 self.tell_care_of_wait(st);
                 self.need_care(ring, st);
             }
-            // No worker can wait for a mask.
-            Ok(None) if matches!(req.cmd, Some(Cmd::PollAdd(_))) => {
+            // No worker can wait for a mask, or an error.
+            Ok(None) if matches!(req.cmd, Some(Cmd::PollAdd(_))) || is_timestamps(&req) => {
                 self.complete(ring, st, req, Err(Errno::ENOMEM), 0);
             }
             Ok(None) => self.punt(ring, st, req),
@@ -217,8 +220,8 @@ impl<H: Host> Engine<H> {
 
     /// Lets others run before a multishot request that has more to do goes on; meanwhile it is in its
     /// watch, where a cancel finds it (net.c `MULTISHOT_MAX_RETRY`, poll.c `IOU_POLL_REQUEUE`).
-    pub(super) fn requeue(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
-        let events = req.def().poll;
+    pub(crate) fn requeue(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+        let events = req.waits_for();
         let Ok(Some(watch)) = self.watch_for(st, &mut req, events) else {
             return self.arm(ring, st, req, events);
         };
@@ -467,6 +470,17 @@ impl<H: Host> Engine<H> {
         self.drop_idle_watch(st, watch);
     }
 
+    /// Puts a request that was woken back into the watch that it came from.
+    pub(crate) fn wait_on(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        req: Req<H>,
+        watch: (Key, u32),
+    ) {
+        self.park_in(ring, st, req, watch);
+    }
+
     /// One more attempt of a request whose file became ready.
     pub(super) fn retry(
         &self,
@@ -486,6 +500,9 @@ impl<H: Host> Engine<H> {
         }
         if st.dying {
             return self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+        }
+        if is_timestamps(&req) {
+            return self.tell_timestamps(ring, st, req, (watch, want));
         }
         match &mut req.cmd {
             Some(Cmd::Recv(c)) => c.woken_by(edge.seen),

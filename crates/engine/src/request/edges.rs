@@ -19,6 +19,7 @@ use super::Req;
 use super::apoll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
 use crate::host::{FileKind, Host, PollEvent};
 use crate::opcode::Cmd;
+use crate::opcode::tx_timestamp::is_timestamps;
 use crate::ring::State;
 use crate::slab::Key;
 
@@ -91,9 +92,9 @@ pub(super) fn halves(want: u32) -> Option<(u32, u32)> {
     (want & IN != 0 && want & OUT != 0).then_some((want & !OUT, want & OUT))
 }
 
-/// Whether a request has a watch to itself, and tells what woke it.
+/// Whether a request has a watch to itself: it tells what woke it, or is woken before it looks.
 pub(super) fn tells_wakes<H: Host>(req: &Req<H>) -> bool {
-    matches!(&req.cmd, Some(Cmd::PollAdd(p)) if p.multishot())
+    matches!(&req.cmd, Some(Cmd::PollAdd(p)) if p.multishot()) || is_timestamps(req)
 }
 
 /// The watch that the `i`th event is of, and its edge; `None` if there is no such watch, or it was

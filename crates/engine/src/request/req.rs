@@ -11,6 +11,7 @@
 //! What it does not do: run. `start.rs` issues, `complete.rs` ends.
 
 use super::Notif;
+use super::apoll::EPOLLERR;
 use super::waiter::Wait;
 use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::rw::Rw;
@@ -145,6 +146,12 @@ impl<H: Host> Req<H> {
     #[inline]
     pub fn def(&self) -> &'static OpDef {
         opdef(self.opcode).unwrap_or(&OpDef::BASE)
+    }
+
+    /// What it waits for when it cannot go on now (`EPOLL*` bits).
+    #[inline]
+    pub fn waits_for(&self) -> u32 {
+        if matches!(self.cmd, Some(Cmd::UringCmd(_))) { EPOLLERR } else { self.def().poll }
     }
 
     /// Whether a result that is no error does not end it.

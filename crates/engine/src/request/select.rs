@@ -426,14 +426,16 @@ impl<H: Host> Engine<H> {
         class: Class,
     ) -> Option<Outcome> {
         let rule = req.cmd.as_ref().and_then(rule)?;
-        let first = match &req.cmd {
+        // Once: what finds it ready may be another worker. Who has no number to poll by looks again and
+        // again, with its buffer.
+        let first = match &mut req.cmd {
+            _ if class == Class::Private => None,
             Some(Cmd::Recv(c)) => c.waits_first(),
             Some(Cmd::Recvmsg(c)) => c.waits_first(),
             Some(Cmd::Send(c)) => c.waits_first(),
             _ => None,
         };
-        // Who has no number to poll by looks again and again, with its buffer.
-        if first.is_some() && class != Class::Private {
+        if first.is_some() {
             return first;
         }
         let polls = !matches!(req.file.kind(), Some(FileKind::Regular | FileKind::Directory));

@@ -271,7 +271,7 @@ impl<H: Host> Engine<H> {
                     return self.complete(ring, st, req, res, CqeFlags::F_32.bits());
                 }
                 Outcome::Again => {
-                    let events = req.def().poll;
+                    let events = req.waits_for();
                     return self.arm(ring, st, req, events);
                 }
                 Outcome::Punt => return self.punt(ring, st, req),

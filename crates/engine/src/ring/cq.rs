@@ -96,6 +96,22 @@ impl<H: Host> Ring<H> {
         !st.unmapped && (!st.cq.backlog.is_empty() || self.cq_full(st))
     }
 
+    /// Whether a completion of 32 bytes would not go to the backlog.
+    pub(crate) fn has_room_for_wide(&self, st: &State<H>) -> bool {
+        if st.unmapped || !st.cq.backlog.is_empty() {
+            return false;
+        }
+        let last = st.geo.cq_entries - 1;
+        let slots = match self.setup.contains(Setup::CQE_MIXED) {
+            // A filler comes first.
+            true if st.cq.tail & last == last => 3,
+            true => 2,
+            false => 1,
+        };
+        let used = st.cq.tail.wrapping_sub(st.cq_pages().head());
+        used.checked_add(slots).is_some_and(|n| n <= st.geo.cq_entries)
+    }
+
     /// Writes one completion, or puts it into the backlog. Returns false for the backlog.
     #[inline]
     pub fn post(&self, st: &mut State<H>, cqe: Cqe) -> bool {

@@ -127,7 +127,12 @@ impl<H: Host> Engine<H> {
         if st.has_turns() && ring.defers() && !getevents {
             return tell_owner(ring, st);
         }
-        self.run_ready(ring, st);
+        if ring.defers() && getevents {
+            // What a worker left for the owner came before: a multishot that is cancelled now told of it.
+            self.run_task_work(ring, st);
+        } else {
+            self.run_ready(ring, st);
+        }
         self.commit(ring, st);
     }
 

@@ -7,7 +7,6 @@ use super::Support::{Full, Partial, Refused};
 use super::row::{Kernel, Row, Support, accepted};
 use ringer_uapi::Errno;
 
-const OPS: &str = "not carried out yet (issue 5)";
 const NEWER: &str = "newer than 6.18, which refuses it too";
 const NOWAIT: &str = "a write of 0 bytes says EAGAIN on xfs and btrfs too, where the kernel says 0";
 const HOST: &str = "as the host's kernel has it";
@@ -132,7 +131,12 @@ pub const SOCKET_COMMANDS: &[Row] = &[
     row("SOCKET_URING_OP_SIOCOUTQ", 1, (6, 5), Full),
     row("SOCKET_URING_OP_GETSOCKOPT", 2, (6, 7), Full),
     row("SOCKET_URING_OP_SETSOCKOPT", 3, (6, 7), Full),
-    row("SOCKET_URING_OP_TX_TIMESTAMP", 4, (6, 17), Refused(Errno::EOPNOTSUPP, OPS)),
+    row(
+        "SOCKET_URING_OP_TX_TIMESTAMP",
+        4,
+        (6, 17),
+        Partial("not with SO_ZEROCOPY; other errors of the queue are lost"),
+    ),
 ];
 
 /// Flags of opcodes that are not carried out.

@@ -320,8 +320,14 @@ impl App {
         let sqes: Vec<Sqe> = entries.iter().map(|e| own(e.sqe)).collect();
         for chains in whole_chains(&sqes, self.program.batch_max()) {
             self.push(chains);
+            // What is queued now another thread may have taken before the call, which would then take as
+            // many of what came since: a part of a chain.
             if let Some(patience) = wait.filter(|_| !self.sqpoll()) {
-                let queued = lock(&self.side).client.queued();
+                let shared = self.program.has_threads();
+                if shared {
+                    self.submit_all();
+                }
+                let queued = if shared { 0 } else { lock(&self.side).client.queued() };
                 self.wait(queued, patience);
             }
             if self.uses_room() {

@@ -15,7 +15,8 @@ use super::app::{FINAL, Seen, TAG, reader_of};
 use super::mailbox::MESSAGE;
 use super::program::{Cancel, Change, Entry, Program, Step};
 use super::rows::{
-    ALIAS, BUF_AT, BUF_LEN, FILE, PROVIDED_MAX, RECV_MULTISHOT, SELECT, STRIDE, notifies,
+    ALIAS, BUF_AT, BUF_LEN, BUNDLE, FILE, PROVIDED_MAX, RECV_MULTISHOT, SELECT, STRIDE, VECTORIZED,
+    is_timestamps, notifies,
 };
 use super::run::{BLANK, Record, file_byte};
 use crate::errno::{
@@ -128,7 +129,9 @@ fn is_multi(e: &Entry) -> bool {
         6 => e.sqe.len & 1 != 0,
         11 => e.sqe.op_flags & MULTISHOT != 0,
         13 => e.sqe.ioprio & 1 != 0,
-        27 => e.sqe.ioprio & RECV_MULTISHOT != 0,
+        26 => e.sqe.ioprio & BUNDLE != 0,
+        10 | 27 => e.sqe.ioprio & RECV_MULTISHOT != 0,
+        46 => is_timestamps(&e.sqe),
         49 => true,
         _ => false,
     }
@@ -148,7 +151,8 @@ fn writes(e: &Entry) -> bool {
 
 /// Bytes that a transfer asks for.
 fn asked(e: &Entry) -> i32 {
-    let vector = matches!(e.sqe.opcode, 1 | 2 | 9 | 10 | 48 | 60 | 61);
+    let vector = matches!(e.sqe.opcode, 1 | 2 | 9 | 10 | 48 | 60 | 61)
+        || matches!(e.sqe.opcode, 26 | 47) && e.sqe.ioprio & VECTORIZED != 0;
     if vector { e.owes.ok.1 } else { e.sqe.len as i32 }
 }
 
@@ -216,6 +220,7 @@ impl Checker<'_> {
         self.check_tags();
         self.check_messages();
         self.check_futexes();
+        self.check_timestamps();
         if !self.record.cut {
             self.check_flows();
         }
@@ -236,6 +241,20 @@ impl Checker<'_> {
         let hidden = waits(51).any(|e| e.sqe.flags & SKIP != 0);
         let exact = !hidden && !self.record.cut && waits(53).next().is_none();
         assert!(!exact || ended == woken, "{woken} wake-ups, and {ended} waits for futexes ended");
+    }
+
+    /// What was sent on a socket is told in its order, and of each once.
+    fn check_timestamps(&self) {
+        let mut told: BTreeMap<i32, Vec<(usize, i32)>> = BTreeMap::new();
+        for e in self.entries.values().filter(|e| is_timestamps(&e.sqe)) {
+            let keys = self.seen(e).iter().filter(|(_, s)| s.more).map(|(at, s)| (*at, s.res));
+            told.entry(e.sqe.fd).or_default().extend(keys);
+        }
+        for (fd, mut told) in told {
+            told.sort_unstable();
+            let right = told.windows(2).all(|w| w[0].1 < w[1].1);
+            assert!(right, "of {fd} was told {told:?}");
+        }
     }
 
     fn summary(&self) -> Summary {
@@ -351,6 +370,9 @@ impl Checker<'_> {
         let res = s.res;
         if s.more && e.sqe.opcode == 11 {
             return res == ETIME;
+        }
+        if s.more && is_timestamps(&e.sqe) {
+            return res >= 0;
         }
         if let Some(refusal) = self.program.refusal(e) {
             // The ring's end may come before a member of a chain is told.
@@ -598,7 +620,8 @@ impl Checker<'_> {
             }
             let goes_on = a.sqe.flags & HARD != 0 && one != ECANCELED || !fails(a, one);
             let seen = self.seen(b).last().map(|(_, s)| s);
-            let excused = seen.is_some_and(|s| self.may_be_cancelled(b, s));
+            let excused = seen.is_some_and(|s| self.may_be_cancelled(b, s))
+                || b.owes.errors.contains(&ECANCELED);
             let broken = two == ECANCELED && !bad && !excused && !self.program.has(Fault::NoThread);
             assert!(!goes_on || !broken || self.record.cut, "{} for nothing", self.describe(b));
         }
@@ -696,12 +719,15 @@ impl Checker<'_> {
     /// What went through a flow is what was told.
     fn check_flows(&self) {
         for (fd, (bytes, put, taken)) in &self.record.flows {
-            let count = |res: i32| if *bytes { res.max(0) as u64 } else { u64::from(res >= 0) };
+            let count = |e: &Entry, res: i32| {
+                let head = if e.sqe.opcode == 10 && is_multi(e) { e.owes.ok.0 } else { 0 };
+                if *bytes { (res - head).max(0) as u64 } else { u64::from(res >= 0) }
+            };
             let told = |mine: &dyn Fn(&Entry) -> bool| {
                 let all = self.entries.values().filter(|e| mine(e));
                 let pieces =
-                    |e: &Entry| self.seen(e).iter().map(|(_, s)| count(s.res)).sum::<u64>();
-                let last = |e: &Entry| self.last(e).map_or(0, |(_, res)| count(res));
+                    |e: &Entry| self.seen(e).iter().map(|(_, s)| count(e, s.res)).sum::<u64>();
+                let last = |e: &Entry| self.last(e).map_or(0, |(_, res)| count(e, res));
                 all.map(|e| if is_multi(e) { pieces(e) } else { last(e) }).sum::<u64>()
             };
             let takes = |e: &Entry| e.sqe.opcode == 30 && e.sqe.file_index as i32 == *fd;

@@ -4,7 +4,10 @@ use super::app::TAG;
 use super::program::{
     BAD, Cancel, Change, Entry, How, Kind, PERSONALITY, Patience, Program, Put, Step, batch_max,
 };
-use super::rows::{CHILDREN, Draw, EACH, FREE_SLOT, FUTEXES, ROWS, SELECT, link_timeout, polls_io};
+use super::rows::{
+    CHILDREN, Draw, EACH, FREE_SLOT, FUTEXES, ROWS, SELECT, datagram, link_timeout, polls_io,
+    timestamps,
+};
 use crate::policy::{Fault, Rates};
 use crate::rng::Rng;
 use ringer_uapi::Sqe;
@@ -282,8 +285,23 @@ impl Artist {
         if self.rng.one_in(6) && !self.iopoll {
             self.read_ahead(&mut batch);
         }
+        // Timestamps need a socket that sends: some of that, where they are told.
+        if self.wide && !self.iopoll && !self.drains && !self.skips && self.rng.one_in(3) {
+            self.timestamps(&mut batch);
+        }
         self.budget = self.budget.saturating_sub(batch.len());
         Step::Submit(batch)
+    }
+
+    fn timestamps(&mut self, batch: &mut Vec<Entry>) {
+        let mut row: fn(&mut Draw<'_>) -> Entry = timestamps;
+        while batch.len() < self.sq && self.next < 110 && !self.rng.one_in(5) {
+            let e = row(&mut self.drawing());
+            self.next += 1;
+            self.lately.push((e.sqe.opcode, e.sqe.user_data));
+            batch.push(e);
+            row = datagram;
+        }
     }
 
     fn read_ahead(&mut self, batch: &mut Vec<Entry>) {

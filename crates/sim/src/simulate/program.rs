@@ -2,7 +2,7 @@
 //! the world is. Everything in it can be taken out, which is how a failure becomes small.
 
 use super::mailbox::MSG_RING;
-use super::rows::{INSTALL, WIDE_NOP, notifies};
+use super::rows::{INSTALL, WIDE_NOP, is_timestamps, notifies};
 use crate::errno::{EACCES, EINVAL, EPERM};
 use crate::policy::{Chaos, Fault, Plain, Policy, Rates, Seeded};
 use ringer_engine::opcode::opdef;
@@ -19,6 +19,8 @@ const BATCH_SHARED: usize = 8;
 pub(crate) const PERSONALITY: u16 = 1;
 
 const SKIP: u8 = 64;
+/// `IORING_CQE_F_MORE`.
+const MORE: u32 = 2;
 
 /// An opcode that there is not.
 pub(crate) const BAD: u8 = 99;
@@ -262,10 +264,15 @@ impl Program {
         }
     }
 
-    /// The second half of a completion, if its entry is a NOP that asks for one.
+    /// The second half of a completion, if its entry is a NOP that asks for one, or it tells when
+    /// something was sent: the key, both ways.
     pub(crate) fn second_half(&self, cqe: &Cqe) -> Option<[u64; 2]> {
         let entries = self.entries();
         let entry = entries.iter().find(|e| e.sqe.user_data == cqe.user_data)?;
+        if is_timestamps(&entry.sqe) && cqe.flags & MORE != 0 {
+            let key = u64::from(cqe.res.cast_unsigned());
+            return Some([key, !key]);
+        }
         let wide = entry.sqe.opcode == 0 && entry.sqe.op_flags & WIDE_NOP != 0;
         wide.then_some([entry.sqe.off, entry.sqe.addr])
     }
@@ -314,6 +321,11 @@ impl Program {
     /// Whether tables change while requests run.
     pub fn reshapes(&self) -> bool {
         self.steps.iter().any(|s| matches!(s, Step::Register(c) if c.reshapes()))
+    }
+
+    /// Whether the rings change.
+    pub fn resizes(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s, Step::Register(Change::Resize(..))))
     }
 
     /// Whether work may have to wait for a worker.

@@ -13,8 +13,8 @@
 use super::mailbox::{self, MESSAGE, OWN};
 use super::program::{Entry, Owes};
 use crate::errno::{
-    EAGAIN, EALREADY, EBADF, ECHILD, EEXIST, EINVAL, ENOBUFS, ENODATA, ENOENT, ENOMEM, EOPNOTSUPP,
-    EPERM, EPIPE, ERANGE, ESPIPE, ETIME,
+    EAGAIN, EALREADY, EBADF, ECANCELED, ECHILD, EEXIST, EFAULT, EINVAL, ENOBUFS, ENODATA, ENOENT,
+    ENOMEM, EOPNOTSUPP, EPERM, EPIPE, ERANGE, ESPIPE, ETIME,
 };
 use crate::rng::Rng;
 use crate::world::{BASE, SIZE};
@@ -69,6 +69,12 @@ const MULTISHOT: u32 = 64;
 pub(crate) const INSTALL: u8 = 54;
 /// `IORING_RECVSEND_FIXED_BUF`.
 pub(crate) const FIXED_BUF: u16 = 4;
+/// `IORING_RECVSEND_BUNDLE`.
+pub(crate) const BUNDLE: u16 = 16;
+/// `IORING_SEND_VECTORIZED`.
+pub(crate) const VECTORIZED: u16 = 32;
+/// `MSG_WAITALL`.
+const WAITALL: u32 = 0x100;
 /// Whether a notification follows its completion.
 pub(crate) fn notifies(opcode: u8) -> bool {
     matches!(opcode, 47 | 48)
@@ -110,7 +116,7 @@ pub(crate) const ROWS: &[Row] = &[
     (7, 2, poll_remove),
     (8, 1, sync_range),
     (9, 3, |d| message(d, 9)),
-    (10, 4, |d| message(d, 10)),
+    (10, 5, receive_message),
     (11, 3, timeout),
     (12, 2, timeout_remove),
     (13, 3, accept),
@@ -126,8 +132,8 @@ pub(crate) const ROWS: &[Row] = &[
     (23, 3, |d| plain_rw(d, 23)),
     (24, 2, advise_file),
     (25, 1, advise_memory),
-    (26, 4, |d| socket_io(d, 26)),
-    (27, 5, |d| socket_io(d, 27)),
+    (26, 5, send),
+    (27, 6, receive),
     (28, 1, openat2),
     (29, 1, epoll_ctl),
     (30, 2, splice),
@@ -217,7 +223,9 @@ impl Draw<'_> {
         if !self.rng.one_in(4) {
             return e;
         }
-        let whole = e.sqe.opcode == 27 && e.sqe.op_flags & 0x100 == 0;
+        // What is used bit by bit may have less left than is asked for.
+        let bits = matches!(e.sqe.opcode, 10 | 26 | 27) && e.sqe.fd != 9;
+        let whole = bits && e.sqe.op_flags & WAITALL == 0;
         let groups: &[u16] = if whole { &[1, 1, 2, 3, 9] } else { &[1, 1, 1, 2, 2, 9] };
         let buf_index = self.of(groups);
         let sqe = Sqe { flags: e.sqe.flags | SELECT, buf_index, addr: 0, ..e.sqe };
@@ -461,7 +469,7 @@ fn accept(d: &mut Draw<'_>) -> Entry {
 }
 
 pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
-    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 47, 49, 50, 51, 53]);
+    let addr = d.target(&[1, 4, 6, 10, 11, 13, 16, 22, 27, 46, 47, 49, 50, 51, 53]);
     let sqe = Sqe { addr, ..d.entry(14, -1) };
     let fd = d.below(18) as i32;
     let sqe = match d.below(9) {
@@ -470,7 +478,7 @@ pub(super) fn cancel(d: &mut Draw<'_>) -> Entry {
         2 => Sqe { op_flags: 2, fd, ..sqe },
         3 => Sqe { op_flags: 1 | 2, fd, ..sqe },
         4 if d.fixed => Sqe { op_flags: 1 | 2 | 8, fd, ..sqe },
-        5 => Sqe { op_flags: 1 | 32, len: d.of(&[6, 11, 13, 22, 27, 50, 51]), ..sqe },
+        5 => Sqe { op_flags: 1 | 32, len: d.of(&[6, 11, 13, 22, 27, 46, 50, 51]), ..sqe },
         _ => sqe,
     };
     owes(sqe, (0, i32::MAX), CHANGES)
@@ -547,16 +555,97 @@ fn socket_io(d: &mut Draw<'_>, opcode: u8) -> Entry {
     match (send, stream) {
         (true, true) => owes(sqe, (1, n), &[EPIPE, EAGAIN]),
         (true, false) => owes(sqe, (n, n), &[EAGAIN]),
-        (false, _) => {
-            let e = owes(sqe, (0, n), &[EAGAIN]);
-            let mut e = d.perhaps_selecting(e, &[EAGAIN, ENOBUFS]);
-            let calm = e.sqe.flags & SELECT != 0 && e.sqe.op_flags == 0;
-            if calm && d.multis && d.rng.one_in(2) {
-                e.sqe.ioprio |= RECV_MULTISHOT;
-            }
-            e
-        }
+        (false, _) => owes(sqe, (0, n), &[EAGAIN]),
     }
+}
+
+/// With a vector, out of a provided buffer or of all that a group has, or just so.
+fn send(d: &mut Draw<'_>) -> Entry {
+    let e = socket_io(d, 26);
+    if d.rng.one_in(6) {
+        return in_a_vector(d, e);
+    }
+    let mut e = d.perhaps_selecting(e, &[EPIPE, EAGAIN, ENOBUFS, ENOENT]);
+    if e.sqe.flags & SELECT != 0 && e.sqe.buf_index == 2 {
+        // Of a list's all is sent, whatever the length (net.c `io_send_select_buffer`).
+        e.sqe.op_flags &= !WAITALL;
+        e.owes.ok = (1, BUF_LEN as i32);
+    }
+    if e.sqe.flags & SELECT != 0 && e.sqe.fd < 8 && d.multis && d.rng.one_in(2) {
+        // A ring has more buffers than anybody has room for.
+        (e.sqe.buf_index, e.sqe.len, e.sqe.op_flags) = (d.of(&[2, 2, 2, 9]), 0, 0);
+        e.sqe.ioprio = BUNDLE;
+        // A worker does not go on with one that finds room (poll.c `__io_arm_poll_handler`).
+        let errors = &[EPIPE, EAGAIN, ENOBUFS, ENOENT, ECANCELED];
+        e.owes = Owes { ok: (1, i32::MAX), errors, ..e.owes };
+    }
+    e
+}
+
+fn receive(d: &mut Draw<'_>) -> Entry {
+    let e = socket_io(d, 27);
+    let mut e = d.perhaps_selecting(e, &[EAGAIN, ENOBUFS]);
+    if e.sqe.flags & SELECT == 0 || e.sqe.op_flags != 0 {
+        return e;
+    }
+    if d.multis && d.rng.one_in(2) {
+        e.sqe.ioprio |= RECV_MULTISHOT;
+        // All of it is so long at most, or a little longer.
+        e.sqe.file_index = d.of(&[0, 0, 0, 60]);
+    }
+    if e.sqe.fd < 8 && d.rng.one_in(3) {
+        e.sqe.ioprio |= BUNDLE;
+        e.sqe.len = d.of(&[0, 0, 100, 600]);
+        e.owes = Owes { ok: (0, i32::MAX), errors: &[EAGAIN, ENOBUFS, ENOENT], ..e.owes };
+    }
+    e
+}
+
+/// The same bytes as a vector of two.
+fn in_a_vector(d: &Draw<'_>, e: Entry) -> Entry {
+    let len = u64::from(e.sqe.len);
+    let parts = [(d.buf(), len / 2), (d.buf() + len / 2, len - len / 2)];
+    let bytes = parts.iter().flat_map(|(b, n)| [b.to_ne_bytes(), n.to_ne_bytes()]).flatten();
+    let memory = vec![(d.aux(), bytes.collect())];
+    let sqe = Sqe { addr: d.aux(), len: 2, ioprio: e.sqe.ioprio | VECTORIZED, ..e.sqe };
+    given(memory, Entry { sqe, ..e })
+}
+
+/// A message into a provided buffer: one part at most, and as a multishot more than bytes to tell.
+fn into_a_group(d: &mut Draw<'_>, mut e: Entry) -> Entry {
+    let multi = d.multis && e.sqe.op_flags == 0 && d.rng.one_in(2);
+    let asks = if d.rng.one_in(2) { 0 } else { e.sqe.len.max(100) };
+    let room = if multi { d.of(&[(0, 0), (16, 0), (8, 16)]) } else { (0, 0) };
+    let header = memory(d.ud) + EVENT_AT;
+    let words = [0, room.0, d.aux(), u64::from(asks != 0), 0, room.1, 0];
+    let words = words.into_iter().flat_map(u64::to_ne_bytes).collect();
+    let part = [d.buf(), u64::from(asks)].into_iter().flat_map(u64::to_ne_bytes).collect();
+    e.owes.ok = (0, if asks == 0 { BUF_LEN as i32 } else { asks as i32 });
+    if multi {
+        e.sqe.ioprio |= RECV_MULTISHOT;
+        e.owes.ok.0 = message_head(&room);
+    }
+    given(
+        vec![(d.aux(), part), (header, words)],
+        Entry { sqe: Sqe { addr: header, len: 1, ..e.sqe }, ..e },
+    )
+}
+
+/// What a multishot tells in front of a message with room for a name and for control data.
+fn message_head((name, control): &(u64, u64)) -> i32 {
+    const OUT: u64 = 16;
+    (OUT + name + control) as i32
+}
+
+fn receive_message(d: &mut Draw<'_>) -> Entry {
+    let mut e = socket_io(d, 27);
+    e.sqe.opcode = 10;
+    if e.sqe.fd == 8 {
+        // A datagram that is longer than there is room for is a failure then.
+        e.sqe.op_flags &= !WAITALL;
+    }
+    let e = d.perhaps_selecting(e, &[EAGAIN, ENOBUFS, EFAULT]);
+    if e.sqe.flags & SELECT == 0 { in_a_message(d, e) } else { into_a_group(d, e) }
 }
 
 /// The same bytes as a message: its header lies where events would, its iovecs where times would.
@@ -571,15 +660,10 @@ fn in_a_message(d: &Draw<'_>, e: Entry) -> Entry {
 }
 
 fn message(d: &mut Draw<'_>, opcode: u8) -> Entry {
-    let mut e = socket_io(d, if opcode == 9 { 26 } else { 27 });
+    let mut e = socket_io(d, 26);
     e.sqe.opcode = opcode;
-    // With a provided buffer RECVMSG has one part at most, and as a multishot more than bytes to tell: to
-    // be drawn by itself.
-    e.sqe.flags &= !SELECT;
-    (e.sqe.buf_index, e.sqe.ioprio) = (0, e.sqe.ioprio & !RECV_MULTISHOT);
-    if matches!(e.sqe.fd, 8 | 9) {
-        // A datagram that is longer than there is room for is a failure then.
-        e.sqe.op_flags &= !0x100;
+    if e.sqe.fd == 9 {
+        e.sqe.op_flags &= !WAITALL;
     }
     in_a_message(d, e)
 }
@@ -595,7 +679,11 @@ fn zero_copy(d: &mut Draw<'_>, opcode: u8) -> Entry {
         e.sqe.ioprio |= FIXED_BUF;
         e.sqe.buf_index = d.of(&[0, 1]);
     }
-    if opcode == 48 { in_a_message(d, e) } else { e }
+    match opcode {
+        48 => in_a_message(d, e),
+        _ if e.sqe.ioprio & FIXED_BUF == 0 && d.rng.one_in(4) => in_a_vector(d, e),
+        _ => e,
+    }
 }
 
 fn epoll_ctl(d: &mut Draw<'_>) -> Entry {
@@ -611,9 +699,36 @@ pub(crate) fn word_of(number: i32) -> Option<u64> {
     (at < EACH).then_some(WORDS + 4 * at)
 }
 
+/// `SOCKET_URING_OP_TX_TIMESTAMP`.
+const TX_TIMESTAMP: u64 = 4;
+
+/// Whether it waits for timestamps of what is sent, if the ring can take them.
+pub(crate) fn is_timestamps(sqe: &Sqe) -> bool {
+    sqe.opcode == 46 && sqe.off == TX_TIMESTAMP
+}
+
+/// Waits for timestamps, mostly of the socket that sends datagrams.
+pub(super) fn timestamps(d: &mut Draw<'_>) -> Entry {
+    let fd = d.of(&[9, 9, 9, 9, 8, 6]);
+    let sqe = Sqe { off: TX_TIMESTAMP, ..d.entry(46, fd) };
+    owes(d.perhaps_fixed(sqe), (1, 0), &[])
+}
+
+/// Sends a datagram.
+pub(super) fn datagram(d: &mut Draw<'_>) -> Entry {
+    let len = 1 + d.below(BUF_LEN) as u32;
+    let sqe = Sqe { addr: d.buf(), len, ..d.entry(26, 9) };
+    owes(d.perhaps_fixed(sqe), (len as i32, len as i32), &[])
+}
+
 fn command(d: &mut Draw<'_>) -> Entry {
+    if d.wide && d.multis && d.rng.one_in(2) {
+        return timestamps(d);
+    }
     let fd = d.of(&[0, 2, 6, 10, 17]);
-    let sqe = Sqe { off: d.below(6), ..d.entry(46, fd) };
+    // A ring of wide completions would wait.
+    let off = if d.wide { d.of(&[0, 1, 2, 3, 5]) } else { d.below(6) };
+    let sqe = Sqe { off, ..d.entry(46, fd) };
     let sqe = d.perhaps_fixed(sqe);
     owes(sqe, (0, i32::MAX), &[EOPNOTSUPP, EINVAL])
 }

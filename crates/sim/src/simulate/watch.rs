@@ -13,6 +13,8 @@
 use super::app::{App, Waiter};
 use super::neighbour::Neighbour;
 use super::program::{Entry, Program};
+use super::rows::is_timestamps;
+use crate::client::Client;
 use crate::object::{POLLERR, POLLHUP, POLLIN, POLLOUT};
 use crate::policy::Fault;
 use crate::sched::{Jump, Watchman, lock};
@@ -34,6 +36,8 @@ enum For {
     Time(u64),
     /// Another completion for everything that is written to this pipe.
     News(i32),
+    /// Completions for what was sent on this socket, if the CQ had room meanwhile.
+    Stamps(i32),
 }
 
 /// What a watchman remembers between two jumps.
@@ -43,6 +47,10 @@ struct Memory {
     since: BTreeMap<u64, (usize, u64)>,
     /// What a multishot had told of: completions, and the edge of its file then.
     told: BTreeMap<u64, (usize, u64)>,
+    /// What was sent on a socket, and whether somebody who waits must be told.
+    sent: BTreeMap<u64, (u64, bool)>,
+    /// Completions taken at the last jump.
+    taken: u32,
     /// Completions published and signals of the eventfd.
     published: (u32, u64),
     bell_changes: u64,
@@ -64,7 +72,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
         1 | 4 | 10 | 22 | 27 | 49 | 60 if s.fd > 1 => Some(For::Events(s.fd, POLLIN)),
         2 | 5 | 9 | 23 | 26 | 47 | 48 | 61 if s.fd > 1 => Some(For::Events(s.fd, POLLOUT)),
         6 if s.fd > 1 && s.len == 0 && !program.entries().iter().any(updates) => {
-            Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT)))
+            Some(For::Events(s.fd, s.op_flags & (POLLIN | POLLOUT) | POLLERR))
         }
         6 if matches!(s.fd, 2 | 4) && !program.entries().iter().any(updates) => {
             (s.op_flags & POLLIN != 0).then_some(For::News(s.fd))
@@ -72,6 +80,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
         11 if s.op_flags & !UPDATE == 0 && !program.entries().iter().any(updates) => {
             e.owes.expires.map(For::Time)
         }
+        46 if is_timestamps(s) && !program.resizes() => Some(For::Stamps(s.fd)),
         // Another one that goes on may have every connection: the first in the queue does.
         13 if matches!(s.fd, 11 | 12) && !program.entries().iter().any(goes_on_beside) => {
             Some(For::Events(s.fd, POLLIN))
@@ -182,8 +191,10 @@ fn late(
 ) -> Option<String> {
     let side = lock(&app.side);
     let overflow = side.client.sq_flags() & OVERFLOW != 0;
+    note_sent(app, &side.client, judged, memory);
     if side.closing || overflow || side.client.queued() > 0 || nobody_asks(app, jump) {
         memory.since.clear();
+        memory.sent.values_mut().for_each(|(_, due)| *due = false);
         return None;
     }
     // Who waits leads, or has somebody lead: what can go on goes on at once. A timeout ticks from when it
@@ -200,9 +211,11 @@ fn late(
         let n = taken + shown.iter().filter(|s| **s == *ud).count();
         let able = if let For::News(fd) = *what {
             !ended.contains(ud) && has_news(app, fd, memory.told.entry(*ud).or_default(), n)
+        } else if let For::Stamps(_) = what {
+            !ended.contains(ud) && memory.sent.get(ud).is_some_and(|(_, due)| *due)
         } else {
             let waits = !ended.contains(ud) && !shown.contains(ud);
-            waits && can_go_on(app, *what, *pushed, jump.now)
+            waits && can_go_on(app, *what, (*pushed, jump.now))
         };
         if !able {
             memory.since.remove(ud);
@@ -214,7 +227,8 @@ fn late(
             *since = (n, jump.now);
         }
         let first = since.1;
-        let patience = if led && matches!(what, For::Events(..)) { 0 } else { LATE_NS };
+        let at_once = led && matches!(what, For::Events(..) | For::Stamps(_));
+        let patience = if at_once { 0 } else { LATE_NS };
         if jump.next - first > patience {
             return Some(format!(
                 "request {ud} can go on since {first} ns, at {} ns nobody has looked at it: {what:?}",
@@ -244,13 +258,28 @@ fn has_news(app: &App, fd: i32, told: &mut (usize, u64), n: usize) -> bool {
     edge != told.1 && open.mask() & POLLIN != 0
 }
 
-fn can_go_on(app: &App, what: For, pushed: u64, now: u64) -> bool {
+fn can_go_on(app: &App, what: For, (pushed, now): (u64, u64)) -> bool {
+    let mask = |fd| lock(&app.world).open(fd).map_or(0, |o| o.mask());
+    // Errors of a datagram socket are timestamps, which end no transfer.
+    let of = |fd: i32| if matches!(fd, 8 | 9) { 0 } else { POLLERR | POLLHUP };
     match what {
         For::Time(ns) => pushed + ns <= now,
-        For::Events(fd, events) => {
-            let open = lock(&app.world).open(fd);
-            open.is_ok_and(|o| o.mask() & (events | POLLERR | POLLHUP) != 0)
-        }
-        For::News(_) => false,
+        For::Events(fd, events) => mask(fd) & (events | of(fd)) != 0,
+        For::News(_) | For::Stamps(_) => false,
+    }
+}
+
+/// Notes what was sent since the last jump. What found the CQ full then waits for what is sent next.
+fn note_sent(app: &App, client: &Client, judged: &BTreeMap<u64, For>, memory: &mut Memory) {
+    let (tail, cq_entries) = (client.cq_tail(), client.memory.geometry.cq_entries);
+    let before = std::mem::replace(&mut memory.taken, tail.wrapping_sub(client.ready()));
+    // One may have a filler before it.
+    let had_room = tail.wrapping_sub(before) + 3 <= cq_entries;
+    for (ud, what) in judged {
+        let For::Stamps(fd) = *what else { continue };
+        let Ok(open) = lock(&app.world).open(fd) else { continue };
+        let (edge, due) = memory.sent.entry(*ud).or_default();
+        let new = std::mem::replace(edge, open.edge_for(0)) != *edge;
+        *due = (*due || new) && had_room && open.mask() & POLLERR != 0;
     }
 }

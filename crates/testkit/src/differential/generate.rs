@@ -14,7 +14,7 @@ use super::draws::{OPS, Rows, op};
 use super::program::{
     Action, Entry, Fd, IDS, MESSAGES, Obj, Pair, Port, Program, Register, Setup, Step, Val, bit,
 };
-use super::shapes::Drawn;
+use super::shapes::{Drawn, TX_TIMESTAMP};
 use ringer_uapi::flags::Setup as S;
 
 /// What two entries may quarrel about.
@@ -578,6 +578,9 @@ impl Gen<'_> {
         }
         if matches!(e.op, op::SPLICE | op::TEE) {
             return e.from != Some(Obj::File);
+        }
+        if e.op == op::URING_CMD {
+            return self.wide && e.off == Val::Num(TX_TIMESTAMP);
         }
         let receives = matches!(e.op, op::RECV | op::RECVMSG);
         let reads = matches!(

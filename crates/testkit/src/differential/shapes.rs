@@ -25,6 +25,8 @@ const ALLOC: u32 = u32::MAX;
 const FUTEXES: u8 = 3;
 /// FUTEX_BITSET_MATCH_ANY.
 const ANY_BIT: u64 = 0xffff_ffff;
+/// `SOCKET_URING_OP_TX_TIMESTAMP`.
+pub(super) const TX_TIMESTAMP: u64 = 4;
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "d/e", "nowhere/f"];
 
 fn entry(id: u64, op: u8, fd: Fd) -> Entry {
@@ -158,9 +160,9 @@ impl Gen<'_> {
         let mut claims = vec![Claim::sole(Key::Way(o)), Claim::sole(Key::Way(far_end(o)))];
         let mut e = entry(id, op::URING_CMD, Fd::default());
         self.name(&mut e, o, &mut claims);
-        // SIOCINQ, GETSOCKOPT, SETSOCKOPT and what there is not; what is sent but not acknowledged
-        // is a matter of time.
-        e.off = Val::Num(self.d.pick(&[0, 0, 2, 2, 3, 5, 77, 1 << 32]));
+        // SIOCINQ, GETSOCKOPT, SETSOCKOPT, TX_TIMESTAMP, for which nobody asks, and what there is not;
+        // what is sent but not acknowledged is a matter of time.
+        e.off = Val::Num(self.d.pick(&[0, 0, 2, 2, 3, TX_TIMESTAMP, 5, 77, 1 << 32]));
         let name = self.d.pick(&[2, 3, 7, 9, 999]);
         e.addr = Val::Num(self.d.pick(&[SOL_SOCKET, SOL_SOCKET, 6]) | name << 32);
         e.file_index = self.d.pick(&[0, 4, 4, u32::MAX]);

@@ -46,6 +46,7 @@ mod sqpoll;
 mod submit;
 mod sync_cancel;
 mod timeouts;
+mod timestamps;
 mod transfers;
 mod uring_cmd;
 mod vectors;
@@ -80,6 +81,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     futex::CLAIMS,
     waitid::CLAIMS,
     uring_cmd::CLAIMS,
+    timestamps::CLAIMS,
     sync_cancel::CLAIMS,
     files::CLAIMS,
     buffers::CLAIMS,

@@ -45,7 +45,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         "2.6",
         a_transmit_timestamp_needs_wide_completions,
         "TX_TIMESTAMP is EINVAL without CQE32 or CQE_MIXED.",
-        needs "URING_CMD"
+        needs "SOCKET_URING_OP_TX_TIMESTAMP"
     ),
 ];
 
