@@ -32,6 +32,8 @@ use ringer_uapi::Errno;
 
 /// How often the reactor looks whether somebody leads a ring \[ns\].
 const TICK_NS: u64 = 1_000_000;
+/// Longest pause between looks while callers lead and leave again \[ns\].
+const TICK_LED_MAX_NS: u64 = 4_000_000;
 /// Longest pause between looks while a caller stays in its wait; then the ring is parked \[ns\].
 const TICK_MAX_NS: u64 = 8_000_000;
 /// The token of steps of clocks; no ring has it.
@@ -238,25 +240,36 @@ fn look_locked<H: Host>(
     if led && !watched && st.leader == 0 {
         // A caller led since the last look: give it a tick to come back, and do not compete with it
         // for events meanwhile.
-        care.epoch = st.lead_epoch;
-        care.tick_ns = TICK_NS;
         unnest(poller, st, care);
-        return Look::Again(TICK_NS);
+        return Look::Again(slower(engine, st, care));
     }
     if st.leader != 0 {
         unnest(poller, st, care);
-        return pace(st, care);
+        return pace(engine, st, care);
     }
     lead(engine, poller, ring, st, care)
 }
 
+/// Callers come and go: each look costs a switch, so they are left alone for longer and longer, but for
+/// times that they wait for.
+fn slower<H: Host>(engine: &Engine<H>, st: &State<H>, care: &mut Care<H>) -> u64 {
+    care.epoch = st.lead_epoch;
+    let tick = care.tick_ns.min(TICK_LED_MAX_NS);
+    care.tick_ns = 2 * tick;
+    match st.timers.next() {
+        Some(t) => {
+            let left = t.saturating_sub(engine.host().now(Clock::Monotonic));
+            tick.min(left.max(TICK_NS))
+        }
+        None => tick,
+    }
+}
+
 /// A caller leads. Look less and less often while it stays in one wait, then not at all until it
 /// leaves.
-fn pace<H: Host>(st: &mut State<H>, care: &mut Care<H>) -> Look {
+fn pace<H: Host>(engine: &Engine<H>, st: &mut State<H>, care: &mut Care<H>) -> Look {
     if care.epoch != st.lead_epoch {
-        care.epoch = st.lead_epoch;
-        care.tick_ns = TICK_NS;
-        return Look::Again(TICK_NS);
+        return Look::Again(slower(engine, st, care));
     }
     care.tick_ns *= 2;
     if care.tick_ns <= TICK_MAX_NS {
@@ -275,6 +288,7 @@ fn lead<H: Host>(
     st: &mut State<H>,
     care: &mut Care<H>,
 ) -> Look {
+    care.tick_ns = TICK_NS;
     if !care.nested
         && let Some(inner) = &st.poller
     {
