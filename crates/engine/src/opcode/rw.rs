@@ -178,7 +178,10 @@ impl Rw {
         is_aligned(odd | self.off)
             && self.total > 0
             && self.done == 0
-            && is_direct(cx.host, cx.fd, cx.kind)
+            && match cx.asked {
+                Some(asked) => asked.direct(cx.fd, || is_direct(cx.host, cx.fd, cx.kind)),
+                None => is_direct(cx.host, cx.fd, cx.kind),
+            }
     }
 
     /// The part of the buffers that is still to do.
@@ -231,6 +234,16 @@ impl Rw {
             return self.finish(Ok(()));
         }
         self.issue(cx)
+    }
+
+    /// A first attempt said that it would wait.
+    #[cold]
+    fn would_block_first<H: Host>(&self, cx: &IssueCx<'_, H>) -> Outcome {
+        let kind = cx.kind.unwrap_or_else(|| match cx.asked {
+            Some(asked) => asked.kind(cx.fd, || kind_of(cx)),
+            None => kind_of(cx),
+        });
+        self.would_block(cx, kind, Errno::EAGAIN)
     }
 
     #[cold]
@@ -424,8 +437,10 @@ impl Op for Rw {
             if r == Ok(self.total) {
                 return Outcome::Done(Ok(self.total as i32), 0);
             }
-            if let Ok(n) = r {
-                return self.issue_after(cx, n);
+            match r {
+                Ok(n) => return self.issue_after(cx, n),
+                Err(Errno::EAGAIN) => return self.would_block_first(cx),
+                Err(_) => {}
             }
         }
         self.issue_again(cx)

@@ -538,7 +538,7 @@ impl<H: Host> Engine<H> {
         };
         let iopoll = ring.setup.contains(Setup::IOPOLL);
         let (kind, policy) = (file.map(HostFile::kind), self.policy());
-        let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll, policy };
+        let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll, policy, asked: None };
         let mut outcome = cmd.issue(&cx);
         if outcome == Outcome::Punt && may_block(ring, key) {
             cx.how = Issue::Worker;

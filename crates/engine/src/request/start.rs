@@ -194,6 +194,7 @@ impl<H: Host> Engine<H> {
             how: Issue::Inline,
             iopoll,
             policy: self.policy(),
+            asked: None,
         };
         match &mut req.cmd {
             Some(cmd) => cmd.issue(&cx),
@@ -212,23 +213,18 @@ impl<H: Host> Engine<H> {
         op: &mut T,
     ) -> Outcome {
         let iopoll = ring.setup.contains(Setup::IOPOLL);
-        let (how, policy) = (Issue::Inline, self.policy());
+        let (host, how, policy) = (self.host(), Issue::Inline, self.policy());
+        let asked = Some(&st.asked);
         if !fixed || !opdef(opcode).is_some_and(|d| d.needs_file) {
-            return op.issue_first(&IssueCx {
-                host: self.host(),
-                fd,
-                kind: None,
-                how,
-                iopoll,
-                policy,
-            });
+            let kind = None;
+            return op.issue_first(&IssueCx { host, fd, kind, how, iopoll, policy, asked });
         }
         let Some(node) = st.files.as_ref().and_then(|t| t.get(fd)) else {
             return Outcome::Done(Err(Errno::EBADF), 0);
         };
         let Some(fd) = node.file.number() else { return Outcome::Punt };
         let kind = Some(node.file.kind());
-        let outcome = op.issue_first(&IssueCx { host: self.host(), fd, kind, how, iopoll, policy });
+        let outcome = op.issue_first(&IssueCx { host, fd, kind, how, iopoll, policy, asked });
         if outcome == Outcome::Done(Err(Errno::EBADF), 0) && node.file.number() != Some(fd) {
             // The number was withdrawn just then, for the program's first POSIX lock.
             return Outcome::Punt;

@@ -32,6 +32,7 @@ pub use sqpoll::SqPoll;
 pub use watchers::Watchers;
 
 use crate::host::{Clock, Host, HostPages, HostRing, RingId};
+use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{Req, aio::Transfers, apoll::Watch, table::Requests, timers::Timers};
 use crate::resource::filetable::FileTable;
@@ -127,6 +128,8 @@ pub struct State<H: Host> {
     pub poll_now: bool,
     /// The poller of the watches, made with the first one.
     pub poller: Option<Arc<H::Poller>>,
+    /// What the batch under way has asked of files.
+    pub asked: Asked,
     /// Transfers that the host carries out.
     pub aio: Transfers<H>,
     /// Times they wait for.
@@ -237,6 +240,7 @@ impl<H: Host> State<H> {
             polled: 0,
             poll_now: false,
             poller: None,
+            asked: Asked::default(),
             aio: Transfers::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),

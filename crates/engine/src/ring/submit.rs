@@ -53,6 +53,7 @@ impl<H: Host> Engine<H> {
         let left = queued.min(n);
         let mut chain: Vec<Req<H>> = Vec::new();
         let mut taken = 0;
+        st.asked.forget();
         st.unflushed = false;
         while taken < left {
             let index = st.sq_pages().index(st.sq_head);
@@ -128,8 +129,11 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         chain: &mut Vec<Req<H>>,
     ) -> Batch {
-        if st.aio.is_due() && !is_transfer(sqe.opcode) {
-            self.hand_over(ring, st);
+        if !is_transfer(sqe.opcode) {
+            st.asked.forget();
+            if st.aio.is_due() {
+                self.hand_over(ring, st);
+            }
         }
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
