@@ -104,6 +104,8 @@ pub enum Outcome {
     Again,
     /// Not inline: a worker must do it.
     Punt,
+    /// A read whose pages the disk has to bring: it is tried again.
+    Ahead,
     /// A transfer that would wait for its device: the host carries it out (`request::aio`).
     Aio,
     /// A descriptor was made in the calling thread's table: put it into this slot of the table.

@@ -34,7 +34,9 @@ pub use watchers::Watchers;
 use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
-use crate::request::{Req, aio::Transfers, apoll::Watch, table::Requests, timers::Timers};
+use crate::request::{
+    Req, ahead::Ahead, aio::Transfers, apoll::Watch, table::Requests, timers::Timers,
+};
 use crate::resource::filetable::FileTable;
 use crate::resource::kbuf::Groups;
 use crate::resource::napi::Napi;
@@ -130,6 +132,8 @@ pub struct State<H: Host> {
     pub poller: Option<Arc<H::Poller>>,
     /// What the batch under way has asked of files.
     pub asked: Asked,
+    /// Reads that the disk works for.
+    pub ahead: Ahead<H>,
     /// Transfers that the host carries out.
     pub aio: Transfers<H>,
     /// Times they wait for.
@@ -241,6 +245,7 @@ impl<H: Host> State<H> {
             poll_now: false,
             poller: None,
             asked: Asked::default(),
+            ahead: Ahead::default(),
             aio: Transfers::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),

@@ -54,6 +54,8 @@ impl<H: Host> Engine<H> {
         let mut chain: Vec<Req<H>> = Vec::new();
         let mut taken = 0;
         st.asked.forget();
+        st.ahead.calls(st.task);
+        st.ahead.batch(true);
         st.unflushed = false;
         while taken < left {
             let index = st.sq_pages().index(st.sq_head);
@@ -90,6 +92,7 @@ impl<H: Host> Engine<H> {
             self.start_chain(ring, st, chain);
         }
         st.sq_pages().publish_head(st.sq_head);
+        st.ahead.batch(false);
         st.unflushed = false;
         if !st.drained.is_empty() {
             self.release_drained(st);
@@ -131,6 +134,7 @@ impl<H: Host> Engine<H> {
     ) -> Batch {
         if !is_transfer(sqe.opcode) {
             st.asked.forget();
+            st.ahead.forget();
             if st.aio.is_due() {
                 self.hand_over(ring, st);
             }
