@@ -32,9 +32,8 @@ use ringer_uapi::Errno;
 
 /// How often the reactor looks whether somebody leads a ring \[ns\].
 const TICK_NS: u64 = 1_000_000;
-/// Longest pause between looks while callers lead and leave again \[ns\].
-const TICK_LED_MAX_NS: u64 = 4_000_000;
-/// Longest pause between looks while a caller stays in its wait; then the ring is parked \[ns\].
+/// Longest pause between looks while callers lead; where one stays in its wait for longer, the ring is
+/// parked \[ns\].
 const TICK_MAX_NS: u64 = 8_000_000;
 /// Looks in a row at a caller in its read before a worker reads, too.
 const READS_MAX: u32 = 8;
@@ -269,7 +268,7 @@ fn look_locked<H: Host>(
 /// times that they wait for.
 fn slower<H: Host>(engine: &Engine<H>, st: &State<H>, care: &mut Care<H>) -> u64 {
     care.epoch = st.lead_epoch;
-    let tick = care.tick_ns.min(TICK_LED_MAX_NS);
+    let tick = care.tick_ns.min(TICK_MAX_NS);
     care.tick_ns = 2 * tick;
     match st.timers.next() {
         Some(t) => {
