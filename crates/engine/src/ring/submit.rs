@@ -223,7 +223,12 @@ impl<H: Host> Engine<H> {
     ) {
         let mut req = self.request(sqe, Some(cmd), None);
         find_buffer(st, &mut req);
-        self.settle(ring, st, req, outcome);
+        match outcome {
+            // Many wait for devices, and a request is large.
+            Outcome::Aio => self.queue_aio(ring, st, req),
+            Outcome::Ahead => self.read_ahead(ring, st, req),
+            outcome => self.settle(ring, st, req, outcome),
+        }
     }
 
     #[inline(always)]
