@@ -168,6 +168,11 @@ pub trait HostFile: Clone + Send + Sync + Debug + 'static {
     fn number(&self) -> Option<i32>;
     /// Whether both refer to the same open file as far as the host knows (cancel by descriptor).
     fn same_file(&self, other: &Self) -> bool;
+    /// Whether its bytes come from a disk of this machine, or from memory: what waits for them waits
+    /// for a short time.
+    fn is_local(&self) -> bool {
+        true
+    }
     /// The same open file under a number of its own, which a poller takes for another one.
     ///
     /// # Errors

@@ -475,8 +475,9 @@ impl Host for SimHost {
         self.move_bytes("tee", (from, u64::MAX), (to, u64::MAX), len)
     }
 
-    fn readahead(&self, fd: i32, _off: u64, _len: u64) {
+    fn readahead(&self, fd: i32, off: u64, len: u64) {
         self.call("readahead", fd);
+        self.bring(fd, off.saturating_add(len));
     }
 
     fn poll_now(&self, fd: i32, events: u32) -> u32 {

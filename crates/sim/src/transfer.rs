@@ -10,6 +10,8 @@ use ringer_uapi::Errno;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
+/// Longest time that a disk takes \[ns\].
+const BROUGHT_NS: u64 = 2_000_000;
 const RWF_NOWAIT: u32 = 8;
 /// Largest file \[bytes\].
 const LARGEST: usize = 1 << 24;
@@ -128,6 +130,19 @@ impl SimHost {
             return Err(Errno::EAGAIN);
         }
         read_file(&self.world, file, iov, off, cached)
+    }
+
+    /// Has a file cached up to an offset, some time later.
+    pub(crate) fn bring(&self, fd: i32, to: u64) {
+        let Ok(open) = self.open(fd).map(|o| o.end()) else { return };
+        let brought = move || {
+            if let Body::Regular { file, .. } = &open.body {
+                let mut f = lock(file);
+                let to = usize::try_from(to).unwrap_or(usize::MAX).min(f.data.len());
+                f.cached = f.cached.max(to);
+            }
+        };
+        self.sched.at(self.sched.policy.amount(BROUGHT_NS), Box::new(brought));
     }
 
     /// splice(2) and tee(2): between pipes, and from or to a file.

@@ -22,6 +22,8 @@ use crate::{fdtable, keeper};
 /// `AIO_RING_MAGIC` (fs/aio.c).
 const MAGIC: u32 = 0xa10a_10a1;
 const IOCB_FLAG_RESFD: u32 = 1;
+const CMD_PREAD: u16 = 0;
+const CMD_PWRITE: u16 = 1;
 const CMD_PREADV: u16 = 7;
 const CMD_PWRITEV: u16 = 8;
 /// Transfers handed over in one call.
@@ -152,13 +154,20 @@ impl LinuxAio {
     }
 
     fn iocb(&self, op: &AioOp<'_>) -> Iocb {
+        // A vector is one more thing to copy in.
+        let (opcode, buf, nbytes) = match (op.iov, op.write) {
+            ([v], false) => (CMD_PREAD, v.base, v.len),
+            ([v], true) => (CMD_PWRITE, v.base, v.len),
+            (list, false) => (CMD_PREADV, list.as_ptr() as u64, list.len() as u64),
+            (list, true) => (CMD_PWRITEV, list.as_ptr() as u64, list.len() as u64),
+        };
         Iocb {
             data: op.token,
             rw_flags: op.rwf,
-            opcode: if op.write { CMD_PWRITEV } else { CMD_PREADV },
+            opcode,
             fd: op.fd.cast_unsigned(),
-            buf: op.iov.as_ptr() as u64,
-            nbytes: op.iov.len() as u64,
+            buf,
+            nbytes,
             offset: op.off.cast_signed(),
             flags: IOCB_FLAG_RESFD,
             resfd: self.eventfd.cast_unsigned(),

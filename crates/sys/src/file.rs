@@ -261,6 +261,18 @@ impl HostFile for LinuxFile {
         Some(self.0.number.load(Acquire)).filter(|number| *number != NONE)
     }
 
+    /// A device of its own is a disk. Of the file systems that have none, those on top of local ones are
+    /// named.
+    fn is_local(&self) -> bool {
+        // btrfs, overlayfs, tmpfs, zfs.
+        const ON_DISKS: [u64; 4] = [0x9123_683e, 0x794c_7630, 0x0102_1994, 0x2fc1_2fc1];
+        let major = self.0.facts.dev >> 8 & 0xfff | self.0.facts.dev >> 32 & !0xfff;
+        major != 0
+            || self
+                .number()
+                .is_some_and(|fd| raw::file_system(fd).is_ok_and(|magic| ON_DISKS.contains(&magic)))
+    }
+
     /// Where that cannot be told, by inode, which takes two opens of one file for one, and is not used
     /// for files that share the anonymous inode.
     fn same_file(&self, other: &Self) -> bool {

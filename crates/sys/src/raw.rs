@@ -180,6 +180,18 @@ pub fn fstat(fd: i32) -> SysResult<g::stat> {
     Ok(st)
 }
 
+/// `fstatfs(2)`: the magic number of the file system.
+///
+/// # Errors
+/// The call's.
+pub fn file_system(fd: i32) -> SysResult<u64> {
+    // struct statfs of x86-64 is 120 bytes, f_type its first word.
+    let mut statfs = [0u64; 15];
+    // SAFETY: the kernel writes one `struct statfs` to the array, which is as large.
+    ok(unsafe { syscall2(g::__NR_fstatfs, fd_arg(fd), statfs.as_mut_ptr() as usize) })?;
+    Ok(statfs[0])
+}
+
 /// `fadvise64(2)`.
 ///
 /// # Errors

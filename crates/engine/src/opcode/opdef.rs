@@ -15,6 +15,7 @@ use crate::host::{FileKind, Host, Iovec};
 use crate::policy::Policy;
 use crate::resource::rsrc::BufTable;
 use crate::support::{Kernel, Row, Support};
+use core::cell::Cell;
 use ringer_uapi::flags::{Setup, SqeFlags};
 use ringer_uapi::{Errno, OP_COUNT, Sqe};
 
@@ -103,6 +104,8 @@ pub enum Outcome {
     Again,
     /// Not inline: a worker must do it.
     Punt,
+    /// A read whose pages the disk has to bring: it is tried again.
+    Ahead,
     /// A transfer that would wait for its device: the host carries it out (`request::aio`).
     Aio,
     /// A descriptor was made in the calling thread's table: put it into this slot of the table.
@@ -160,6 +163,56 @@ pub struct IssueCx<'a, H: Host> {
     pub iopoll: bool,
     /// How much of a transfer to attempt.
     pub policy: &'a dyn Policy,
+    /// What the batch that it is part of has asked already.
+    pub asked: Option<&'a Asked>,
+}
+
+/// What was asked about a file within a batch of transfers: between two of them nothing of the ring's
+/// could put another file under its number.
+#[derive(Debug, Default)]
+pub struct Asked(Cell<Answers>);
+
+/// What is known of the file that was asked about last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    fd: i32,
+    direct: Option<bool>,
+    kind: Option<FileKind>,
+}
+
+impl Asked {
+    fn of(&self, fd: i32) -> Answers {
+        let known = self.0.get();
+        if known.fd == fd { known } else { Answers { fd, ..Answers::default() } }
+    }
+
+    /// Whether `fd` is an `O_DIRECT` file, by `ask` where that is not known.
+    #[inline]
+    pub(crate) fn direct(&self, fd: i32, ask: impl FnOnce() -> bool) -> bool {
+        let known = self.of(fd);
+        known.direct.unwrap_or_else(|| {
+            let direct = ask();
+            self.0.set(Answers { direct: Some(direct), ..known });
+            direct
+        })
+    }
+
+    /// What kind of file `fd` is, by `ask` where that is not known.
+    #[inline]
+    pub(crate) fn kind(&self, fd: i32, ask: impl FnOnce() -> FileKind) -> FileKind {
+        let known = self.of(fd);
+        known.kind.unwrap_or_else(|| {
+            let kind = ask();
+            self.0.set(Answers { kind: Some(kind), ..known });
+            kind
+        })
+    }
+
+    /// A number may name another file from here on.
+    #[inline]
+    pub(crate) fn forget(&self) {
+        self.0.set(Answers::default());
+    }
 }
 
 /// A descriptor that is a place and no file.

@@ -13,7 +13,7 @@
 //!   one, or over `MAX_RW_COUNT` `EINVAL`; unknown `RWF_*`
 //!   `EOPNOTSUPP`; `RWF_HIPRI` off an IOPOLL ring `EINVAL`; then those of preadv2(2) / pwritev2(2)
 //! - Blocks:  never inline (`RWF_NOWAIT`); what would block waits for readiness, or, on a regular
-//!   file, goes to the host (`O_DIRECT`) or to a worker
+//!   file, goes to the host (`O_DIRECT`), waits for the disk (`request::ahead`), or goes to a worker
 //! - Source:  6.18 io_uring/rw.c `__io_prep_rw`, `__io_read`, `io_write`
 
 use super::iov::{MAX_RW_COUNT, import_iovec, iovec_from_user};
@@ -42,14 +42,14 @@ const SECTOR: u64 = 512;
 const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Iovs {
     One([Iovec; 1]),
     Many(Vec<Iovec>),
 }
 
 /// See the module's doc.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rw {
     iovs: Iovs,
     off: u64,
@@ -178,7 +178,10 @@ impl Rw {
         is_aligned(odd | self.off)
             && self.total > 0
             && self.done == 0
-            && is_direct(cx.host, cx.fd, cx.kind)
+            && match cx.asked {
+                Some(asked) => asked.direct(cx.fd, || is_direct(cx.host, cx.fd, cx.kind)),
+                None => is_direct(cx.host, cx.fd, cx.kind),
+            }
     }
 
     /// The part of the buffers that is still to do.
@@ -233,6 +236,16 @@ impl Rw {
         self.issue(cx)
     }
 
+    /// A first attempt said that it would wait.
+    #[cold]
+    fn would_block_first<H: Host>(&self, cx: &IssueCx<'_, H>) -> Outcome {
+        let kind = cx.kind.unwrap_or_else(|| match cx.asked {
+            Some(asked) => asked.kind(cx.fd, || kind_of(cx)),
+            None => kind_of(cx),
+        });
+        self.would_block(cx, kind, Errno::EAGAIN)
+    }
+
     #[cold]
     fn issue_again<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         self.issue(cx)
@@ -248,7 +261,8 @@ impl Rw {
     /// A call that must not block said `EAGAIN`, or that the file has no such mode.
     fn would_block<H: Host>(&self, cx: &IssueCx<'_, H>, kind: FileKind, e: Errno) -> Outcome {
         if kind == FileKind::Regular {
-            return Outcome::Punt;
+            let brought = e == Errno::EAGAIN && self.readahead_range().is_some();
+            return if brought { Outcome::Ahead } else { Outcome::Punt };
         }
         if e == Errno::EAGAIN {
             // A transfer that already moved bytes is final on everything that can be polled.
@@ -256,6 +270,37 @@ impl Rw {
         }
         let ready = cx.host.poll_now(cx.fd, if self.write { POLLOUT } else { POLLIN });
         if ready == 0 { Outcome::Again } else { Outcome::Punt }
+    }
+
+    /// Another attempt of a read of a file that has a position, where nothing waits.
+    pub(crate) fn read_now<H: Host>(&mut self, host: &H, fd: i32) -> Outcome {
+        self.read_on(host, fd, RWF_NOWAIT)
+    }
+
+    /// The same, waiting for all of it. `EINTR`: it was interrupted, and may go on.
+    pub(crate) fn read_waiting<H: Host>(&mut self, host: &H, fd: i32) -> Outcome {
+        self.read_on(host, fd, 0)
+    }
+
+    fn read_on<H: Host>(&mut self, host: &H, fd: i32, nowait: u32) -> Outcome {
+        loop {
+            let mut scratch = Vec::new();
+            let one = self.rest(&mut scratch);
+            let iovs: &[Iovec] = if scratch.is_empty() { &one } else { &scratch };
+            match host.readv(fd, iovs, self.off + u64::from(self.done), self.rwf | nowait) {
+                Ok(0) => return self.finish(Ok(())),
+                Ok(n) => {
+                    self.done = self.done.saturating_add(n).min(self.total);
+                    if self.done == self.total {
+                        return self.finish(Ok(()));
+                    }
+                }
+                Err(Errno::EAGAIN) if nowait != 0 => return Outcome::Ahead,
+                Err(Errno::EINTR) if nowait != 0 => {}
+                Err(Errno::EINTR) => return Outcome::Done(Err(Errno::EINTR), 0),
+                Err(e) => return self.finish(Err(e)),
+            }
+        }
     }
 
     /// Whether [`Self::refuse`] has something to look at.
@@ -424,8 +469,10 @@ impl Op for Rw {
             if r == Ok(self.total) {
                 return Outcome::Done(Ok(self.total as i32), 0);
             }
-            if let Ok(n) = r {
-                return self.issue_after(cx, n);
+            match r {
+                Ok(n) => return self.issue_after(cx, n),
+                Err(Errno::EAGAIN) => return self.would_block_first(cx),
+                Err(_) => {}
             }
         }
         self.issue_again(cx)

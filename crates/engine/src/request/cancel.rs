@@ -248,8 +248,8 @@ impl<H: Host> Engine<H> {
                 let list = if child { Waits::Children } else { Waits::Futexes };
                 Some(Place::Waiting(list, Reverse(st.reqs.since(k))))
             }
-            // rw.c: what the block layer has, no search finds.
-            Phase::Fresh | Phase::Deferred | Phase::Aio => None,
+            // rw.c: what the block layer has, or waits for pages, no search finds.
+            Phase::Fresh | Phase::Deferred | Phase::Aio | Phase::Ahead => None,
         };
         let matching = |(k, r): (Key, &Req<H>)| {
             let is = r.head.is_none() && key.matches(r) && !reads_elsewhere(r) && !r.is_notif();
@@ -278,7 +278,7 @@ impl<H: Host> Engine<H> {
     pub(crate) fn would_cancel(&self, st: &State<H>, key: Key) -> Result<(), Errno> {
         match st.reqs.get(key).map(|r| &r.phase) {
             Some(Phase::Running { tries: false, polls: false, .. }) => Err(Errno::EALREADY),
-            Some(Phase::Aio) | None => Err(Errno::ENOENT),
+            Some(Phase::Aio | Phase::Ahead) | None => Err(Errno::ENOENT),
             Some(_) => Ok(()),
         }
     }
@@ -317,7 +317,7 @@ impl<H: Host> Engine<H> {
                     self.cancel_later(st, req);
                 }
             }
-            Some(Phase::Fresh | Phase::Deferred | Phase::Aio) | None => {}
+            Some(Phase::Fresh | Phase::Deferred | Phase::Aio | Phase::Ahead) | None => {}
         }
     }
 }

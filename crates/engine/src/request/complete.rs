@@ -26,7 +26,7 @@ impl<H: Host> Engine<H> {
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
-        req: Req<H>,
+        mut req: Req<H>,
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
@@ -45,7 +45,7 @@ impl<H: Host> Engine<H> {
         if !st.may_post || self.polled_io(ring, &req, res) {
             return self.defer(ring, st, req, res, cflags);
         }
-        self.complete_now(ring, st, req, res, cflags);
+        self.complete_now(ring, st, &mut req, res, cflags);
     }
 
     /// On an IOPOLL ring, finished I/O is found only by polling (GETEVENTS).
@@ -86,8 +86,8 @@ impl<H: Host> Engine<H> {
         while let Some(d) = st.deferred.pop_front() {
             match d {
                 Deferred::Request { key, res, cflags } => {
-                    if let Some(req) = st.reqs.remove(key) {
-                        self.complete_now(ring, st, req, res, cflags);
+                    if let Some(mut req) = st.reqs.remove(key) {
+                        self.complete_now(ring, st, &mut req, res, cflags);
                     }
                 }
                 Deferred::Message(cqe) => {
@@ -100,11 +100,12 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// What is left of it is the caller's to drop: it is large, and moved as little as can be.
     fn complete_now(
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
-        mut req: Req<H>,
+        req: &mut Req<H>,
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
@@ -131,7 +132,7 @@ impl<H: Host> Engine<H> {
             st.recount = true;
             self.wake_waiters(ring, st, true);
         }
-        self.end_linked_timeout(st, &mut req);
+        self.end_linked_timeout(st, req);
         let first = req.notifies_first(res);
         let (early, late) = match req.take_notif() {
             notif if first => (notif, None),
@@ -202,7 +203,7 @@ impl<H: Host> Engine<H> {
             req.without_more();
             if quiet {
                 st.ready.extend(req.take_notif());
-                self.put_refs(ring, st, *req);
+                self.put_refs(ring, st, &mut req);
                 continue;
             }
             req.flags.remove(SqeFlags::CQE_SKIP_SUCCESS);
@@ -229,13 +230,13 @@ impl<H: Host> Engine<H> {
         let (res, cflags) = head.noted(res, 0);
         ring.post(st, Cqe::new(head.user_data, res, cflags));
         let notif = head.take_notif();
-        self.put_refs(ring, st, head);
+        self.put_refs(ring, st, &mut head);
         self.fail_links(ring, st, links, quiet);
         st.ready.extend(notif);
     }
 
     /// Lets go of what a request held.
-    pub(crate) fn put_refs(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+    pub(crate) fn put_refs(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: &mut Req<H>) {
         match core::mem::replace(&mut req.file, ReqFile::None) {
             ReqFile::Node(node) => self.put_node(ring, st, node),
             ReqFile::Held(_) | ReqFile::None => {}

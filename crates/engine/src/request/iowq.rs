@@ -444,6 +444,8 @@ impl<H: Host> Engine<H> {
         if st.cancellers > 0 {
             self.wake_waiters(ring, &mut st, true);
         }
+        let here = pool.class != Class::Private && !pool.identity.is_own();
+        self.after_read_by_worker(ring, &mut st, here);
         if pool.class == Class::Private {
             let follower = st.acting.as_ref().map_or(pool.identity, |a| a.origin.identity());
             self.hand_on_ready(ring, &mut st, follower);
@@ -538,8 +540,12 @@ impl<H: Host> Engine<H> {
         };
         let iopoll = ring.setup.contains(Setup::IOPOLL);
         let (kind, policy) = (file.map(HostFile::kind), self.policy());
-        let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll, policy };
+        let mut cx = IssueCx { host: self.host(), fd, kind, how, iopoll, policy, asked: None };
         let mut outcome = cmd.issue(&cx);
+        if outcome == Outcome::Ahead {
+            // It was sent here to wait.
+            outcome = Outcome::Punt;
+        }
         if outcome == Outcome::Punt && may_block(ring, key) {
             cx.how = Issue::Worker;
             outcome = cmd.issue(&cx);

@@ -1,4 +1,5 @@
 //! Requests after their SQE was read: state, chains, and everything they can wait in.
+pub mod ahead;
 pub mod aio;
 pub mod apoll;
 pub mod cancel;

@@ -32,8 +32,11 @@ use ringer_uapi::Errno;
 
 /// How often the reactor looks whether somebody leads a ring \[ns\].
 const TICK_NS: u64 = 1_000_000;
-/// Longest pause between looks while a caller stays in its wait; then the ring is parked \[ns\].
+/// Longest pause between looks while callers lead; where one stays in its wait for longer, the ring is
+/// parked \[ns\].
 const TICK_MAX_NS: u64 = 8_000_000;
+/// Looks in a row at a caller in its read before a worker reads, too.
+const READS_MAX: u32 = 8;
 /// The token of steps of clocks; no ring has it.
 const STEPS: u64 = u64::MAX - 1;
 /// Events taken from a ring's poller at once.
@@ -48,6 +51,8 @@ struct Care<H: Host> {
     ready: bool,
     tick_ns: u64,
     epoch: u32,
+    /// Reads of the page cache that had ended at the last look, and looks since that found no more.
+    reads: (u32, u32),
 }
 
 #[derive(Debug)]
@@ -86,6 +91,7 @@ impl<H: Host> Engine<H> {
             nested: false,
             ready: false,
             tick_ns: TICK_NS,
+            reads: (st.ahead.ended(), 0),
             // Not today's: the first look gives the caller a tick to wait by itself.
             epoch: st.lead_epoch.wrapping_sub(1),
         };
@@ -160,6 +166,13 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// The first of some reads began that the disk brings, and the reactor may sleep for other things.
+    pub(super) fn tell_care_of_read(&self, st: &mut State<H>) {
+        if st.care_until != 0 {
+            self.wake_reactor(st);
+        }
+    }
+
     fn wake_reactor(&self, st: &mut State<H>) {
         st.care_until = 0;
         if let Some(p) = &self.reactor().inner.lock().poller {
@@ -206,7 +219,7 @@ enum Look {
 
 /// Whether something in the ring waits that somebody has to look after.
 fn cares<H: Host>(st: &State<H>) -> bool {
-    st.polled > 0 || !st.timers.is_empty() || st.clock_waits > 0
+    st.polled > 0 || !st.ahead.is_empty() || !st.timers.is_empty() || st.clock_waits > 0
 }
 
 /// Looks after one ring once.
@@ -233,30 +246,44 @@ fn look_locked<H: Host>(
         st.in_care = false;
         return Look::Gone;
     }
+    if !st.ahead.is_empty() {
+        tend_reads(engine, ring, st, care);
+    }
     let led = care.epoch != st.lead_epoch;
     let watched = ring.mem.polled() || st.eventfd.is_some() || ring.sqpoll.is_some();
     if led && !watched && st.leader == 0 {
         // A caller led since the last look: give it a tick to come back, and do not compete with it
         // for events meanwhile.
-        care.epoch = st.lead_epoch;
-        care.tick_ns = TICK_NS;
         unnest(poller, st, care);
-        return Look::Again(TICK_NS);
+        return Look::Again(slower(engine, st, care));
     }
     if st.leader != 0 {
         unnest(poller, st, care);
-        return pace(st, care);
+        return pace(engine, st, care);
     }
     lead(engine, poller, ring, st, care)
 }
 
+/// Callers come and go: each look costs a switch, so they are left alone for longer and longer, but for
+/// times that they wait for.
+fn slower<H: Host>(engine: &Engine<H>, st: &State<H>, care: &mut Care<H>) -> u64 {
+    care.epoch = st.lead_epoch;
+    let tick = care.tick_ns.min(TICK_MAX_NS);
+    care.tick_ns = 2 * tick;
+    match st.timers.next() {
+        Some(t) => {
+            let left = t.saturating_sub(engine.host().now(Clock::Monotonic));
+            tick.min(left.max(TICK_NS))
+        }
+        None => tick,
+    }
+}
+
 /// A caller leads. Look less and less often while it stays in one wait, then not at all until it
 /// leaves.
-fn pace<H: Host>(st: &mut State<H>, care: &mut Care<H>) -> Look {
+fn pace<H: Host>(engine: &Engine<H>, st: &mut State<H>, care: &mut Care<H>) -> Look {
     if care.epoch != st.lead_epoch {
-        care.epoch = st.lead_epoch;
-        care.tick_ns = TICK_NS;
-        return Look::Again(TICK_NS);
+        return Look::Again(slower(engine, st, care));
     }
     care.tick_ns *= 2;
     if care.tick_ns <= TICK_MAX_NS {
@@ -275,6 +302,7 @@ fn lead<H: Host>(
     st: &mut State<H>,
     care: &mut Care<H>,
 ) -> Look {
+    care.tick_ns = TICK_NS;
     if !care.nested
         && let Some(inner) = &st.poller
     {
@@ -302,12 +330,38 @@ fn lead<H: Host>(
         None if care.nested || st.polled == 0 => Look::Events,
         None => Look::Again(TICK_NS),
     };
+    let tick = if st.ahead.is_alone() { TICK_MAX_NS } else { TICK_NS };
+    let look = match look {
+        look if st.ahead.is_empty() => look,
+        Look::Again(ns) => Look::Again(ns.min(tick)),
+        _ => Look::Again(tick),
+    };
     st.care_blind = !care.nested;
     st.care_until = match look {
         Look::Again(ns) => now.saturating_add(ns),
         Look::Events | Look::Gone => u64::MAX,
     };
     look
+}
+
+/// Has a worker read what the disk brings where nobody has ended anything since the last look. A caller
+/// that is in its read has longer, but may never come back.
+fn tend_reads<H: Host>(
+    engine: &Engine<H>,
+    ring: &Arc<Ring<H>>,
+    st: &mut State<H>,
+    care: &mut Care<H>,
+) {
+    let (ended, looks) = care.reads;
+    let looks = if ended == st.ahead.ended() { looks + 1 } else { 0 };
+    care.reads = (st.ahead.ended(), looks);
+    if looks > if st.ahead.is_read() { READS_MAX } else { 0 } {
+        st.may_post = !ring.defers();
+        engine.ahead_is_alone(ring, st);
+        if st.may_post {
+            engine.commit(ring, st);
+        }
+    }
 }
 
 /// Whether a DEFER_TASKRUN ring's owner would find something to do. Its poller is not read here:

@@ -5,6 +5,7 @@
 //!    |--Again--> Polled --event, issue again--> Done
 //!    |--Punt--> Queued --worker--> Running --> Done | Polled
 //!    |--Aio---> Aio --the host's event--> Done | Queued
+//!    |--Ahead-> Ahead --its pages are there--> Done
 //!    '--ring op--> Timer | Waiting --> Done
 //! ```
 //!
@@ -74,6 +75,8 @@ pub enum Phase<H: Host> {
     },
     /// The host carries it out: nothing ends it before its time.
     Aio,
+    /// It reads what the disk is to bring: nothing ends it before its time.
+    Ahead,
     /// Waiting for a time (the key of the timer heap), `None` for a timeout that only counts.
     Timer(Option<(u64, u64)>),
     /// In a call that a waiter makes for it.
@@ -196,6 +199,23 @@ impl<H: Host> Req<H> {
     /// Its state, if it reads or writes a file.
     pub(super) fn rw(&self) -> Option<&Rw> {
         match &self.cmd {
+            Some(
+                Cmd::Read(c)
+                | Cmd::Write(c)
+                | Cmd::Readv(c)
+                | Cmd::Writev(c)
+                | Cmd::ReadFixed(c)
+                | Cmd::WriteFixed(c)
+                | Cmd::ReadvFixed(c)
+                | Cmd::WritevFixed(c),
+            ) => Some(c),
+            _ => None,
+        }
+    }
+
+    /// The same, to go on with it.
+    pub(super) fn rw_mut(&mut self) -> Option<&mut Rw> {
+        match &mut self.cmd {
             Some(
                 Cmd::Read(c)
                 | Cmd::Write(c)

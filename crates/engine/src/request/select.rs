@@ -106,7 +106,7 @@ impl<H: Host> Engine<H> {
     ) -> Outcome {
         let iopoll = ring.setup.contains(Setup::IOPOLL);
         let (host, policy, how) = (self.host(), self.policy(), Issue::Inline);
-        let cx = IssueCx { host, fd, kind, how, iopoll, policy };
+        let cx = IssueCx { host, fd, kind, how, iopoll, policy, asked: None };
         let Some(cmd) = &mut req.cmd else { return Outcome::Done(Err(Errno::ECANCELED), 0) };
         let Some(rule) = rule(cmd) else { return cmd.issue(&cx) };
         if let Some(outcome) = before(cmd, &cx) {

@@ -194,6 +194,7 @@ impl<H: Host> Engine<H> {
             how: Issue::Inline,
             iopoll,
             policy: self.policy(),
+            asked: None,
         };
         match &mut req.cmd {
             Some(Cmd::Recv(c)) => c.issue_first(&cx),
@@ -213,23 +214,18 @@ impl<H: Host> Engine<H> {
         op: &mut T,
     ) -> Outcome {
         let iopoll = ring.setup.contains(Setup::IOPOLL);
-        let (how, policy) = (Issue::Inline, self.policy());
+        let (host, how, policy) = (self.host(), Issue::Inline, self.policy());
+        let asked = Some(&st.asked);
         if !fixed || !opdef(opcode).is_some_and(|d| d.needs_file) {
-            return op.issue_first(&IssueCx {
-                host: self.host(),
-                fd,
-                kind: None,
-                how,
-                iopoll,
-                policy,
-            });
+            let kind = None;
+            return op.issue_first(&IssueCx { host, fd, kind, how, iopoll, policy, asked });
         }
         let Some(node) = st.files.as_ref().and_then(|t| t.get(fd)) else {
             return Outcome::Done(Err(Errno::EBADF), 0);
         };
         let Some(fd) = node.file.number() else { return Outcome::Punt };
         let kind = Some(node.file.kind());
-        let outcome = op.issue_first(&IssueCx { host: self.host(), fd, kind, how, iopoll, policy });
+        let outcome = op.issue_first(&IssueCx { host, fd, kind, how, iopoll, policy, asked });
         if outcome == Outcome::Done(Err(Errno::EBADF), 0) && node.file.number() != Some(fd) {
             // The number was withdrawn just then, for the program's first POSIX lock.
             return Outcome::Punt;
@@ -275,6 +271,7 @@ impl<H: Host> Engine<H> {
                     return self.arm(ring, st, req, events);
                 }
                 Outcome::Punt => return self.punt(ring, st, req),
+                Outcome::Ahead => return self.read_ahead(ring, st, req),
                 Outcome::Aio => return self.queue_aio(ring, st, req),
                 Outcome::Direct { fd, slot, cflags } => {
                     let file = self.host().take(fd);
@@ -408,24 +405,38 @@ impl<H: Host> Engine<H> {
     }
 
     /// Hands a request to a worker.
-    pub(crate) fn punt(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
+    pub(crate) fn punt(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        self.punted(ring, st, req);
+    }
+
+    /// The same. `None`: it is over, or another thread starts it first.
+    pub(crate) fn punted(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        mut req: Req<H>,
+    ) -> Option<Key> {
         if let Err(e) = self.find_file(st, &mut req).and_then(|()| self.find_input(st, &mut req)) {
             // The kernel's worker finds out.
             req.on_worker = true;
-            return self.complete(ring, st, req, Err(e), 0);
+            self.complete(ring, st, req, Err(e), 0);
+            return None;
         }
         if self.elsewhere(st, &mut req) {
-            return self.send_elsewhere(ring, st, req);
+            self.send_elsewhere(ring, st, req);
+            return None;
         }
         let class = self.class_of(&req);
         if class == Class::Private && req.passes_descriptors() {
             // Its worker has another table.
-            return self.complete(ring, st, req, Err(Errno::EMFILE), 0);
+            self.complete(ring, st, req, Err(Errno::EMFILE), 0);
+            return None;
         }
         if class == Class::Private {
             self.hold_folder(&mut req);
             if let Err(e) = self.house_files(&req) {
-                return self.complete(ring, st, req, Err(e), 0);
+                self.complete(ring, st, req, Err(e), 0);
+                return None;
             }
         }
         if class == Class::Bounded
@@ -444,7 +455,9 @@ impl<H: Host> Engine<H> {
         {
             // io-wq.c `io_wq_enqueue`: no worker could be made, the work is cancelled.
             self.end_failed(ring, st, req, Errno::ECANCELED);
+            return None;
         }
+        Some(key)
     }
 
     /// Whether a request needs other rights than the calling thread has: it names a personality, or a

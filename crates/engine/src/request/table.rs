@@ -58,6 +58,7 @@ impl<H: Host> Default for Requests<H> {
 
 impl<H: Host> Requests<H> {
     /// Stores a request. Its user_data stays as it is while it is here.
+    #[inline]
     pub fn insert(&mut self, req: Req<H>) -> Key {
         self.came += 1;
         if self.slab.len() >= self.chains.len() {
@@ -80,6 +81,7 @@ impl<H: Host> Requests<H> {
     }
 
     /// Takes a request out; its key finds nothing from here on.
+    #[inline]
     pub fn remove(&mut self, key: Key) -> Option<Req<H>> {
         self.unlink(key)?;
         self.slab.remove(key).map(|w| w.req)

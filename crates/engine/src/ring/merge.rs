@@ -144,7 +144,7 @@ impl<H: Host> Engine<H> {
             }
         }
         if is_aligned(first.off | first.addr | u64::from(first.len))
-            && is_direct(self.host(), fd, kind)
+            && st.asked.direct(fd, || is_direct(self.host(), fd, kind))
         {
             return entries;
         }

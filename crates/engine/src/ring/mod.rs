@@ -32,9 +32,10 @@ pub use sqpoll::SqPoll;
 pub use watchers::Watchers;
 
 use crate::host::{Clock, Host, HostPages, HostRing, RingId};
+use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{
-    Req, aio::Transfers, apoll::Watch, quiet::Quiet, table::Requests, timers::Timers,
+    Req, ahead::Ahead, aio::Transfers, apoll::Watch, quiet::Quiet, table::Requests, timers::Timers,
 };
 use crate::resource::filetable::FileTable;
 use crate::resource::kbuf::Groups;
@@ -129,6 +130,10 @@ pub struct State<H: Host> {
     pub poll_now: bool,
     /// The poller of the watches, made with the first one.
     pub poller: Option<Arc<H::Poller>>,
+    /// What the batch under way has asked of files.
+    pub asked: Asked,
+    /// Reads that the disk works for.
+    pub ahead: Ahead<H>,
     /// Transfers that the host carries out.
     pub aio: Transfers<H>,
     /// Times they wait for.
@@ -241,6 +246,8 @@ impl<H: Host> State<H> {
             polled: 0,
             poll_now: false,
             poller: None,
+            asked: Asked::default(),
+            ahead: Ahead::default(),
             aio: Transfers::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),

@@ -53,6 +53,9 @@ impl<H: Host> Engine<H> {
         let left = queued.min(n);
         let mut chain: Vec<Req<H>> = Vec::new();
         let mut taken = 0;
+        st.asked.forget();
+        st.ahead.calls(st.task);
+        st.ahead.batch(true);
         st.unflushed = false;
         while taken < left {
             let index = st.sq_pages().index(st.sq_head);
@@ -92,6 +95,7 @@ impl<H: Host> Engine<H> {
             self.start_chain(ring, st, chain);
         }
         st.sq_pages().publish_head(st.sq_head);
+        st.ahead.batch(false);
         st.unflushed = false;
         if !st.drained.is_empty() {
             self.release_drained(st);
@@ -131,8 +135,12 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         chain: &mut Vec<Req<H>>,
     ) -> Batch {
-        if st.aio.is_due() && !is_transfer(sqe.opcode) {
-            self.hand_over(ring, st);
+        if !is_transfer(sqe.opcode) {
+            st.asked.forget();
+            st.ahead.forget();
+            if st.aio.is_due() {
+                self.hand_over(ring, st);
+            }
         }
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
@@ -227,7 +235,12 @@ impl<H: Host> Engine<H> {
     ) {
         let mut req = self.request(sqe, Some(cmd), None);
         find_buffer(st, &mut req);
-        self.settle(ring, st, req, outcome);
+        match outcome {
+            // Many wait for devices, and a request is large.
+            Outcome::Aio => self.queue_aio(ring, st, req),
+            Outcome::Ahead => self.read_ahead(ring, st, req),
+            outcome => self.settle(ring, st, req, outcome),
+        }
     }
 
     #[inline(always)]

@@ -86,6 +86,7 @@ impl<H: Host> Engine<H> {
             sp.stop(self.host(), ring);
         }
         self.cancel_started(st);
+        self.end_ahead(ring, st);
         while let Some(req) = st.drained.pop_front() {
             self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
         }

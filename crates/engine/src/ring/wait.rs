@@ -152,6 +152,11 @@ impl<H: Host> Engine<H> {
         if st.aio.in_flight() {
             self.reap_transfers(ring, st);
         }
+        st.ahead.calls(self.host().tid());
+        if !st.ahead.is_empty() && (min == 0 || ring.cq_ready(st) >= min) {
+            // A wait that is satisfied already would never look.
+            self.look_again(ring, st);
+        }
         self.run_task_work(ring, st);
         owner_came(ring, st);
         self.run_timers(ring, st);
@@ -190,6 +195,18 @@ impl<H: Host> Engine<H> {
         until: Option<u64>,
         mask: Option<SigMask>,
     ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
+        if !st.ahead.is_empty() {
+            if mask.is_none() && self.waits_for_disk(ring, &st, want, until) {
+                let (mut st, r) = self.read_oldest(ring, st);
+                self.after_wait(ring, &mut st);
+                return (st, r);
+            }
+            self.ahead_to_worker(ring, &mut st);
+            self.after_wait(ring, &mut st);
+            if ring.cq_ready(&st) >= want {
+                return (st, Ok(()));
+            }
+        }
         st.want = st.want.min(want);
         let needs_poller = st.polled > 0 || mask.is_some();
         // A handler that interrupted this thread's own wait leads in its place, and so does a thread
