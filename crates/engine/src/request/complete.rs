@@ -117,12 +117,8 @@ impl<H: Host> Engine<H> {
             }
             ring.post(st, cqe);
         }
-        // timeout.c counts those that fire; one that is removed or cancelled is a completion as any.
-        if matches!(req.cmd, Some(Cmd::Timeout(_))) && res != Err(Errno::ECANCELED) {
-            st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
-            st.recount = true;
-            self.wake_waiters(ring, st, true);
-        }
+        // Also one that ends silently.
+        st.recount |= matches!(req.cmd, Some(Cmd::Timeout(_))) && res != Err(Errno::ECANCELED);
         self.end_linked_timeout(st, &mut req);
         let first = req.notifies_first(res);
         let (early, late) = match req.take_notif() {

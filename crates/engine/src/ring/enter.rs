@@ -122,12 +122,25 @@ impl<H: Host> Engine<H> {
 
     /// Ends a batch: what it completed, then what that leads to.
     pub(crate) fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
-        self.end_batch(ring, st, getevents);
-        if st.has_turns() && ring.defers() && !getevents {
-            return tell_owner(ring, st);
+        if ring.defers() && !getevents {
+            return self.end_deferring(ring, st);
         }
+        self.end_batch(ring, st, getevents);
         self.run_ready(ring, st);
         self.commit(ring, st);
+    }
+
+    /// The same on a ring whose owner comes for the rest.
+    fn end_deferring(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        if st.aio.is_due() {
+            self.hand_over(ring, st);
+        }
+        // From here on what ends does so in task work: counted timeouts that were reached.
+        st.may_post = false;
+        self.end_batch(ring, st, false);
+        if st.has_turns() {
+            tell_owner(ring, st);
+        }
     }
 
     /// io_uring.c `io_submit_state_end`: what a batch completed is out, and counted, before what it
