@@ -417,7 +417,6 @@ impl<H: Host> Engine<H> {
             Some(Cmd::Recv(c)) => c.woken_by(edge.seen),
             Some(Cmd::Recvmsg(c)) => c.woken_by(edge.seen),
             Some(Cmd::Send(c)) => c.woken(),
-            Some(Cmd::ReadMultishot(c)) => c.woken(),
             _ => {}
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);

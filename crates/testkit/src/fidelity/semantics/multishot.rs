@@ -101,6 +101,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.12",
+        a_multishot_read_without_a_buffer_waits_for_bytes,
+        "READ_MULTISHOT that was woken and used the last buffer goes on until there is something to read.",
+        needs "READ_MULTISHOT"
+    ),
+    claim!(
+        "3.12",
         a_multishot_read_needs_a_file_to_poll,
         "READ_MULTISHOT of a regular file is EBADFD.",
         needs "READ_MULTISHOT"
@@ -362,6 +368,18 @@ fn a_multishot_read_ends_with_the_stream() -> Outcome {
 fn a_multishot_read_ends_without_buffers() -> Outcome {
     let (ring, _group, _w) = reading(1)?;
     expect("a piece", next(&ring)?, (16, true))?;
+    expect("no buffer", next(&ring)?, (-ENOBUFS, false))
+}
+
+fn a_multishot_read_without_a_buffer_waits_for_bytes() -> Outcome {
+    let (mut ring, (r, w)) = (ring()?, pipe()?);
+    let mut group = BufRing::new(&ring, 1, 8, 0)?;
+    group.add(0, 16);
+    submit(&mut ring, &[read_multi(r, 1)])?;
+    put(w, b"abc")?;
+    expect("a piece", next(&ring)?, (3, true))?;
+    waits(&ring)?;
+    put(w, b"def")?;
     expect("no buffer", next(&ring)?, (-ENOBUFS, false))
 }
 
