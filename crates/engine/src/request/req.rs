@@ -88,6 +88,8 @@ pub enum Linked<H: Host> {
     None,
     /// Its request has not had to wait yet.
     Unarmed(Box<Req<H>>),
+    /// Its request has not had to wait yet, and does so once before this starts.
+    Later(Box<Req<H>>),
     /// Ticking, as a request of its own.
     Armed(Key),
 }
@@ -200,6 +202,14 @@ impl<H: Host> Req<H> {
     /// wait for there it must not wait for here.
     pub fn is_tried_first(&self) -> bool {
         self.is_nowait() && !self.starts_on_worker()
+    }
+
+    /// Its linked timeout does not start when it first has to wait.
+    pub fn waits_untimed(&mut self) {
+        self.linked = match core::mem::replace(&mut self.linked, Linked::None) {
+            Linked::Unarmed(lt) => Linked::Later(lt),
+            other => other,
+        };
     }
 
     /// A worker of the kernel's goes on with it, which waits in the call and not for a poll: what asks
