@@ -87,6 +87,10 @@ impl<H: Host> Engine<H> {
         st.unflushed = true;
         for _ in 0..round {
             let Some(req) = st.ready.pop_front() else { break };
+            if req.on_worker && req.failed.is_none() && ring.defers() {
+                self.start_for_owner(ring, st, *req);
+                continue;
+            }
             if req.on_worker {
                 // Each tells of itself.
                 self.flush(ring, st);
@@ -102,11 +106,20 @@ impl<H: Host> Engine<H> {
     /// Starts what a worker comes to after the batch; on a ring that defers, its owner posts it.
     pub(crate) fn run_put_off(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         while let Some(req) = st.put_off.pop_front() {
-            let may_post = core::mem::replace(&mut st.may_post, !ring.defers());
-            self.start(ring, st, *req);
-            st.may_post = may_post;
+            if ring.defers() {
+                self.start_for_owner(ring, st, *req);
+            } else {
+                self.start(ring, st, *req);
+            }
             self.commit(ring, st);
         }
+    }
+
+    /// Starts what the kernel's worker has, on a ring that defers: the owner posts what it comes to.
+    fn start_for_owner(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        let may_post = core::mem::replace(&mut st.may_post, false);
+        self.start(ring, st, req);
+        st.may_post = may_post;
     }
 
     /// Starts a request: the head of a chain or a single one.

@@ -184,6 +184,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.6",
+        what_a_drain_held_back_is_a_workers,
+        "On a DEFER_TASKRUN ring what a DRAIN held back ends on a worker: a call that has enough returns without it."
+    ),
+    claim!(
+        "3.6",
         members_of_a_refused_chain_end_after_the_batch,
         "The head of a chain that is refused ends at once, what follows it in task work."
     ),
@@ -538,6 +543,17 @@ fn what_meets_a_drain_whose_turn_has_come_queues_behind_it() -> Outcome {
     pending(&ring)?;
     put(w, b"x")?;
     ends(&ring, &[(4, 1), (5, 0)])
+}
+
+fn what_a_drain_held_back_is_a_workers() -> Outcome {
+    let flags = Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN;
+    let (mut ring, ts) = (with(8, flags.bits())?, hour());
+    submit(&mut ring, &[timeout(&ts, 1, 1), flagged(nop(2), DRAIN)])?;
+    ring.push(refused(3));
+    expect("taken", ring.enter(1, 1, GETEVENTS, 0, 0), Ok(1))?;
+    let seen: Vec<u64> = std::iter::from_fn(|| ring.reap()).map(|c| c.user_data).collect();
+    expect("what is there", seen, vec![3, 1])?;
+    ends(&ring, &[(2, 0)])
 }
 
 fn members_of_a_refused_chain_end_after_the_batch() -> Outcome {
