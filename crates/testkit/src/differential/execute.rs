@@ -630,11 +630,19 @@ impl Run<'_> {
             }
             let patience = Duration::from_millis(self.patience_ms(wanted, cqes.len()));
             let since = if wanted.is_some_and(|w| cqes.len() < w) { began } else { quiet_since };
-            let Some(left) = patience.checked_sub(since.elapsed()) else { break };
-            if left.is_zero() {
+            let left = patience.checked_sub(since.elapsed()).unwrap_or_default();
+            if !left.is_zero() {
+                let _ = self.enter_within(0, 1, left.as_nanos() as u64);
+                continue;
+            }
+            // A worker that has not come to its request yet would find it cancelled, where one that
+            // waits in the call is interrupted: what is to wait waits from here on.
+            let under_way = !self.pending.is_empty() || self.silent;
+            let late = began.elapsed() > Duration::from_millis(RECORDED_MS);
+            if !under_way || late || !os::state::others_run() {
                 break;
             }
-            let _ = self.enter_within(0, 1, left.as_nanos() as u64);
+            let _ = self.enter_within(0, 1, 200_000);
         }
         self.silent = false;
         self.out.counts.push(cqes.len());
