@@ -178,19 +178,7 @@ impl<H: Host> Req<H> {
 
     /// Its state, if it reads or writes a file.
     pub(super) fn rw(&self) -> Option<&Rw> {
-        match &self.cmd {
-            Some(
-                Cmd::Read(c)
-                | Cmd::Write(c)
-                | Cmd::Readv(c)
-                | Cmd::Writev(c)
-                | Cmd::ReadFixed(c)
-                | Cmd::WriteFixed(c)
-                | Cmd::ReadvFixed(c)
-                | Cmd::WritevFixed(c),
-            ) => Some(c),
-            _ => None,
-        }
+        self.cmd.as_ref().and_then(Cmd::rw)
     }
 
     /// Whether it carries `RWF_NOWAIT`, which means nothing on a worker.
@@ -223,6 +211,8 @@ impl<H: Host> Req<H> {
             Some(cmd) => {
                 if let Some(transfer) = cmd.transfer_mut() {
                     transfer.never_poll();
+                } else if let Some(rw) = cmd.rw_mut() {
+                    rw.follow_worker();
                 }
             }
             None => {}
