@@ -635,11 +635,8 @@ impl Run<'_> {
                 let _ = self.enter_within(0, 1, left.as_nanos() as u64);
                 continue;
             }
-            // A worker that has not come to its request yet would find it cancelled, where one that
-            // waits in the call is interrupted: what is to wait waits from here on.
-            let under_way = !self.pending.is_empty() || self.silent;
             let late = began.elapsed() > Duration::from_millis(RECORDED_MS);
-            if !under_way || late || !os::state::others_run() {
+            if late || !self.stirs() {
                 break;
             }
             let _ = self.enter_within(0, 1, 200_000);
@@ -651,6 +648,16 @@ impl Run<'_> {
         self.out.lines.extend(lines);
         let lines = self.canon.mail(self.mail());
         self.out.lines.extend(lines);
+    }
+
+    /// Whether something is about to happen. A worker that has not come to its request yet would find it
+    /// cancelled, where one that waits in the call is interrupted; and on a ring that defers one call
+    /// runs the work there is, and the next what that leads to.
+    fn stirs(&self) -> bool {
+        let defers = self.ring.params.flags & Setup::DEFER_TASKRUN.bits() != 0;
+        let look = || os::poll(self.ring.fd, libc::POLLIN, 0);
+        let works = defers && look().is_ok_and(|r| r & libc::POLLIN != 0);
+        works || os::state::others_run()
     }
 
     /// What the second ring got: all that was sent, once its senders are done.
