@@ -3,8 +3,8 @@
 //! - Reads:   `fd`; `off`; `op_flags` = `RWF_*`; `ioprio`; `buf_index` = group
 //! - Rejects: no BUFFER_SELECT `EINVAL`; as READ; `addr` or `len` set `EINVAL`
 //! - Result:  bytes of each read, with MORE; 0 at the end
-//! - Errors:  `EBADFD` a file that cannot be polled; `ENOBUFS`, also right after the last buffer was
-//!   used; as READ
+//! - Errors:  `EBADFD` a file that cannot be polled; `ENOBUFS`, after the last buffer was used only
+//!   when there is more to read; as READ
 //! - Blocks:  never: waits for readiness
 //! - Source:  6.18 io_uring/rw.c `io_read_mshot_prep`, `io_read_mshot`
 
@@ -20,8 +20,6 @@ const POLLIN: u32 = 1;
 #[derive(Debug)]
 pub struct ReadMultishot {
     read: Rw,
-    /// It was woken, and not when it was submitted: then it reads until nothing is left.
-    woken: bool,
     /// It read once, and looks whether there is more.
     looks: bool,
 }
@@ -31,13 +29,9 @@ impl ReadMultishot {
         self.read.take_buffer(buf)
     }
 
-    pub(crate) fn woken(&mut self) {
-        self.woken = true;
-    }
-
     /// Whether it waits at once, without a buffer.
     pub(crate) fn rests<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> bool {
-        core::mem::take(&mut self.looks) && !self.woken && cx.host.poll_now(cx.fd, POLLIN) == 0
+        core::mem::take(&mut self.looks) && cx.host.poll_now(cx.fd, POLLIN) == 0
     }
 }
 
@@ -50,7 +44,7 @@ impl Op for ReadMultishot {
         if sqe.addr != 0 || sqe.len != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { read, woken: false, looks: false })
+        Ok(Self { read, looks: false })
     }
 
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {

@@ -17,7 +17,7 @@
 //! - Source:  6.18 io_uring/rw.c `__io_prep_rw`, `__io_read`, `io_write`
 
 use super::iov::{MAX_RW_COUNT, import_iovec, iovec_from_user};
-use super::opdef::{Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
+use super::opdef::{Cmd, Issue, IssueCx, Op, Outcome, PrepCx, access_ok};
 use crate::host::{AioOp, FileKind, Host, Iovec};
 use crate::resource::rsrc::{BufNode, BufTable};
 use crate::support::opflags::RWF_ACCEPTED;
@@ -63,6 +63,37 @@ pub struct Rw {
     buf_index: Option<u16>,
     /// An error that is due at issue, after the file was found.
     err: Option<Errno>,
+    /// A worker goes on with it: its `RWF_NOWAIT` means nothing.
+    follows: bool,
+}
+
+/// The rows that read or write a file.
+macro_rules! transfers {
+    ($cmd:expr) => {
+        match $cmd {
+            Cmd::Read(c)
+            | Cmd::Write(c)
+            | Cmd::Readv(c)
+            | Cmd::Writev(c)
+            | Cmd::ReadFixed(c)
+            | Cmd::WriteFixed(c)
+            | Cmd::ReadvFixed(c)
+            | Cmd::WritevFixed(c) => Some(c),
+            _ => None,
+        }
+    };
+}
+
+impl Cmd {
+    /// Its state, if it reads or writes a file.
+    pub(crate) fn rw(&self) -> Option<&Rw> {
+        transfers!(self)
+    }
+
+    /// The same, to change it.
+    pub(crate) fn rw_mut(&mut self) -> Option<&mut Rw> {
+        transfers!(self)
+    }
 }
 
 impl Rw {
@@ -372,7 +403,12 @@ impl Rw {
     /// Whether it is not to wait on the submitter; a worker may (rw.c `io_read`, `io_write` clear
     /// `IOCB_NOWAIT` there).
     pub(crate) fn is_nowait(&self) -> bool {
-        self.rwf & RWF_NOWAIT != 0
+        self.rwf & RWF_NOWAIT != 0 && !self.follows
+    }
+
+    /// A worker goes on with it.
+    pub(crate) fn follow_worker(&mut self) {
+        self.follows = true;
     }
 
     fn position(&self, kind: Option<FileKind>) -> u64 {
@@ -443,7 +479,8 @@ impl Op for Rw {
         };
         let buf_index = fixed.then_some(sqe.buf_index);
         let (off, rwf) = (sqe.off, sqe.op_flags);
-        let mut rw = Self { iovs, off, rwf, write, total, done: 0, buf_index, err: None };
+        let (done, err, follows) = (0, None, false);
+        let mut rw = Self { iovs, off, rwf, write, total, done, buf_index, err, follows };
         rw.find_buffer(cx.bufs);
         Ok(rw)
     }
@@ -489,14 +526,16 @@ impl Op for Rw {
         // rw.c `loop_rw_iter`: a file that is written buffer by buffer takes no vector of registered ones.
         let vector = self.buf_index.is_some() && matches!(self.iovs, Iovs::Many(_));
         if vector && self.write && self.total > 0 && !writes_many(cx) {
-            return Outcome::Done(Err(Errno::EINVAL), 0);
+            // Whether it would wait is asked before.
+            let waits = self.is_nowait() && !worker && !is_nonblocking(cx.host, cx.fd);
+            return Outcome::Done(Err(if waits { Errno::EAGAIN } else { Errno::EINVAL }), 0);
         }
         if !worker && !cx.iopoll && self.waits_for_device(cx) {
             return Outcome::Aio;
         }
         // rw.c `io_write`: a worker waits also for a request that asked not to.
         let nowait = if worker { 0 } else { RWF_NOWAIT };
-        let asked = if worker { self.rwf & !RWF_NOWAIT } else { self.rwf };
+        let asked = if worker || self.follows { self.rwf & !RWF_NOWAIT } else { self.rwf };
         let mut kind = cx.kind;
         loop {
             let off = self.position(kind);

@@ -330,14 +330,20 @@ impl<H: Host> Engine<H> {
             }
             _ => false,
         };
+        self.note_fired(ring, st);
         if !again || !st.may_post || ring.cq_would_overflow(st) {
             return self.complete(ring, st, req, Err(Errno::ETIME), 0);
         }
         ring.post_more(st, req.user_data, Err(Errno::ETIME), 0);
-        st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
-        self.wake_waiters(ring, st, true);
         let key = self.park(ring, st, req, Phase::Timer(None));
         self.set_timer(ring, st, key);
+    }
+
+    /// timeout.c `io_timeout_fn`, `io_kill_timeout`: it is off the count from here on, although its
+    /// completion may come later; one that is removed or cancelled is a completion as any.
+    fn note_fired(&self, ring: &Ring<H>, st: &mut State<H>) {
+        st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
+        self.wake_waiters(ring, st, true);
     }
 
     /// A linked timeout fires: its own CQE first, then its request's cancellation.
@@ -368,6 +374,7 @@ impl<H: Host> Engine<H> {
         let due: Vec<Key> = core::iter::from_fn(|| st.timers.pop_counted(seq)).collect();
         for key in due {
             if let Some(req) = self.take_timer(st, key) {
+                self.note_fired(ring, st);
                 self.complete(ring, st, req, Ok(0), 0);
             }
         }

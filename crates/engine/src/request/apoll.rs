@@ -191,10 +191,11 @@ impl<H: Host> Engine<H> {
         key
     }
 
-    /// A multishot request that the kernel has on a worker is not tried there, but armed (io_uring.c
-    /// `io_wq_submit_work`).
+    /// A multishot request that the kernel has on a worker is not tried there, but armed; its linked
+    /// timeout starts with the first event (io_uring.c `io_wq_submit_work`).
     pub(super) fn arm_multishot(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
         let events = req.def().poll;
+        req.waits_untimed();
         // Also what fails there ends in task work.
         req.on_worker = false;
         if let Err(e) = self.find_file(st, &mut req) {
@@ -508,7 +509,6 @@ impl<H: Host> Engine<H> {
             Some(Cmd::Recv(c)) => c.woken_by(edge.seen),
             Some(Cmd::Recvmsg(c)) => c.woken_by(edge.seen),
             Some(Cmd::Send(c)) => c.woken(),
-            Some(Cmd::ReadMultishot(c)) => c.woken(),
             _ => {}
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);

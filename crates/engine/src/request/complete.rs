@@ -32,7 +32,7 @@ impl<H: Host> Engine<H> {
     ) {
         if st.may_post && res.is_ok() && req.is_bare() {
             ring.post(st, Cqe::new(req.user_data, res, cflags));
-            self.put_refs(ring, st, req);
+            self.put_refs(ring, st, &mut req);
             if !st.drained.is_empty() {
                 self.release_drained(st);
             }
@@ -126,12 +126,8 @@ impl<H: Host> Engine<H> {
             }
             ring.post(st, cqe);
         }
-        // timeout.c counts those that fire; one that is removed or cancelled is a completion as any.
-        if matches!(req.cmd, Some(Cmd::Timeout(_))) && res != Err(Errno::ECANCELED) {
-            st.cq_timeouts = st.cq_timeouts.wrapping_add(1);
-            st.recount = true;
-            self.wake_waiters(ring, st, true);
-        }
+        // Also one that ends silently.
+        st.recount |= matches!(req.cmd, Some(Cmd::Timeout(_))) && res != Err(Errno::ECANCELED);
         self.end_linked_timeout(st, req);
         let first = req.notifies_first(res);
         let (early, late) = match req.take_notif() {
@@ -164,7 +160,7 @@ impl<H: Host> Engine<H> {
     fn end_linked_timeout(&self, st: &mut State<H>, req: &mut Req<H>) {
         let lt = match core::mem::replace(&mut req.linked, Linked::None) {
             Linked::None => return,
-            Linked::Unarmed(lt) => *lt,
+            Linked::Unarmed(lt) | Linked::Later(lt) => *lt,
             Linked::Armed(key) => {
                 let Some(lt) = st.reqs.remove(key) else { return };
                 if let Phase::Timer(Some(at)) = lt.phase {

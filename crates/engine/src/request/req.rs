@@ -92,6 +92,8 @@ pub enum Linked<H: Host> {
     None,
     /// Its request has not had to wait yet.
     Unarmed(Box<Req<H>>),
+    /// Its request has not had to wait yet, and does so once before this starts.
+    Later(Box<Req<H>>),
     /// Ticking, as a request of its own.
     Armed(Key),
 }
@@ -198,19 +200,7 @@ impl<H: Host> Req<H> {
 
     /// Its state, if it reads or writes a file.
     pub(super) fn rw(&self) -> Option<&Rw> {
-        match &self.cmd {
-            Some(
-                Cmd::Read(c)
-                | Cmd::Write(c)
-                | Cmd::Readv(c)
-                | Cmd::Writev(c)
-                | Cmd::ReadFixed(c)
-                | Cmd::WriteFixed(c)
-                | Cmd::ReadvFixed(c)
-                | Cmd::WritevFixed(c),
-            ) => Some(c),
-            _ => None,
-        }
+        self.cmd.as_ref().and_then(Cmd::rw)
     }
 
     /// The same, to go on with it.
@@ -241,6 +231,14 @@ impl<H: Host> Req<H> {
         self.is_nowait() && !self.starts_on_worker()
     }
 
+    /// Its linked timeout does not start when it first has to wait.
+    pub fn waits_untimed(&mut self) {
+        self.linked = match core::mem::replace(&mut self.linked, Linked::None) {
+            Linked::Unarmed(lt) => Linked::Later(lt),
+            other => other,
+        };
+    }
+
     /// A worker of the kernel's goes on with it, which waits in the call and not for a poll: what asks
     /// for one first is `EAGAIN` (io_uring.c `io_wq_submit_work`).
     pub fn follow_worker(&mut self) {
@@ -252,6 +250,8 @@ impl<H: Host> Req<H> {
             Some(cmd) => {
                 if let Some(transfer) = cmd.transfer_mut() {
                     transfer.never_poll();
+                } else if let Some(rw) = cmd.rw_mut() {
+                    rw.follow_worker();
                 }
             }
             None => {}

@@ -230,7 +230,7 @@ impl<H: Host> Engine<H> {
                 c.woken_by(events);
             }
             let (host, policy, how) = (self.host(), self.policy(), Issue::Inline);
-            let cx = IssueCx { host, fd, kind, how, iopoll: false, policy };
+            let cx = IssueCx { host, fd, kind, how, iopoll: false, policy, asked: None };
             if c.rests(&cx) {
                 return Shot::Stays;
             }

@@ -87,6 +87,10 @@ impl<H: Host> Engine<H> {
         st.unflushed = true;
         for _ in 0..round {
             let Some(req) = st.ready.pop_front() else { break };
+            if req.on_worker && req.failed.is_none() && ring.defers() {
+                self.start_for_owner(ring, st, *req);
+                continue;
+            }
             if req.on_worker {
                 // Each tells of itself.
                 self.flush(ring, st);
@@ -102,11 +106,20 @@ impl<H: Host> Engine<H> {
     /// Starts what a worker comes to after the batch; on a ring that defers, its owner posts it.
     pub(crate) fn run_put_off(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         while let Some(req) = st.put_off.pop_front() {
-            let may_post = core::mem::replace(&mut st.may_post, !ring.defers());
-            self.start(ring, st, *req);
-            st.may_post = may_post;
+            if ring.defers() {
+                self.start_for_owner(ring, st, *req);
+            } else {
+                self.start(ring, st, *req);
+            }
             self.commit(ring, st);
         }
+    }
+
+    /// Starts what the kernel's worker has, on a ring that defers: the owner posts what it comes to.
+    fn start_for_owner(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>) {
+        let may_post = core::mem::replace(&mut st.may_post, false);
+        self.start(ring, st, req);
+        st.may_post = may_post;
     }
 
     /// Starts a request: the head of a chain or a single one.
@@ -129,18 +142,18 @@ impl<H: Host> Engine<H> {
         if req.on_worker && req.is_multishot() {
             return self.arm_multishot(ring, st, req);
         }
+        if req.on_worker && req.goes_on() {
+            return self.poll_at_once(ring, st, req);
+        }
         if req.starts_on_worker() {
-            if req.goes_on() {
-                return self.poll_at_once(ring, st, req);
-            }
             return self.punt(ring, st, req);
         }
         let outcome = self.issue_inline(ring, st, &mut req);
         self.settle(ring, st, req, outcome);
     }
 
-    /// A multishot that is to start on a worker: no worker runs one, it waits for readiness first
-    /// (io_uring.c `io_wq_submit_work`).
+    /// A multishot that is to start on a worker: no worker runs one, it waits for readiness first, and
+    /// its linked timeout starts after that (io_uring.c `io_wq_submit_work`).
     fn poll_at_once(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
         if let Err(e) = self.find_file(st, &mut req) {
             req.on_worker = true;
@@ -154,7 +167,12 @@ impl<H: Host> Engine<H> {
         }
         let number = req.file.file().and_then(HostFile::number);
         let ready = number.is_some_and(|n| self.host().poll_now(n, req.def().poll) != 0);
-        let outcome = if ready { self.issue_inline(ring, st, &mut req) } else { Outcome::Again };
+        let outcome = if ready {
+            self.issue_inline(ring, st, &mut req)
+        } else {
+            req.waits_untimed();
+            Outcome::Again
+        };
         self.settle(ring, st, req, outcome);
     }
 
@@ -385,6 +403,10 @@ impl<H: Host> Engine<H> {
         req.phase = phase;
         let linked = match core::mem::replace(&mut req.linked, Linked::None) {
             Linked::Unarmed(lt) if starts => Some(lt),
+            Linked::Later(lt) => {
+                req.linked = Linked::Unarmed(lt);
+                None
+            }
             other => {
                 req.linked = other;
                 None

@@ -7,7 +7,7 @@ use super::wait::WaitArg;
 use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, SigMask};
-use crate::request::start::tell_owner;
+use crate::request::start::{owner_came, tell_owner};
 use crate::stats;
 use crate::support::rings::ENTER_ACCEPTED;
 use crate::support::{Place, refusal};
@@ -88,7 +88,7 @@ impl<H: Host> Engine<H> {
             if ring.setup.contains(Setup::DEFER_TASKRUN) {
                 self.check_issuer(&ring)?;
             }
-            self.wait_cq(&ring, self.effective_min(&ring, min_complete), arg)
+            self.wait_cq(&ring, self.effective_min(&ring, min_complete), arg, submitted > 0)
         });
         if submitted > 0 { Ok(submitted as usize) } else { waited.map(|()| 0) }
     }
@@ -124,14 +124,13 @@ impl<H: Host> Engine<H> {
     /// Ends a batch: what it completed, then what that leads to.
     pub(crate) fn run_and_commit(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
         self.end_batch(ring, st, getevents);
-        if st.has_turns() && ring.defers() && !getevents {
-            return tell_owner(ring, st);
-        }
-        if ring.defers() && getevents {
-            // What a worker left for the owner came before: a multishot that is cancelled now told of it.
-            self.run_task_work(ring, st);
-        } else {
+        if !ring.defers() {
             self.run_ready(ring, st);
+        } else if getevents {
+            owner_came(ring, st);
+            self.run_task_work(ring, st);
+        } else if st.has_turns() {
+            tell_owner(ring, st);
         }
         self.commit(ring, st);
     }
@@ -139,7 +138,14 @@ impl<H: Host> Engine<H> {
     /// io_uring.c `io_submit_state_end`: what a batch completed is out, and counted, before what it
     /// leads to runs.
     pub(super) fn end_batch(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, getevents: bool) {
+        if st.aio.is_due() {
+            self.hand_over(ring, st);
+        }
+        // Timeouts whose count this reaches end in task work, which may be the owner's.
+        let may_post = st.may_post;
+        st.may_post &= !ring.defers();
         self.commit(ring, st);
+        st.may_post = may_post;
         self.run_put_off(ring, st);
         if st.quiet.has_found() {
             self.handle_found(ring, st, getevents || !ring.defers());

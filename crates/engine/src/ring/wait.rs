@@ -87,13 +87,20 @@ impl Span {
 }
 
 impl<H: Host> Engine<H> {
-    /// Runs what is pending, then waits until `min` completions can be seen.
+    /// Runs what is pending, then waits until `min` completions can be seen. `looked`: the call
+    /// submitted, and ran what was pending then.
     ///
     /// # Errors
     /// `ETIME`: the deadline. `EINTR`: a signal handler ran.
-    pub(crate) fn wait_cq(&self, ring: &Arc<Ring<H>>, min: u32, arg: WaitArg) -> Result<(), Errno> {
+    pub(crate) fn wait_cq(
+        &self,
+        ring: &Arc<Ring<H>>,
+        min: u32,
+        arg: WaitArg,
+        looked: bool,
+    ) -> Result<(), Errno> {
         let mut st = ring.state.lock();
-        self.catch_up(ring, &mut st, min);
+        self.catch_up(ring, &mut st, min, looked);
         let timeouts = st.cq_timeouts;
         let steps = arg.deadline.is_some_and(Target::may_step);
         if steps {
@@ -113,6 +120,11 @@ impl<H: Host> Engine<H> {
             let ready = ring.cq_ready(&st);
             if ready >= span.want || st.cq_timeouts != timeouts || st.dying {
                 break Ok(());
+            }
+            if !st.deferred.is_empty() {
+                // A worker's, which ended meanwhile.
+                self.after_wait(ring, &mut st);
+                continue;
             }
             if let Some(over) = span.expire(self.host(), ready) {
                 break over;
@@ -141,7 +153,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// What every `enter` with GETEVENTS does first.
-    fn catch_up(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, min: u32) {
+    fn catch_up(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, min: u32, looked: bool) {
         st.may_post = true;
         if st.unmapped {
             // The last descriptor was closed between the caller's look at it and our lock.
@@ -157,8 +169,11 @@ impl<H: Host> Engine<H> {
             // A wait that is satisfied already would never look.
             self.look_again(ring, st);
         }
-        self.run_task_work(ring, st);
-        owner_came(ring, st);
+        // What a worker has come to since is there for a call that needs it, and for the next.
+        if !(looked && ring.defers()) {
+            owner_came(ring, st);
+            self.run_task_work(ring, st);
+        }
         self.run_timers(ring, st);
         self.commit(ring, st);
         if !st.cq.backlog.is_empty() {
@@ -282,10 +297,10 @@ impl<H: Host> Engine<H> {
     }
 
     fn after_wait(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        self.run_task_work(ring, st);
         if st.told {
             owner_came(ring, st);
         }
+        self.run_task_work(ring, st);
         self.run_timers(ring, st);
         if !st.cq.backlog.is_empty() {
             ring.flush_backlog(st);

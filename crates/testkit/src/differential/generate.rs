@@ -534,7 +534,7 @@ impl Gen<'_> {
             let blocks = behind && (self.may_wait(&e) || polls_first(&e));
             if blocks
                 || self.reads_signals(&e)
-                || self.connects_again(&e)
+                || self.takes_refused(&e)
                 || !self.admit(&claims, at_once)
             {
                 let flags = e.flags & !(bit::FIXED | bit::ASYNC);
@@ -559,17 +559,18 @@ impl Gen<'_> {
         }
     }
 
-    /// A connect of a socket that was refused before: what connect(2) leaves of a blocking one is not
-    /// what the kernel's request leaves (LIMITATIONS.md).
-    fn connects_again(&mut self, e: &Entry) -> bool {
-        let (op::CONNECT, Fd::Obj(o), Val::Port(port)) = (e.op, e.fd, &e.addr) else {
+    /// What goes by the state of a socket whose connect was refused before: connect(2) leaves a
+    /// blocking one unconnected, the kernel's request connecting, so that LISTEN is EINVAL
+    /// (LIMITATIONS.md). No call of user space polls for the connection of a blocking socket.
+    fn takes_refused(&mut self, e: &Entry) -> bool {
+        let (op::CONNECT | op::BIND | op::LISTEN, Fd::Obj(o)) = (e.op, e.fd) else {
             return false;
         };
-        let again = self.refused.contains(&o);
-        if *port == Port::Closed {
+        let refused = self.refused.contains(&o);
+        if e.op == op::CONNECT && e.addr == Val::Port(Port::Closed) {
             self.refused.push(o);
         }
-        again
+        refused
     }
 
     fn may_wait(&self, e: &Entry) -> bool {

@@ -1,4 +1,4 @@
-//! Looking at what a program left: positions, locks, bytes that wait, readiness.
+//! Looking at what a program left: positions, locks, bytes that wait, readiness, threads that run.
 //!
 //! Nothing here blocks, and nothing here changes what it looks at but [`take_waiting`].
 
@@ -55,6 +55,19 @@ pub fn take_waiting(fd: i32, buf: &mut [u8]) -> Sys<usize> {
     // SAFETY: the iovec and what it names live until the call returns.
     let r = unsafe { libc::preadv2(fd, &raw const iov, 1, -1, libc::RWF_NOWAIT) };
     check(r as i64).map(|n| n as usize)
+}
+
+/// Whether a thread of this process runs or is about to, but for the calling one and the submission
+/// threads of io_uring, which look for work all the time.
+pub fn others_run() -> bool {
+    let me = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks.filter(|t| Some(t.file_name().as_os_str()) != me.file_name()).any(|t| {
+        // PID (name) state
+        let stat = std::fs::read_to_string(t.path().join("stat")).unwrap_or_default();
+        let runs = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'));
+        runs && !stat.contains("(iou-sqp-")
+    })
 }
 
 /// timerfd_create(2) on the monotonic clock.

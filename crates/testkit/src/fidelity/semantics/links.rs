@@ -179,6 +179,16 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.6",
+        what_meets_a_drain_whose_turn_has_come_queues_behind_it,
+        "What meets a DRAIN whose turn comes with task work queues behind it, and what is submitted then waits for it."
+    ),
+    claim!(
+        "3.6",
+        what_a_drain_held_back_is_a_workers,
+        "On a DEFER_TASKRUN ring what a DRAIN held back ends on a worker: a call that has enough returns without it."
+    ),
+    claim!(
+        "3.6",
         members_of_a_refused_chain_end_after_the_batch,
         "The head of a chain that is refused ends at once, what follows it in task work."
     ),
@@ -517,6 +527,33 @@ fn a_bad_entry_behind_a_drain_fails_at_once() -> Outcome {
     pending(&ring)?;
     put(w, b"x")?;
     ends(&ring, &[(1, 1), (2, 0)])
+}
+
+fn what_meets_a_drain_whose_turn_has_come_queues_behind_it() -> Outcome {
+    let flags = Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN;
+    let (mut ring, ts) = (with(8, flags.bits())?, hour());
+    let ((r, w), buf) = (pipe()?, Buf::new(8));
+    submit(&mut ring, &[timeout(&ts, 1, 1), flagged(nop(2), DRAIN)])?;
+    // It is told at once, and the count is reached.
+    submit(&mut ring, &[refused(3)])?;
+    submit(&mut ring, &[read(r, buf.addr(), 1, 0, 4)])?;
+    ends(&ring, &[(3, -EINVAL), (1, 0), (2, 0)])?;
+    submit(&mut ring, &[nop(5)])?;
+    must("a look", ring.enter(0, 0, GETEVENTS, 0, 0))?;
+    pending(&ring)?;
+    put(w, b"x")?;
+    ends(&ring, &[(4, 1), (5, 0)])
+}
+
+fn what_a_drain_held_back_is_a_workers() -> Outcome {
+    let flags = Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN;
+    let (mut ring, ts) = (with(8, flags.bits())?, hour());
+    submit(&mut ring, &[timeout(&ts, 1, 1), flagged(nop(2), DRAIN)])?;
+    ring.push(refused(3));
+    expect("taken", ring.enter(1, 1, GETEVENTS, 0, 0), Ok(1))?;
+    let seen: Vec<u64> = std::iter::from_fn(|| ring.reap()).map(|c| c.user_data).collect();
+    expect("what is there", seen, vec![3, 1])?;
+    ends(&ring, &[(2, 0)])
 }
 
 fn members_of_a_refused_chain_end_after_the_batch() -> Outcome {

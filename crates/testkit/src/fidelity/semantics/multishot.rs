@@ -101,6 +101,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.12",
+        a_multishot_read_without_a_buffer_waits_for_bytes,
+        "READ_MULTISHOT that was woken and used the last buffer goes on until there is something to read.",
+        needs "READ_MULTISHOT"
+    ),
+    claim!(
+        "3.12",
         a_multishot_read_needs_a_file_to_poll,
         "READ_MULTISHOT of a regular file is EBADFD.",
         needs "READ_MULTISHOT"
@@ -116,6 +122,18 @@ pub(super) const CLAIMS: &[Claim] = &[
         a_buffer_too_small_for_the_header_is_efault,
         "A multishot RECVMSG into a buffer smaller than its header is EFAULT.",
         needs "RECV_MULTISHOT", "REGISTER_PBUF_RING"
+    ),
+    claim!(
+        "3.12",
+        a_multishot_on_a_worker_is_timed_from_its_first_event,
+        "A LINK_TIMEOUT of a multishot ACCEPT, RECV or READ_MULTISHOT that begins on a worker starts when the first event has come.",
+        needs "ACCEPT_MULTISHOT", "RECV_MULTISHOT", "READ_MULTISHOT"
+    ),
+    claim!(
+        "3.12",
+        a_multishot_accept_behind_a_drain_waits_first,
+        "A multishot ACCEPT that meets a DRAIN waits for readiness before it finds out that its file is no socket.",
+        needs "ACCEPT_MULTISHOT"
     ),
     claim!(
         "3.12",
@@ -321,6 +339,38 @@ fn a_multishot_recv_works_on_a_worker() -> Outcome {
     Ok(())
 }
 
+fn a_multishot_accept_behind_a_drain_waits_first() -> Outcome {
+    let (mut ring, (r, w)) = (ring()?, pipe()?);
+    submit(&mut ring, &[flagged(nop(1), DRAIN), accept(r, 0, 2)])?;
+    ends(&ring, &[(1, 0)])?;
+    waits(&ring)?;
+    put(w, b"x")?;
+    ends(&ring, &[(2, -ENOTSOCK)])
+}
+
+fn a_multishot_on_a_worker_is_timed_from_its_first_event() -> Outcome {
+    let (mut ring, (l, connect), (s, t), (r, w)) = (ring()?, listener()?, pair()?, pipe()?);
+    let mut group = BufRing::new(&ring, 1, 8, 0)?;
+    group.add(0, 16);
+    group.add(1, 16);
+    let happens: [(Sqe, &dyn Fn() -> Outcome); 3] = [
+        (accept(l, 0, 1), &connect),
+        (recv(s, 0, 1), &|| put(t, b"abc")),
+        (read_multi(r, 1), &|| put(w, b"abc")),
+    ];
+    for (sqe, event) in happens {
+        let (soon, later) = (after(MS), after(30 * MS));
+        let timed = Sqe { flags: sqe.flags | ASYNC | LINK, ..sqe };
+        submit(&mut ring, &[timed, link_timeout(&soon, 2), timeout(&later, 0, 3)])?;
+        ends(&ring, &[(3, -ETIME)])?;
+        event()?;
+        let first = must("wait", ring.wait())?;
+        expect("the first", (first.user_data, first.flags & MORE), (1, MORE))?;
+        ends_all(&ring, &[(1, -ECANCELED), (2, -ETIME)])?;
+    }
+    Ok(())
+}
+
 fn a_multishot_poll_works_on_a_worker() -> Outcome {
     let (mut ring, (r, w)) = (ring()?, pipe()?);
     submit(&mut ring, &[flagged(poll_multi(r, IN, 1), ASYNC)])?;
@@ -362,6 +412,18 @@ fn a_multishot_read_ends_with_the_stream() -> Outcome {
 fn a_multishot_read_ends_without_buffers() -> Outcome {
     let (ring, _group, _w) = reading(1)?;
     expect("a piece", next(&ring)?, (16, true))?;
+    expect("no buffer", next(&ring)?, (-ENOBUFS, false))
+}
+
+fn a_multishot_read_without_a_buffer_waits_for_bytes() -> Outcome {
+    let (mut ring, (r, w)) = (ring()?, pipe()?);
+    let mut group = BufRing::new(&ring, 1, 8, 0)?;
+    group.add(0, 16);
+    submit(&mut ring, &[read_multi(r, 1)])?;
+    put(w, b"abc")?;
+    expect("a piece", next(&ring)?, (3, true))?;
+    waits(&ring)?;
+    put(w, b"def")?;
     expect("no buffer", next(&ring)?, (-ENOBUFS, false))
 }
 

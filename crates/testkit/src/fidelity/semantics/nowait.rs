@@ -16,6 +16,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "2.7",
+        a_nowait_write_to_an_eventfd_waits_behind_a_worker,
+        "Of a file that polls, RWF_NOWAIT has no meaning behind a worker's request; with ASYNC it has."
+    ),
+    claim!(
+        "2.7",
         a_nowait_write_behind_deferred_work_is_eagain,
         "A DEFER_TASKRUN ring starts what follows a worker's request where it posts: EAGAIN."
     ),
@@ -94,6 +99,15 @@ fn a_nowait_write_on_a_worker_waits() -> Outcome {
     res(&mut ring, flagged(nowait_write(fd, &buf, 4, 1), ASYNC), 4)?;
     res(&mut ring, flagged(nowait_write(fd, &buf, 0, 1), ASYNC), 0)?;
     behind_a_worker(&mut ring, [4, 0])
+}
+
+fn a_nowait_write_to_an_eventfd_waits_behind_a_worker() -> Outcome {
+    let (mut ring, f, one) = (ring()?, file(b"abcd")?, u64s(&[1]));
+    let e = must("eventfd", os::eventfd(0, 0))?;
+    let write = nowait_write(e, &one, 8, 2);
+    res(&mut ring, write, -libc::EAGAIN)?;
+    res(&mut ring, flagged(write, ASYNC), -libc::EAGAIN)?;
+    runs(&mut ring, &[flagged(of_fd(op::FSYNC, f, 1), LINK), write], &[(1, 0), (2, 8)])
 }
 
 fn a_nowait_write_behind_deferred_work_is_eagain() -> Outcome {

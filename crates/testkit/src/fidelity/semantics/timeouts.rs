@@ -33,6 +33,16 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.5",
+        a_reached_count_ends_in_task_work,
+        "On a DEFER_TASKRUN ring a TIMEOUT whose count is reached ends at GETEVENTS."
+    ),
+    claim!(
+        "3.5",
+        a_timeout_is_taken_off_the_count_when_it_fires,
+        "A TIMEOUT that fired and has not ended yet is taken off the count of others already."
+    ),
+    claim!(
+        "3.5",
         an_absolute_time_is_kept_on_each_clock,
         "With ABS the time is one of the monotonic, boot or real-time clock."
     ),
@@ -205,6 +215,27 @@ fn two_counted_timeouts_end_with_one_completion() -> Outcome {
     pending(&ring)?;
     submit(&mut ring, &[nop(3)])?;
     ends_all(&ring, &[(1, 0), (2, 0), (3, 0)])
+}
+
+const DEFER: u32 = Setup::SINGLE_ISSUER.bits() | Setup::DEFER_TASKRUN.bits();
+
+fn a_reached_count_ends_in_task_work() -> Outcome {
+    let (mut ring, ts) = (with(8, DEFER)?, hour());
+    submit(&mut ring, &[timeout(&ts, 1, 1)])?;
+    submit(&mut ring, &[nop(2)])?;
+    expect("posted", ring.cq_tail(), 1)?;
+    ends(&ring, &[(2, 0), (1, 0)])
+}
+
+fn a_timeout_is_taken_off_the_count_when_it_fires() -> Outcome {
+    let (mut ring, ts) = (with(8, DEFER)?, hour());
+    submit(&mut ring, &[timeout(&ts, 1, 1), timeout(&ts, 3, 2)])?;
+    for id in 3..=5 {
+        submit(&mut ring, &[nop(id)])?;
+    }
+    // The first timeout, which is not there yet, is the step that misses.
+    submit(&mut ring, &[at(op::TIMEOUT_REMOVE, 2, 6)])?;
+    ends(&ring, &[(3, 0), (4, 0), (5, 0), (6, 0), (1, 0), (2, -ECANCELED)])
 }
 
 fn a_fired_timeout_does_not_count() -> Outcome {

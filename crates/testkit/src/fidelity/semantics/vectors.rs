@@ -30,7 +30,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "1.1",
         a_vector_needs_a_file_that_takes_one,
-        "WRITEV_FIXED to an eventfd, which is written by single buffers, is EINVAL, and cancels what follows; WRITE_FIXED of one buffer is written.",
+        "WRITEV_FIXED to an eventfd, which is written by single buffers, is EINVAL, with RWF_NOWAIT EAGAIN, and cancels what follows; WRITE_FIXED of one buffer is written.",
         needs "WRITEV_FIXED"
     ),
     claim!(
@@ -124,6 +124,9 @@ fn a_vector_needs_a_file_that_takes_one() -> Outcome {
     let write = rw(op::WRITEV_FIXED, e, one.addr(), 1, 0, 1);
     let then = [flagged(write, LINK), nop(2)];
     runs(&mut ring, &then, &[(1, -EINVAL), (2, -ECANCELED)])?;
+    let nowait = Sqe { op_flags: libc::RWF_NOWAIT as u32, ..write };
+    res(&mut ring, nowait, -libc::EAGAIN)?;
+    res(&mut ring, flagged(nowait, ASYNC), -libc::EAGAIN)?;
     res(&mut ring, rw(op::WRITEV_FIXED, e, one.addr(), 0, 0, 3), 0)?;
     res(&mut ring, rw(op::WRITE_FIXED, e, buf.addr(), 8, 0, 4), 8)
 }
