@@ -170,6 +170,7 @@ impl<H: Host> Engine<H> {
             let e = if found { Errno::EBADFD } else { Errno::EBADF };
             return self.complete(ring, st, req, Err(e), 0);
         }
+        req.untried = true;
         match self.looks_ready(&req, events) {
             // Its poll is for one event, which is there (poll.c `__io_arm_poll_handler`): no worker goes
             // on with it then.
@@ -402,6 +403,7 @@ impl<H: Host> Engine<H> {
         (watch, edge, want): (Key, Edge, u32),
     ) {
         let Some(mut req) = st.reqs.remove(key) else { return };
+        req.untried = false;
         if let Some(Cmd::PollAdd(p)) = &req.cmd {
             let told = if p.is_ready() { edge.seen } else { edge.told(req.file.kind()) };
             let mask = told & (want | ALWAYS) & !HOW;

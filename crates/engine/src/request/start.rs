@@ -154,6 +154,7 @@ impl<H: Host> Engine<H> {
         }
         let number = req.file.file().and_then(HostFile::number);
         let ready = number.is_some_and(|n| self.host().poll_now(n, req.def().poll) != 0);
+        req.untried = !ready;
         let outcome = if ready { self.issue_inline(ring, st, &mut req) } else { Outcome::Again };
         self.settle(ring, st, req, outcome);
     }
@@ -383,7 +384,11 @@ impl<H: Host> Engine<H> {
     ) -> Key {
         // io_uring.c `io_issue_sqe` starts the timeout of what has to wait; what is a worker's from the
         // start ends there, however long that takes.
-        let starts = !matches!(phase, Phase::Queued) || !req.def().force_async;
+        let starts = match phase {
+            Phase::Queued => !req.def().force_async,
+            Phase::Polled(_) => !req.untried,
+            _ => true,
+        };
         req.phase = phase;
         let linked = match core::mem::replace(&mut req.linked, Linked::None) {
             Linked::Unarmed(lt) if starts => Some(lt),
