@@ -164,8 +164,8 @@ pub(crate) fn was_polled<H: Host>(r: &Req<H>) -> bool {
 }
 
 /// A read of a regular file that is on a worker only because its file has no number elsewhere: in the
-/// kernel it is over by now, or waits for pages, which no cancel finds.
-fn reads_elsewhere<H: Host>(r: &Req<H>) -> bool {
+/// kernel it is over by now, or waits for pages, which no cancel finds and no linked timeout ends.
+pub(super) fn reads_elsewhere<H: Host>(r: &Req<H>) -> bool {
     const READS: [u8; 4] = [1, 4, 22, 60];
     let lacks = |f: &H::File| f.kind() == FileKind::Regular && f.number().is_none();
     READS.contains(&r.opcode) && !r.on_worker && r.file.file().is_some_and(lacks)

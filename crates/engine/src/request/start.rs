@@ -3,6 +3,7 @@
 //! The only place that looks a file or a registered buffer up: at issue time, as the kernel does
 //! (`io_assign_file`, `io_import_reg_buf`), so a chain member sees what became of them meanwhile. What it does not do: prep.
 
+use super::cancel::reads_elsewhere;
 use super::iowq::{Class, Work};
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
@@ -385,7 +386,7 @@ impl<H: Host> Engine<H> {
         // io_uring.c `io_issue_sqe` starts the timeout of what has to wait; what is a worker's from the
         // start ends there, however long that takes.
         let starts = match phase {
-            Phase::Queued => !req.def().force_async,
+            Phase::Queued => !req.def().force_async && !reads_elsewhere(&req),
             Phase::Polled(_) => !req.untried,
             _ => true,
         };

@@ -132,6 +132,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.6",
+        a_linked_timeout_does_not_overtake_a_read,
+        "A READ of what a file has in memory is not cancelled by a LINK_TIMEOUT of no time, which finds nothing or is ECANCELED, also while the process has a POSIX lock."
+    ),
+    claim!(
+        "3.6",
         two_linked_timeouts_in_a_row_fail_the_chain,
         "A second LINK_TIMEOUT in a row is refused and the chain with it."
     ),
@@ -416,6 +421,24 @@ fn a_linked_timeout_starts_with_its_request() -> Outcome {
     ends(&ring, &[(1, 1)])?;
     ends_all(&ring, &[(2, CANCELED), (3, -ETIME)])?;
     expect("the full time", os::clock(libc::CLOCK_MONOTONIC) - issued >= 30 * MS, true)
+}
+
+fn a_linked_timeout_does_not_overtake_a_read() -> Outcome {
+    let mut ring = ring()?;
+    let (fd, buf, ts) = (file(b"abc")?, Buf::new(8), after(0));
+    must("register", ring.register_files(&[fd]))?;
+    let locked = file(b"x")?;
+    for lock in [libc::F_UNLCK, libc::F_WRLCK] {
+        must("lock", os::posix_lock(locked, lock, 0, 1))?;
+        for sqe in [read(fd, buf.addr(), 8, 0, 1), flagged(read(0, buf.addr(), 8, 0, 1), FIXED)] {
+            submit(&mut ring, &[flagged(sqe, sqe.flags | LINK), link_timeout(&ts, 2)])?;
+            ends(&ring, &[(1, 3)])?;
+            let late = must("wait", ring.wait())?;
+            let told = (late.user_data, [CANCELED, -ENOENT].contains(&late.res));
+            expect("the timeout, that it cancelled nothing", told, (2, true))?;
+        }
+    }
+    Ok(())
 }
 
 fn two_linked_timeouts_in_a_row_fail_the_chain() -> Outcome {
