@@ -271,14 +271,15 @@ impl<H: Host> Engine<H> {
         (res, found.into_iter().map(|(_, k)| k).collect())
     }
 
-    /// What a cancel of one request that waits would answer.
+    /// What the cancel of one request that waits would answer (cancel.c `io_try_cancel`).
     ///
     /// # Errors
-    /// `EALREADY`: the kernel would have it on a worker. `ENOENT`: it would not find it.
+    /// `ENOENT`: it does not find it, or has only interrupted the worker that it is on.
     pub(crate) fn would_cancel(&self, st: &State<H>, key: Key) -> Result<(), Errno> {
         match st.reqs.get(key).map(|r| &r.phase) {
-            Some(Phase::Running { tries: false, polls: false, .. }) => Err(Errno::EALREADY),
-            Some(Phase::Aio) | None => Err(Errno::ENOENT),
+            Some(Phase::Running { tries: false, polls: false, .. } | Phase::Aio) | None => {
+                Err(Errno::ENOENT)
+            }
             Some(_) => Ok(()),
         }
     }

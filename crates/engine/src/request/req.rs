@@ -133,8 +133,8 @@ pub struct Req<H: Host> {
     pub cancelled: bool,
     /// Its file looks ready and is not: a worker waits for it (poll.c `APOLL_MAX_RETRY`).
     pub gave_up: bool,
-    /// It waits for readiness before anything of it is tried, so its linked timeout does not run yet
-    /// (io_uring.c `io_wq_submit_work` of a multishot, `__io_issue_sqe`).
+    /// Nothing of it was tried, and its linked timeout does not run (io_uring.c `__io_issue_sqe`): a
+    /// worker is to be the first, who ends it or finds that it can be polled; a multishot is polled first.
     pub untried: bool,
     /// The kernel runs it on a worker, where a cancel finds itself: it asked for one, was held back by
     /// a drain, or follows what a worker did.
