@@ -122,11 +122,25 @@ fn reads_by_iterator(fd: i32) -> HostResult<bool> {
 }
 
 /// Whether a read must be waited for, by the kernel's way to tell (io_uring.c
-/// `io_file_supports_nowait`): devices and what has only the older way cannot be asked not to wait.
+/// `io_file_supports_nowait`): devices and what has only the older way cannot be asked not to wait,
+/// and folders and files are not polled instead.
 fn would_wait(fd: i32, newer: bool) -> HostResult<bool> {
-    let device = raw::fstat(fd)?.st_mode & g::S_IFMT == g::S_IFCHR;
-    let cannot = !newer || device;
-    Ok(cannot && status_flags(fd)? & g::O_NONBLOCK == 0 && poll_now(fd, g::POLLIN) == 0)
+    if status_flags(fd)? & g::O_NONBLOCK != 0 {
+        return Ok(false);
+    }
+    Ok(match raw::fstat(fd)?.st_mode & g::S_IFMT {
+        g::S_IFDIR => true,
+        g::S_IFREG => !newer || !reads_nowait(fd),
+        g::S_IFCHR => poll_now(fd, g::POLLIN) == 0,
+        _ => !newer && poll_now(fd, g::POLLIN) == 0,
+    })
+}
+
+/// Whether a file can be asked not to wait: a read of one byte to nowhere comes as far as that
+/// question.
+fn reads_nowait(fd: i32) -> bool {
+    let byte = [Iovec { base: 0, len: 1 }];
+    readv(fd, &byte, 0, g::RWF_NOWAIT) != Err(Errno::EOPNOTSUPP)
 }
 
 /// `fsync(2)`, or `fdatasync(2)`.

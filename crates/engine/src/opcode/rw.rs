@@ -377,22 +377,25 @@ impl Rw {
         // read_write.c `rw_verify_area`; what has no position does not look at it.
         let kind = cx.host.kind(cx.fd)?;
         let positioned = matches!(kind, FileKind::Regular | FileKind::Directory);
-        if positioned && (self.off as i64) < -1 {
-            return Err(Errno::EINVAL);
+        let before = positioned && (self.off as i64) < -1;
+        // No call is made for such an offset or for a write of nothing, so none can say that it would wait.
+        let asks = before || self.write && self.total == 0;
+        if asks && cx.how == Issue::Inline && self.would_wait(cx, kind, status) {
+            return Err(Errno::EAGAIN);
         }
-        // rw.c `io_write`: no call is made for a write of nothing, so none can say that it would wait.
-        let asks = self.write && cx.how == Issue::Inline;
-        if asks && self.total == 0 {
-            let waits = match kind {
-                FileKind::Regular => status & O_DIRECT == 0,
-                // rw.c `loop_rw_iter`: of what writes one by one.
-                _ => self.is_nowait() && status & O_NONBLOCK == 0 && !writes_many(cx),
-            };
-            if waits {
-                return Err(Errno::EAGAIN);
-            }
+        if before { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    /// Whether the kernel has it done by a worker, or says so, before it looks at what is to be moved
+    /// (rw.c `__io_read`, `io_write`).
+    #[cold]
+    fn would_wait<H: Host>(&self, cx: &IssueCx<'_, H>, kind: FileKind, status: u32) -> bool {
+        match kind {
+            FileKind::Regular if self.write => status & O_DIRECT == 0,
+            // rw.c `loop_rw_iter`: of what writes one by one.
+            _ if self.write => self.is_nowait() && status & O_NONBLOCK == 0 && !writes_many(cx),
+            _ => status & O_NONBLOCK == 0 && !has_nowait(cx),
         }
-        Ok(())
     }
 
     /// Whether it writes.

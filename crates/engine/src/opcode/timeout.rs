@@ -355,7 +355,8 @@ impl<H: Host> Engine<H> {
         if let Some(req) = st.reqs.get_mut(head) {
             req.linked = Linked::None;
         }
-        // timeout.c `io_req_task_link_timeout`: what the cancel says decides the result.
+        // timeout.c `io_req_task_link_timeout`: what the cancel says decides the result, and of a worker
+        // that it interrupts it says nothing (cancel.c `io_try_cancel`).
         let res = match st.reqs.get(head).map(|r| &r.phase) {
             // These lists answer how many they cancelled.
             Some(Phase::Waiting(w)) if !w.is_over() => Ok(1),

@@ -116,6 +116,7 @@ fn shoots<H: Host>(st: &State<H>, key: Key) -> bool {
             && req.kbuf.is_none()
             && req.creds.is_none()
             && !req.on_worker
+            && !req.untried
     };
     st.may_post && !st.dying && st.acting.is_none() && st.reqs.get(key).is_some_and(simple)
 }
@@ -195,7 +196,6 @@ impl<H: Host> Engine<H> {
     /// timeout starts with the first event (io_uring.c `io_wq_submit_work`).
     pub(super) fn arm_multishot(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
         let events = req.def().poll;
-        req.waits_untimed();
         // Also what fails there ends in task work.
         req.on_worker = false;
         if let Err(e) = self.find_file(st, &mut req) {
@@ -208,6 +208,7 @@ impl<H: Host> Engine<H> {
             let e = if found { Errno::EBADFD } else { Errno::EBADF };
             return self.complete(ring, st, req, Err(e), 0);
         }
+        req.untried = true;
         match self.looks_ready(&req, events) {
             // Its poll is for one event, which is there (poll.c `__io_arm_poll_handler`): no worker goes
             // on with it then.
@@ -491,6 +492,7 @@ impl<H: Host> Engine<H> {
         (watch, edge, want): (Key, Edge, u32),
     ) {
         let Some(mut req) = st.reqs.remove(key) else { return };
+        req.untried = false;
         if let Some(Cmd::PollAdd(p)) = &req.cmd {
             let told = if p.is_ready() { edge.seen } else { edge.told(req.file.kind()) };
             let mask = told & (want | ALWAYS) & !HOW;

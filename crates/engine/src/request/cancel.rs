@@ -164,8 +164,8 @@ pub(crate) fn was_polled<H: Host>(r: &Req<H>) -> bool {
 }
 
 /// A read of a regular file that is on a worker only because its file has no number elsewhere: in the
-/// kernel it is over by now, or waits for pages, which no cancel finds.
-fn reads_elsewhere<H: Host>(r: &Req<H>) -> bool {
+/// kernel it is over by now, or waits for pages, which no cancel finds and no linked timeout ends.
+pub(super) fn reads_elsewhere<H: Host>(r: &Req<H>) -> bool {
     const READS: [u8; 4] = [1, 4, 22, 60];
     let lacks = |f: &H::File| f.kind() == FileKind::Regular && f.number().is_none();
     READS.contains(&r.opcode) && !r.on_worker && r.file.file().is_some_and(lacks)
@@ -271,14 +271,14 @@ impl<H: Host> Engine<H> {
         (res, found.into_iter().map(|(_, k)| k).collect())
     }
 
-    /// What a cancel of one request that waits would answer.
+    /// What the cancel of one request that waits would answer (cancel.c `io_try_cancel`).
     ///
     /// # Errors
-    /// `EALREADY`: the kernel would have it on a worker. `ENOENT`: it would not find it.
+    /// `ENOENT`: it does not find it, or has only interrupted the worker that it is on.
     pub(crate) fn would_cancel(&self, st: &State<H>, key: Key) -> Result<(), Errno> {
         match st.reqs.get(key).map(|r| &r.phase) {
-            Some(Phase::Running { tries: false, polls: false, .. }) => Err(Errno::EALREADY),
-            Some(Phase::Aio | Phase::Ahead) | None => Err(Errno::ENOENT),
+            Some(Phase::Running { tries: false, polls: false, .. } | Phase::Aio | Phase::Ahead)
+            | None => Err(Errno::ENOENT),
             Some(_) => Ok(()),
         }
     }

@@ -160,7 +160,7 @@ impl<H: Host> Engine<H> {
     fn end_linked_timeout(&self, st: &mut State<H>, req: &mut Req<H>) {
         let lt = match core::mem::replace(&mut req.linked, Linked::None) {
             Linked::None => return,
-            Linked::Unarmed(lt) | Linked::Later(lt) => *lt,
+            Linked::Unarmed(lt) => *lt,
             Linked::Armed(key) => {
                 let Some(lt) = st.reqs.remove(key) else { return };
                 if let Phase::Timer(Some(at)) = lt.phase {

@@ -381,6 +381,10 @@ impl<H: Host> Engine<H> {
         let certain = matches!(&cmd, Cmd::Connect(c) if c.polls());
         req.phase = Phase::Running { thread, tries: polls, polls: certain };
         st.running += 1;
+        if polls {
+            // Here the kernel tries it, and goes on to wait.
+            self.start_linked(ring, &mut st, key);
+        }
         drop(st);
 
         let how = if polls || tried { Issue::Inline } else { Issue::Worker };

@@ -104,6 +104,7 @@ impl<H: Host> Req<H> {
             head: None,
             cancelled: false,
             gave_up: false,
+            untried: false,
             on_worker: false,
             task: self.task,
         }))

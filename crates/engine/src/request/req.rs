@@ -92,8 +92,6 @@ pub enum Linked<H: Host> {
     None,
     /// Its request has not had to wait yet.
     Unarmed(Box<Req<H>>),
-    /// Its request has not had to wait yet, and does so once before this starts.
-    Later(Box<Req<H>>),
     /// Ticking, as a request of its own.
     Armed(Key),
 }
@@ -139,6 +137,9 @@ pub struct Req<H: Host> {
     pub cancelled: bool,
     /// Its file looks ready and is not: a worker waits for it (poll.c `APOLL_MAX_RETRY`).
     pub gave_up: bool,
+    /// Nothing of it was tried, and its linked timeout does not run (io_uring.c `__io_issue_sqe`): a
+    /// worker is to be the first, who ends it or finds that it can be polled; a multishot is polled first.
+    pub untried: bool,
     /// The kernel runs it on a worker, where a cancel finds itself: it asked for one, was held back by
     /// a drain, or follows what a worker did.
     pub on_worker: bool,
@@ -229,14 +230,6 @@ impl<H: Host> Req<H> {
     /// wait for there it must not wait for here.
     pub fn is_tried_first(&self) -> bool {
         self.is_nowait() && !self.starts_on_worker()
-    }
-
-    /// Its linked timeout does not start when it first has to wait.
-    pub fn waits_untimed(&mut self) {
-        self.linked = match core::mem::replace(&mut self.linked, Linked::None) {
-            Linked::Unarmed(lt) => Linked::Later(lt),
-            other => other,
-        };
     }
 
     /// A worker of the kernel's goes on with it, which waits in the call and not for a poll: what asks

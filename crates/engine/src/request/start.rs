@@ -3,6 +3,7 @@
 //! The only place that looks a file or a registered buffer up: at issue time, as the kernel does
 //! (`io_assign_file`, `io_import_reg_buf`), so a chain member sees what became of them meanwhile. What it does not do: prep.
 
+use super::cancel::reads_elsewhere;
 use super::iowq::{Class, Work};
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
@@ -146,6 +147,7 @@ impl<H: Host> Engine<H> {
             return self.poll_at_once(ring, st, req);
         }
         if req.starts_on_worker() {
+            req.untried = true;
             return self.punt(ring, st, req);
         }
         let outcome = self.issue_inline(ring, st, &mut req);
@@ -167,12 +169,8 @@ impl<H: Host> Engine<H> {
         }
         let number = req.file.file().and_then(HostFile::number);
         let ready = number.is_some_and(|n| self.host().poll_now(n, req.def().poll) != 0);
-        let outcome = if ready {
-            self.issue_inline(ring, st, &mut req)
-        } else {
-            req.waits_untimed();
-            Outcome::Again
-        };
+        req.untried = !ready;
+        let outcome = if ready { self.issue_inline(ring, st, &mut req) } else { Outcome::Again };
         self.settle(ring, st, req, outcome);
     }
 
@@ -397,33 +395,37 @@ impl<H: Host> Engine<H> {
         mut req: Req<H>,
         phase: Phase<H>,
     ) -> Key {
-        // io_uring.c `io_issue_sqe` starts the timeout of what has to wait; what is a worker's from the
-        // start ends there, however long that takes.
-        let starts = !matches!(phase, Phase::Queued) || !req.def().force_async;
-        req.phase = phase;
-        let linked = match core::mem::replace(&mut req.linked, Linked::None) {
-            Linked::Unarmed(lt) if starts => Some(lt),
-            Linked::Later(lt) => {
-                req.linked = Linked::Unarmed(lt);
-                None
-            }
-            other => {
-                req.linked = other;
-                None
-            }
+        // The kernel starts the timeout of what it tried and has to let wait.
+        let starts = match phase {
+            Phase::Queued => !req.untried && !reads_elsewhere(&req),
+            Phase::Polled(_) => !req.untried,
+            _ => true,
         };
+        let starts = starts && matches!(req.linked, Linked::Unarmed(_));
+        req.phase = phase;
         let ticking = if let Linked::Armed(lt) = req.linked { Some(lt) } else { None };
         let key = st.reqs.insert(req);
         if let Some(lt) = ticking.and_then(|k| st.reqs.get_mut(k)) {
             lt.head = Some(key);
         }
-        if let Some(lt) = linked {
-            let armed = self.arm_linked_timeout(ring, st, *lt, key);
-            if let Some(req) = st.reqs.get_mut(key) {
-                req.linked = Linked::Armed(armed);
-            }
+        if starts {
+            self.start_linked(ring, st, key);
         }
         key
+    }
+
+    /// Starts the linked timeout of a request, if it has one that does not run.
+    pub(super) fn start_linked(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, key: Key) {
+        let Some(req) = st.reqs.get_mut(key) else { return };
+        match core::mem::replace(&mut req.linked, Linked::None) {
+            Linked::Unarmed(lt) => {
+                let armed = self.arm_linked_timeout(ring, st, *lt, key);
+                if let Some(req) = st.reqs.get_mut(key) {
+                    req.linked = Linked::Armed(armed);
+                }
+            }
+            other => req.linked = other,
+        }
     }
 
     /// Hands a request to a worker.

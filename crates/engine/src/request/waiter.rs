@@ -177,7 +177,7 @@ impl<H: Host> Wait<H> {
             }
             other => other,
         };
-        woken.map(u32::cast_signed)
+        woken.map(|i| first_of(of, i).cast_signed())
     }
 
     /// On the submitter: makes the sleeper one on the request's futexes.
@@ -228,6 +228,14 @@ pub(crate) fn changed<H: Host>(host: &H, of: &[Futex]) -> Option<u32> {
         host.copy_in(f.addr, &mut b).is_ok() && u32::from_ne_bytes(b) != f.val
     };
     of.iter().position(differs).and_then(|i| u32::try_from(i).ok())
+}
+
+/// The place of the first that is the same futex as the `i`th: who is woken there claims the request,
+/// and the others count and change nothing (futex.c `io_futexv_claim`). A call tells the last instead.
+fn first_of(of: &[Futex], i: u32) -> u32 {
+    let is = |f: &Futex, g: &Futex| (f.addr, f.flags) == (g.addr, g.flags);
+    let first = of.get(i as usize).and_then(|woken| of.iter().position(|f| is(f, woken)));
+    first.map_or(i, |at| at as u32)
 }
 
 /// A thread that waits, for one request at a time.

@@ -349,6 +349,7 @@ impl<H: Host> Engine<H> {
             head: None,
             cancelled: false,
             gave_up: false,
+            untried: false,
             on_worker: sqe.flags & SqeFlags::ASYNC.bits() != 0,
             task: self.host().tid(),
         }

@@ -50,6 +50,16 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.20",
+        an_async_eventfd_tells_of_reads_of_nothing,
+        "A READ of no bytes from a folder ends on a worker, also as READV; from a file, a socket or a folder with O_NONBLOCK it does not."
+    ),
+    claim!(
+        "3.20",
+        an_async_eventfd_tells_where_an_offset_is_refused,
+        "On a DEFER_TASKRUN ring a worker refuses the offset -2 of a buffered WRITE and of a READ of a folder, the submitter that of a file."
+    ),
+    claim!(
+        "3.20",
         an_async_eventfd_does_not_tell_of_a_refused_connect,
         "A CONNECT of a blocking socket is on no worker: EVENTFD_ASYNC is silent."
     ),
@@ -301,6 +311,49 @@ fn an_async_eventfd_tells_of_buffered_writes() -> Outcome {
     let locked = must("file", os::temp_file(b"x"))?;
     must("lock", os::posix_lock(locked, libc::F_WRLCK, 0, 1))?;
     writes(&mut ring)
+}
+
+fn an_async_eventfd_tells_of_reads_of_nothing() -> Outcome {
+    let folder = |flags| must("open", os::open("/tmp", libc::O_RDONLY | flags));
+    let (buf, iov) = (Buf::new(8), u64s(&[0, 0]));
+    let files = [
+        ("a folder", folder(0)?, true),
+        ("a folder that does not wait", folder(libc::O_NONBLOCK)?, false),
+        ("a file", file(b"abc")?, false),
+        ("a socket", pair()?.0, false),
+        ("a file of the kernel", must("open", os::open("/proc/self/stat", libc::O_RDONLY))?, true),
+    ];
+    for (name, fd, told) in files {
+        let reads = [read(fd, buf.addr(), 0, 0, 1), rw(op::READV, fd, iov.addr(), 1, 0, 1)];
+        for sqe in reads {
+            let (mut ring, e) = signalled(7, 0)?;
+            runs(&mut ring, &[sqe], &[(1, 0)])?;
+            let ready = if told { Ok(libc::POLLIN) } else { Ok(0) };
+            let ms = if told { 1000 } else { 10 };
+            expect(name, os::poll(e, libc::POLLIN, ms), ready)?;
+        }
+    }
+    Ok(())
+}
+
+fn an_async_eventfd_tells_where_an_offset_is_refused() -> Outcome {
+    let folder = must("open", os::open("/tmp", libc::O_RDONLY))?;
+    let (fd, buf) = (file(b"abc")?, Buf::new(8));
+    let off = 2u64.wrapping_neg();
+    let cases = [
+        ("a read of a file", read(fd, buf.addr(), 1, off, 1), false),
+        ("a read of nothing", read(fd, buf.addr(), 0, off, 1), false),
+        ("a write", write(fd, buf.addr(), 1, off, 1), true),
+        ("a write of nothing", write(fd, buf.addr(), 0, off, 1), true),
+        ("a read of a folder", read(folder, buf.addr(), 1, off, 1), true),
+        ("a read of nothing of a folder", read(folder, buf.addr(), 0, off, 1), true),
+    ];
+    for (name, sqe, told) in cases {
+        let (mut ring, e) = signalled(7, (Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits())?;
+        runs(&mut ring, &[sqe], &[(1, -EINVAL)]).map_err(|e| format!("{name}: {e}"))?;
+        expect(name, count(e) > 0, told)?;
+    }
+    Ok(())
 }
 
 fn an_eventfd_is_signalled_before_what_follows() -> Outcome {

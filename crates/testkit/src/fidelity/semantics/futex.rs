@@ -42,6 +42,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "1.1",
+        a_waitv_answers_the_first_of_a_futex,
+        "FUTEX_WAITV that names a futex twice counts as two and answers the first of them, however many are woken.",
+        needs "FUTEX_WAITV"
+    ),
+    claim!(
+        "1.1",
         a_waitv_of_128_futexes_waits,
         "FUTEX_WAITV takes 128 futexes.",
         needs "FUTEX_WAITV"
@@ -238,6 +244,21 @@ fn a_waitv_says_which_futex_woke_it() -> Outcome {
         }
     }
     Ok(())
+}
+
+fn a_waitv_answers_the_first_of_a_futex() -> Outcome {
+    let mut ring = ring()?;
+    let word = Buf::new(64);
+    let at = word.addr();
+    let of = waiters(&[(0, at + 4, SHARED), (0, at, PRIVATE), (0, at, PRIVATE), (0, at, SHARED)]);
+    for n in [1, 2, 9] {
+        submit(&mut ring, &[waitv(&of, 4, 1)])?;
+        expect("woken", wake(at, n, ANY_BIT, PRIVATE)?, n.min(2) as i64)?;
+        ends(&ring, &[(1, 1)])?;
+    }
+    submit(&mut ring, &[waitv(&of, 4, 1)])?;
+    expect("woken", wake(at, 9, ANY_BIT, SHARED)?, 1)?;
+    ends(&ring, &[(1, 3)])
 }
 
 fn a_waitv_of_128_futexes_waits() -> Outcome {

@@ -132,6 +132,21 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.6",
+        a_linked_timeout_does_not_overtake_a_read,
+        "A READ of what a file has in memory is not cancelled by a LINK_TIMEOUT of no time, which finds nothing or is ECANCELED, also while the process has a POSIX lock."
+    ),
+    claim!(
+        "3.6",
+        a_linked_timeout_does_not_run_while_a_worker_is_tried,
+        "The LINK_TIMEOUT of an OPENAT with IOSQE_ASYNC does not run while a worker waits for the other end of a FIFO, that of a READ that waits by poll does."
+    ),
+    claim!(
+        "3.6",
+        a_linked_timeout_interrupts_a_worker,
+        "A LINK_TIMEOUT interrupts a CONNECT that a worker is in, whether it asked for one or not: EINTR, and ENOENT for the timeout."
+    ),
+    claim!(
+        "3.6",
         two_linked_timeouts_in_a_row_fail_the_chain,
         "A second LINK_TIMEOUT in a row is refused and the chain with it."
     ),
@@ -426,6 +441,53 @@ fn a_linked_timeout_starts_with_its_request() -> Outcome {
     ends(&ring, &[(1, 1)])?;
     ends_all(&ring, &[(2, CANCELED), (3, -ETIME)])?;
     expect("the full time", os::clock(libc::CLOCK_MONOTONIC) - issued >= 30 * MS, true)
+}
+
+fn a_linked_timeout_does_not_overtake_a_read() -> Outcome {
+    let mut ring = ring()?;
+    let (fd, buf, ts) = (file(b"abc")?, Buf::new(8), after(0));
+    must("register", ring.register_files(&[fd]))?;
+    let locked = file(b"x")?;
+    for lock in [libc::F_UNLCK, libc::F_WRLCK] {
+        must("lock", os::posix_lock(locked, lock, 0, 1))?;
+        for sqe in [read(fd, buf.addr(), 8, 0, 1), flagged(read(0, buf.addr(), 8, 0, 1), FIXED)] {
+            submit(&mut ring, &[flagged(sqe, sqe.flags | LINK), link_timeout(&ts, 2)])?;
+            ends(&ring, &[(1, 3)])?;
+            let late = must("wait", ring.wait())?;
+            let told = (late.user_data, [CANCELED, -ENOENT].contains(&late.res));
+            expect("the timeout, that it cancelled nothing", told, (2, true))?;
+        }
+    }
+    Ok(())
+}
+
+fn a_linked_timeout_does_not_run_while_a_worker_is_tried() -> Outcome {
+    let mut ring = ring()?;
+    let path = std::env::temp_dir().join(format!("fifo.linked.{}", os::pid()));
+    let name = Buf::of(format!("{}\0", path.display()).as_bytes());
+    let mode = u64::from(libc::S_IFIFO | 0o600);
+    must("mkfifo", os::raw(libc::SYS_mknod, [name.addr(), mode, 0]))?;
+    let ((r, _w), buf, ts) = (pipe()?, Buf::new(8), after(MS));
+    let both = |s| flagged(s, ASYNC | LINK);
+    submit(&mut ring, &[both(read(r, buf.addr(), 8, 0, 1)), link_timeout(&ts, 2)])?;
+    ends(&ring, &[(2, -ETIME), (1, CANCELED)])?;
+    let open = rw(op::OPENAT, libc::AT_FDCWD, name.addr(), 0, 0, 1);
+    submit(&mut ring, &[both(open), link_timeout(&ts, 2)])?;
+    waits(&ring)?;
+    let other = must("open", os::open(&path.to_string_lossy(), libc::O_WRONLY));
+    std::fs::remove_file(&path).map_err(|e| e.to_string())?;
+    let opened = must("wait", ring.wait())?;
+    expect("it is open", (opened.user_data, opened.res > 2 && other? > 2), (1, true))?;
+    ends(&ring, &[(2, CANCELED)])
+}
+
+fn a_linked_timeout_interrupts_a_worker() -> Outcome {
+    let (mut ring, full, ts) = (ring()?, Full::new()?, after(50 * MS));
+    for flags in [LINK, ASYNC | LINK] {
+        submit(&mut ring, &[flagged(full.connect(1)?, flags), link_timeout(&ts, 2)])?;
+        ends_all(&ring, &[(2, -ENOENT), (1, -EINTR)])?;
+    }
+    Ok(())
 }
 
 fn two_linked_timeouts_in_a_row_fail_the_chain() -> Outcome {

@@ -86,6 +86,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         a_multishot_poll_works_on_a_worker,
         "A multishot POLL_ADD with IOSQE_ASYNC works."
     ),
+    claim!(
+        "3.12",
+        a_linked_timeout_waits_for_a_multishot_on_a_worker,
+        "The LINK_TIMEOUT of a multishot READ, RECV or ACCEPT with IOSQE_ASYNC starts when there is something to do, not before."
+    ),
     claim!("3.12", a_total_cap_needs_a_multishot, "`optlen` of a single RECV is EINVAL."),
     claim!(
         "3.12",
@@ -432,6 +437,25 @@ fn a_multishot_read_needs_a_file_to_poll() -> Outcome {
     let mut group = BufRing::new(&ring, 1, 8, 0)?;
     group.add(0, 16);
     res(&mut ring, read_multi(file(b"abc")?, 1), -libc::EBADFD)
+}
+
+fn a_linked_timeout_waits_for_a_multishot_on_a_worker() -> Outcome {
+    let ((r, w), (a, b), (listener, connect)) = (pipe()?, pair()?, listener()?);
+    let mut ring = ring()?;
+    let mut group = BufRing::new(&ring, 1, 8, 0)?;
+    (0..4).for_each(|id| group.add(id, 16));
+    let ts = after(MS);
+    let mut starts = |sqe: Sqe, arrives: &dyn Fn() -> Outcome| {
+        submit(&mut ring, &[flagged(sqe, ASYNC | LINK), link_timeout(&ts, 2)])?;
+        waits(&ring)?;
+        arrives()?;
+        let shot = next(&ring)?;
+        expect("something, MORE", (shot.0 > 0, shot.1), (true, true))?;
+        ends_all(&ring, &[(1, -ECANCELED), (2, -ETIME)])
+    };
+    starts(read_multi(r, 1), &|| put(w, b"x"))?;
+    starts(recv(a, 0, 1), &|| put(b, b"x"))?;
+    starts(accept(listener, 0, 1), &|| connect().map(drop))
 }
 
 /// RECVMSG multishot with an area for a name of 8 bytes and for 16 of control.
