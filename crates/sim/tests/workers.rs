@@ -269,3 +269,17 @@ fn a_worker_starts_no_more_once_its_ring_ends() {
     assert_eq!(sim.count("readv"), started);
     assert_eq!(sim.held(), 0);
 }
+
+#[test]
+fn a_ring_that_nobody_waits_in_is_looked_after_at_once() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+        ring.push([sqe::read(r, buf, 1, 0, 1)]);
+        ring.submit();
+        sim.feed_later(MS / 2, w, b"a");
+        sim.sleep(MS / 2 + MS / 8);
+        assert_eq!(ring.completions(), 1, "seed {seed}");
+    }
+}
