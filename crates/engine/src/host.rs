@@ -268,7 +268,8 @@ pub enum ThreadKind {
     Private,
     /// The SQ poll thread, named `iou-sqp-<pid>`; `Some(cpu)` binds it.
     SqPoll(Option<u32>),
-    /// Leads rings that nobody is waiting in.
+    /// Leads rings that nobody is waiting in. Not named as the kernel names workers, which is how
+    /// programs count those.
     Reactor,
 }
 
