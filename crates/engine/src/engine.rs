@@ -17,7 +17,7 @@ use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use ringer_uapi::Errno;
 
 /// See the module's doc.
@@ -27,6 +27,8 @@ pub struct Engine<H: Host> {
     policy: Box<dyn Policy>,
     me: Weak<Self>,
     rings: Mutex<H, Vec<Place<H>>>,
+    /// Places that are not free. Written with `rings` locked.
+    taken: AtomicU32,
     generation: AtomicU64,
     iowq: Iowq<H>,
     tasks: Tasks<H>,
@@ -63,6 +65,7 @@ impl<H: Host> Engine<H> {
             policy,
             me: me.clone(),
             rings: mutex(Vec::new()),
+            taken: AtomicU32::new(0),
             generation: AtomicU64::new(1),
             iowq: Iowq::default(),
             tasks: Tasks::default(),
@@ -148,6 +151,7 @@ impl<H: Host> Engine<H> {
         }
         if let Some(place) = rings.get_mut(index) {
             *place = Place::Reserved;
+            self.taken.fetch_add(1, Relaxed);
         }
         let generation = self.generation.fetch_add(1, Relaxed) & GENERATION_MASK;
         Ok(RingId(generation << INDEX_BITS | index as u64))
@@ -175,12 +179,24 @@ impl<H: Host> Engine<H> {
         self.rings.lock().iter().filter(|p| matches!(p, Place::Live(_))).nth(1).is_some()
     }
 
-    /// Frees a ring's place, or a reserved one.
+    /// Whether there is no ring, nor a setup under way.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.taken.load(Relaxed) == 0
+    }
+
+    /// Frees a ring's place, or a reserved one. The workers go with the last.
     pub(crate) fn forget_ring(&self, id: RingId) {
-        if let Some(place) = self.rings.lock().get_mut(index_of(id))
-            && !matches!(place, Place::Live(r) if r.id != id)
-        {
-            *place = Place::Free;
+        let mut rings = self.rings.lock();
+        let Some(place) = rings.get_mut(index_of(id)) else { return };
+        if matches!(place, Place::Free) || matches!(place, Place::Live(r) if r.id != id) {
+            return;
+        }
+        *place = Place::Free;
+        let last = self.taken.fetch_sub(1, Relaxed) == 1;
+        drop(rings);
+        if last {
+            self.iowq.end_idle(&self.host);
+            self.waiters.end_idle(&self.host);
         }
     }
 }

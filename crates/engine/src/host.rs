@@ -156,6 +156,9 @@ pub trait Aio: Send + Sync + Debug {
     fn reap(&self, to: &mut [AioDone]) -> usize;
 }
 
+/// An empty path names what the descriptor does.
+const AT_EMPTY_PATH: u32 = 0x1000;
+
 /// A reference to an open file, independent of the application's descriptor numbers.
 ///
 /// Cloning is cheap and takes no system call. When the last clone goes, the file is closed, never
@@ -273,7 +276,8 @@ pub enum ThreadKind {
     Private,
     /// The SQ poll thread, named `iou-sqp-<pid>`; `Some(cpu)` binds it.
     SqPoll(Option<u32>),
-    /// Leads rings that nobody is waiting in.
+    /// Leads rings that nobody is waiting in. Not named as the kernel names workers, which is how
+    /// programs count those.
     Reactor,
 }
 
@@ -485,12 +489,21 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EFAULT`; `ENAMETOOLONG` for `max` bytes without a NUL.
     fn copy_text(&self, addr: u64, max: usize) -> HostResult<Box<[u8]>>;
-    /// The same of a path, as getname(9) does.
+    /// The same of a path, as fs/namei.c `getname` does.
     ///
     /// # Errors
-    /// As [`Host::copy_text`]; a path has 4096 bytes at most.
+    /// As [`Host::copy_text`]; a path has 4096 bytes at most. `ENOENT`: an empty one.
     fn copy_path(&self, addr: u64) -> HostResult<Box<[u8]>> {
-        self.copy_text(addr, 4096)
+        self.copy_path_for(addr, 0)
+    }
+    /// The same for a call with these `AT_*` flags, as `getname_uflags` does.
+    ///
+    /// # Errors
+    /// As [`Host::copy_path`]; with `AT_EMPTY_PATH` an empty one is fine.
+    fn copy_path_for(&self, addr: u64, flags: u32) -> HostResult<Box<[u8]>> {
+        let path = self.copy_text(addr, 4096)?;
+        let fits = flags & AT_EMPTY_PATH != 0 || *path != *b"\0";
+        if fits { Ok(path) } else { Err(Errno::ENOENT) }
     }
     /// Whether `addr..addr+len` could be pinned as a registered buffer (readable and writable
     /// memory, not a shared mapping of a disk file).

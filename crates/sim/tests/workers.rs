@@ -269,3 +269,40 @@ fn a_worker_starts_no_more_once_its_ring_ends() {
     assert_eq!(sim.count("readv"), started);
     assert_eq!(sim.held(), 0);
 }
+
+#[test]
+fn workers_end_with_the_last_ring() {
+    for numberless in [false, true] {
+        for seed in 0..SEEDS {
+            let sim = Sim::new(Options { numberless, ..racy(seed) });
+            let (mut ring, other) = (Client::new(&sim, 8, 0), Client::new(&sim, 8, 0));
+            let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+            sim.register(ring.fd, 2, sim.fds(&[r]), 1).expect("files");
+            sim.feed(w, b"ab");
+            let reads = [1, 2].map(|ud| with(ASYNC | FIXED, sqe::read(0, buf, 1, 0, ud)));
+            ring.push(reads);
+            ring.submit();
+            assert_eq!(ring.wait(2).len(), 2, "seed {seed}");
+            sim.close_ring(ring.fd);
+            sim.run_workers();
+            assert!(sim.threads() > 0, "seed {seed}: the other ring keeps them");
+            sim.close_ring(other.fd);
+            sim.run_workers();
+            assert_eq!(sim.threads(), 0, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_ring_that_nobody_waits_in_is_looked_after_at_once() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+        ring.push([sqe::read(r, buf, 1, 0, 1)]);
+        ring.submit();
+        sim.feed_later(MS / 2, w, b"a");
+        sim.sleep(MS / 2 + MS / 8);
+        assert_eq!(ring.completions(), 1, "seed {seed}");
+    }
+}

@@ -152,7 +152,8 @@ impl Host for LinuxHost {
         body: Box<dyn FnOnce() + Send + 'static>,
     ) -> HostResult<LinuxThread> {
         let (name, cpu) = match kind {
-            ThreadKind::Worker | ThreadKind::Reactor => (Name::worker(), None),
+            ThreadKind::Worker => (Name::worker(), None),
+            ThreadKind::Reactor => (Name::new("iou-reactor"), None),
             ThreadKind::SqPoll(cpu) => (Name::sq_poll(), cpu),
             ThreadKind::Private => return spawn_private(body),
         };

@@ -3,7 +3,7 @@
 //! - Reads:   `fd` = directory, `addr` = path; rename and link: `len` = second directory, `off` =
 //!   second path, `op_flags`; symlink: `addr` = target, `off` = path; mkdir: `len` = mode
 //! - Rejects: `EINVAL` for set fields an operation does not use; FIXED_FILE `EBADF`; unlink: flags
-//!   other than `AT_REMOVEDIR` `EINVAL`; paths `EFAULT`, `ENAMETOOLONG`
+//!   other than `AT_REMOVEDIR` `EINVAL`; paths `EFAULT`, `ENAMETOOLONG`, empty `ENOENT`
 //! - Result:  0
 //! - Errors:  renameat2(2), unlinkat(2), mkdirat(2), symlinkat(2), linkat(2)
 //! - Blocks:  yes, so all go to a worker
@@ -129,7 +129,7 @@ pub struct Link {
 impl Op for Link {
     fn prep<H: Host>(cx: &PrepCx<'_, H>, sqe: &Sqe) -> Result<Self, Errno> {
         refuse(cx, sqe.buf_index != 0 || sqe.file_index != 0)?;
-        let from = At { dirfd: sqe.fd, path: cx.host.copy_path(sqe.addr)? };
+        let from = At { dirfd: sqe.fd, path: cx.host.copy_path_for(sqe.addr, sqe.op_flags)? };
         let to = At { dirfd: sqe.len as i32, path: cx.host.copy_path(sqe.off)? };
         Ok(Self { from, to, flags: sqe.op_flags })
     }

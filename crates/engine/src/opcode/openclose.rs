@@ -4,7 +4,7 @@
 //!   `off`/`len` = `struct open_how` and its size, `file_index` = slot + 1 or ALLOC.
 //!   close: `fd`, or `file_index` = slot + 1
 //! - Rejects: open: `buf_index` `EINVAL`; FIXED_FILE `EBADF`; how shorter than 24 `EINVAL`, a longer
-//!   one with a set tail `E2BIG`; path `EFAULT`, `ENAMETOOLONG`; direct with O_CLOEXEC `EINVAL`.
+//!   one with a set tail `E2BIG`; path `EFAULT`, `ENAMETOOLONG`, empty `ENOENT`; direct with O_CLOEXEC `EINVAL`.
 //!   close: `off addr len op_flags buf_index` `EINVAL`; FIXED_FILE `EBADF`; `fd` with
 //!   `file_index` `EINVAL`
 //! - Result:  descriptor; 0 for a chosen slot; the slot for ALLOC

@@ -36,7 +36,7 @@ impl Op for Statx {
             return Err(Errno::EBADF);
         }
         // Other than statx(2), no path at all is not the empty one.
-        let path = cx.host.copy_path(sqe.addr)?;
+        let path = cx.host.copy_path_for(sqe.addr, sqe.op_flags)?;
         Ok(Self { dirfd: sqe.fd, path, flags: sqe.op_flags, mask: sqe.len, buf: sqe.off })
     }
 

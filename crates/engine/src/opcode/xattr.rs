@@ -42,14 +42,13 @@ fn no_slot<H: Host>(cx: &PrepCx<'_, H>, by_path: bool) -> Result<(), Errno> {
     if refused { Err(Errno::EBADF) } else { Ok(()) }
 }
 
-/// The path, if it has one; an empty one names nothing.
+/// The path, if it has one.
 fn copy_path<H: Host>(
     cx: &PrepCx<'_, H>,
     by_path: bool,
     addr: u64,
 ) -> Result<Option<Box<[u8]>>, Errno> {
-    let path = by_path.then(|| cx.host.copy_path(addr)).transpose()?;
-    if path.as_deref() == Some(b"\0") { Err(Errno::ENOENT) } else { Ok(path) }
+    by_path.then(|| cx.host.copy_path(addr)).transpose()
 }
 
 fn whom(path: Option<&[u8]>, fd: i32) -> Attributed<'_> {

@@ -11,7 +11,16 @@
 //! A worker acts for the identity of the thread that queued the request, because that thread made
 //! it (`Host::spawn`); a thread whose identity changed gets a pool of its own. The queue holds keys
 //! only: a request that was cancelled meanwhile is simply not found. Who fell idle last is woken
-//! first: the others stay idle for long enough to end, however much work goes on.
+//! first: the others stay idle for long enough to end, however much work goes on. With the last ring
+//! all go (6.18 io-wq.c `io_wq_set_exit_on_idle`); no worker misses that it was the last:
+//!
+//! ```text
+//!   worker                               who forgets the last ring
+//!                                        no ring is left
+//!   queue locked: sees that, ends
+//!   or: idle; queue unlocked
+//!                                        queue locked: wakes who is idle
+//! ```
 //!
 //! A private worker has none of the app's descriptors, so it starts nothing: what its completion
 //! sets free (the rest of a chain, what a drain held back) goes to the follower, which has them and
@@ -32,7 +41,7 @@ use crate::slab::Key;
 use crate::sync::{Mutex, MutexGuard, mutex};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
@@ -112,6 +121,22 @@ impl<H: Host> Pool<H> {
             Some(tctx) => tctx.limit(self.class != Class::Unbounded).max(1),
             None => self.shared_max,
         }
+    }
+
+    /// One request less that a follower stays for; also after the last ring it may have been the last.
+    fn expect_no_more(&self, engine: Option<&Engine<H>>) {
+        self.queue.lock().expected -= 1;
+        if let Some(engine) = engine.filter(|e| e.is_unused()) {
+            self.wake_idle(engine.host());
+        }
+    }
+
+    /// Has its idle workers look whether they are wanted.
+    fn wake_idle(&self, host: &H) {
+        let mut q = self.queue.lock();
+        let words: Vec<_> = core::iter::from_fn(|| q.wake()).collect();
+        drop(q);
+        words.iter().for_each(|word| host.unpark(word, 1));
     }
 }
 
@@ -213,7 +238,7 @@ impl<H: Host> Iowq<H> {
         q.items.retain(|(r, k)| *k != key || !Arc::ptr_eq(r, ring));
         drop(q);
         if class == Class::Private {
-            self.expect_no_more(host, pool.identity);
+            self.expect_no_more(engine, pool.identity);
         }
         Err(e)
     }
@@ -229,7 +254,8 @@ impl<H: Host> Iowq<H> {
         identity: Identity,
     ) -> Result<Expected<H>, Errno> {
         self.expect_follower(engine, identity)?;
-        Ok(Expected(self.pool(engine.host(), (identity, Class::Follow), None)))
+        let pool = self.pool(engine.host(), (identity, Class::Follow), None);
+        Ok(Expected { pool, engine: engine.me().as_ref().map(Arc::downgrade).unwrap_or_default() })
     }
 
     /// Makes sure that a follower is there and stays until [`Iowq::expect_no_more`].
@@ -249,8 +275,15 @@ impl<H: Host> Iowq<H> {
         })
     }
 
-    fn expect_no_more(&self, host: &H, identity: Identity) {
-        self.pool(host, (identity, Class::Follow), None).queue.lock().expected -= 1;
+    fn expect_no_more(&self, engine: &Engine<H>, identity: Identity) {
+        self.pool(engine.host(), (identity, Class::Follow), None).expect_no_more(Some(engine));
+    }
+
+    /// The last ring is gone: idle workers end now.
+    pub(crate) fn end_idle(&self, host: &H) {
+        // Not with the list locked: who wakes holds no lock.
+        let pools = self.pools.lock().clone();
+        pools.iter().for_each(|p| p.wake_idle(host));
     }
 
     /// Gives a parked request to the follower, in order.
@@ -267,18 +300,21 @@ impl<H: Host> Iowq<H> {
 
 /// See [`Iowq::expect`].
 #[derive(Debug)]
-pub(crate) struct Expected<H: Host>(Arc<Pool<H>>);
+pub(crate) struct Expected<H: Host> {
+    pool: Arc<Pool<H>>,
+    engine: Weak<Engine<H>>,
+}
 
 impl<H: Host> Expected<H> {
     /// Whose follower it is.
     pub(crate) fn identity(&self) -> Identity {
-        self.0.identity
+        self.pool.identity
     }
 }
 
 impl<H: Host> Drop for Expected<H> {
     fn drop(&mut self) {
-        self.0.queue.lock().expected -= 1;
+        self.pool.expect_no_more(self.engine.upgrade().as_deref());
     }
 }
 
@@ -339,9 +375,13 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
             }
             engine.run_queued(&ring, key, pool, slot);
             if pool.class == Class::Private {
-                engine.iowq().expect_no_more(engine.host(), pool.identity);
+                engine.iowq().expect_no_more(engine, pool.identity);
             }
             continue;
+        }
+        if q.expected == 0 && engine.is_unused() {
+            q.workers -= 1;
+            return;
         }
         q.sleeps(&word);
         drop(q);

@@ -6,6 +6,9 @@
 //!                                                            events and timers here
 //! ```
 //!
+//! The first tick is short: who submits and waits is in its wait by then, and who does not wait has
+//! nobody else. A ring that somebody was seen to wait in gets the whole tick from then on.
+//!
 //! No ring is left alone when its leader goes:
 //!
 //! ```text
@@ -32,6 +35,8 @@ use ringer_uapi::Errno;
 
 /// How often the reactor looks whether somebody leads a ring \[ns\].
 const TICK_NS: u64 = 1_000_000;
+/// The first tick of a ring that nobody was seen to wait in \[ns\].
+const FIRST_TICK_NS: u64 = 100_000;
 /// Longest pause between looks while callers lead; where one stays in its wait for longer, the ring is
 /// parked \[ns\].
 const TICK_MAX_NS: u64 = 8_000_000;
@@ -50,9 +55,12 @@ struct Care<H: Host> {
     /// The nested poller reported something that nobody has handled.
     ready: bool,
     tick_ns: u64,
+    /// [`State::lead_epoch`] at the last look, or as the care began.
     epoch: u32,
     /// Reads of the page cache that had ended at the last look, and looks since that found no more.
     reads: (u32, u32),
+    /// Nobody has looked yet: the tick until then, and once more \[ns\].
+    first_ns: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -92,8 +100,8 @@ impl<H: Host> Engine<H> {
             ready: false,
             tick_ns: TICK_NS,
             reads: (st.ahead.ended(), 0),
-            // Not today's: the first look gives the caller a tick to wait by itself.
-            epoch: st.lead_epoch.wrapping_sub(1),
+            epoch: st.lead_epoch,
+            first_ns: Some(if st.attended { TICK_NS } else { FIRST_TICK_NS }),
         };
         // Without a poller or a thread (limits) waiting callers still lead, and who waits or leaves
         // next tries again.
@@ -226,7 +234,9 @@ fn cares<H: Host>(st: &State<H>) -> bool {
 fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>) -> Look {
     let Some(ring) = care.ring.upgrade() else { return Look::Gone };
     // Who holds the lock looks after the ring just now; waiting for it would only take its time.
-    let Some(mut st) = ring.state.try_lock() else { return Look::Again(TICK_NS) };
+    let Some(mut st) = ring.state.try_lock() else {
+        return Look::Again(care.first_ns.unwrap_or(TICK_NS));
+    };
     let look = look_locked(engine, poller, &ring, &mut st, care);
     engine.unlock(&ring, st);
     look
@@ -241,6 +251,8 @@ fn look_locked<H: Host>(
 ) -> Look {
     st.care_until = 0;
     engine.follow_clocks(ring, st);
+    let led = care.epoch != st.lead_epoch;
+    st.attended |= led;
     if !cares(st) || st.dying {
         unnest(poller, st, care);
         st.in_care = false;
@@ -249,18 +261,22 @@ fn look_locked<H: Host>(
     if !st.ahead.is_empty() {
         tend_reads(engine, ring, st, care);
     }
-    let led = care.epoch != st.lead_epoch;
+    let first_ns = care.first_ns.take();
     let watched = ring.mem.polled() || st.eventfd.is_some() || ring.sqpoll.is_some();
-    if led && !watched && st.leader == 0 {
-        // A caller led since the last look: give it a tick to come back, and do not compete with it
-        // for events meanwhile.
+    if (led || first_ns.is_some()) && !watched && st.leader == 0 {
+        // A caller led since the last look, or has just submitted: give it a tick to come back, and
+        // do not compete with it for events meanwhile.
         unnest(poller, st, care);
-        return Look::Again(slower(engine, st, care));
+        return Look::Again(match first_ns {
+            Some(ns) if !led => ns,
+            _ => slower(engine, st, care),
+        });
     }
     if st.leader != 0 {
         unnest(poller, st, care);
         return pace(engine, st, care);
     }
+    st.attended = false;
     lead(engine, poller, ring, st, care)
 }
 

@@ -291,7 +291,13 @@ impl<H: Host> Waiters<H> {
         Ok(waiter)
     }
 
-    /// Whether a waiter that has had nothing to do for long may end.
+    /// The last ring is gone: those that have nothing to do end now.
+    pub(crate) fn end_idle(&self, host: &H) {
+        let idle = self.idle.lock().clone();
+        idle.iter().for_each(|w| w.ring(host, None));
+    }
+
+    /// Whether a waiter that has nothing to do may end.
     fn leave(&self, waiter: &Arc<Waiter<H>>) -> bool {
         let mut idle = self.idle.lock();
         let at = idle.iter().position(|w| Arc::ptr_eq(w, waiter));
@@ -301,25 +307,38 @@ impl<H: Host> Waiters<H> {
 
 impl<H: Host> Waiter<H> {
     fn give(&self, host: &H, work: Work<H>) {
-        *self.work.lock() = Some(work);
-        // Relaxed: `work` has a lock. It comes after that: who clears the bell then finds the work.
+        self.ring(host, Some(work));
+    }
+
+    /// Has it look for work, and whether it is wanted.
+    fn ring(&self, host: &H, work: Option<Work<H>>) {
+        let mut place = self.work.lock();
+        if work.is_some() {
+            *place = work;
+        }
+        // Relaxed: under the lock of `work`, as it is cleared. What was so before is found after that.
         self.bell.store(1, Relaxed);
+        drop(place);
         host.unpark(&self.bell, 1);
     }
 
-    /// The next request; `None`: there was none for long.
+    /// The next request; `None`: there was none for long, or the last ring is gone.
     fn next(self: &Arc<Self>, engine: &Engine<H>) -> Option<Work<H>> {
+        let mut over = false;
         loop {
+            let mut place = self.work.lock();
             self.bell.store(0, Relaxed);
-            let work = self.work.lock().take();
+            let work = place.take();
+            drop(place);
             if work.is_some() {
                 return work;
             }
-            let slept = engine.host().park(&self.bell, 0, Some(IDLE_NS));
             // Who is not among the idle any more has a request to come.
-            if slept == Err(Errno::ETIMEDOUT) && engine.waiters().leave(self) {
+            if (over || engine.is_unused()) && engine.waiters().leave(self) {
                 return None;
             }
+            let slept = engine.host().park(&self.bell, 0, Some(IDLE_NS));
+            over = slept == Err(Errno::ETIMEDOUT);
         }
     }
 }

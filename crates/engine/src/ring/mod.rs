@@ -201,6 +201,8 @@ pub struct State<H: Host> {
     /// Bumped whenever a caller looks after the ring or enters or leaves the poller's wait, for the
     /// reactor's pacing.
     pub lead_epoch: u32,
+    /// A caller was seen to look after the ring, and the reactor has not had to since.
+    pub attended: bool,
     /// The reactor stopped ticking for this ring because a caller leads it.
     pub care_parked: bool,
     /// The reactor leads and does not look again before this time \[ns\], unless something it watches
@@ -281,6 +283,7 @@ impl<H: Host> State<H> {
             recount: false,
             in_care: false,
             lead_epoch: 0,
+            attended: false,
             care_parked: false,
             care_until: 0,
             care_blind: false,

@@ -28,6 +28,21 @@ fn a_wake_up_after_the_submission_of_a_futex_wait_finds_it() {
 }
 
 #[test]
+fn an_idle_waiter_ends_with_the_last_ring() {
+    check(|| {
+        let (app, word) = app();
+        app.push(&sqe::futex_wait(word, 1));
+        app.submit();
+        assert_eq!(app.wake_futex(word, 9), 1);
+        assert_eq!(app.wait(1), [(1, 0)]);
+        // Nobody ends the machine: a waiter that slept on would never be woken.
+        while !app.engine.ring_closed(app.pages.id) {
+            loom::thread::yield_now();
+        }
+    });
+}
+
+#[test]
 fn a_change_while_a_futex_wait_begins_is_not_lost() {
     check(|| {
         let (app, word) = app();

@@ -34,6 +34,17 @@ fn a_ring_is_not_probed_while_a_call_is_in_it() {
 }
 
 #[test]
+fn an_idle_worker_ends_with_the_last_ring() {
+    check(|| {
+        let app = App::new(Machine::default(), 1, Params::default());
+        app.push(&sqe::on_worker(sqe::nop(1)));
+        assert_eq!(app.enter(1, 1, GETEVENTS), Ok(1));
+        // Nobody ends the machine: a worker that slept on would never be woken.
+        close(&app);
+    });
+}
+
+#[test]
 fn a_call_that_waits_keeps_its_ring() {
     check(|| {
         let app = App::new(Machine::default(), 1, Params::default());

@@ -66,6 +66,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.4",
+        an_empty_path_stops_the_batch,
+        "An empty path is ENOENT at submission, but for STATX and the old path of LINKAT with AT_EMPTY_PATH."
+    ),
+    claim!(
+        "3.4",
         an_execution_error_does_not_stop_the_batch,
         "A bad descriptor does not stop the batch."
     ),
@@ -188,6 +193,37 @@ fn a_refused_last_member_stops_the_batch() -> Outcome {
     pending(&ring)?;
     expect("then", take(&mut ring, &[])?, 1)?;
     ends(&ring, &[(3, 0)])
+}
+
+fn an_empty_path_stops_the_batch() -> Outcome {
+    let (none, name, room) = (Buf::of(b"\0"), Buf::of(b"no/such\0"), Buf::new(256));
+    let (cwd, none, name) = (libc::AT_FDCWD, none.addr(), name.addr());
+    // AT_FDCWD as the second folder; what follows the empty path is not looked at.
+    let second = cwd.cast_unsigned();
+    for (what, entry) in [
+        ("OPENAT", rw(op::OPENAT, cwd, none, 0, 0, 1)),
+        ("UNLINKAT", rw(op::UNLINKAT, cwd, none, 0, 0, 1)),
+        ("MKDIRAT", rw(op::MKDIRAT, cwd, none, 0o700, 0, 1)),
+        ("SYMLINKAT from", rw(op::SYMLINKAT, cwd, none, 0, name, 1)),
+        ("SYMLINKAT to", rw(op::SYMLINKAT, cwd, name, 0, none, 1)),
+        ("LINKAT from", rw(op::LINKAT, cwd, none, second, name, 1)),
+        ("LINKAT to", rw(op::LINKAT, cwd, name, second, none, 1)),
+        ("RENAMEAT from", rw(op::RENAMEAT, cwd, none, second, name, 1)),
+        ("RENAMEAT to", rw(op::RENAMEAT, cwd, name, second, none, 1)),
+        ("STATX", rw(op::STATX, cwd, none, 0, room.addr(), 1)),
+    ] {
+        let mut ring = ring()?;
+        expect(what, take(&mut ring, &[entry, nop(2)])?, 1)?;
+        ends(&ring, &[(1, -ENOENT)])?;
+        expect("then", take(&mut ring, &[])?, 1)?;
+        ends(&ring, &[(2, 0)])?;
+    }
+    let mut ring = ring()?;
+    let op_flags = libc::AT_EMPTY_PATH.cast_unsigned();
+    let stat = Sqe { op_flags, ..rw(op::STATX, cwd, none, 0, room.addr(), 1) };
+    let link = Sqe { op_flags, ..rw(op::LINKAT, cwd, none, second, name, 2) };
+    submit(&mut ring, &[stat, link, nop(3)])?;
+    ends_all(&ring, &[(1, 0), (2, -ENOENT), (3, 0)])
 }
 
 fn an_execution_error_does_not_stop_the_batch() -> Outcome {

@@ -70,6 +70,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         "IOWQ_AFF by a thread that has not used io_uring is EINVAL; a longer mask is cut, an empty one taken.",
         needs "REGISTER_IOWQ_AFF"
     ),
+    claim!(
+        "3.28",
+        workers_end_with_the_last_ring,
+        "When the last ring is gone, its idle workers end at once; the next ring gets others."
+    ),
 ];
 
 fn worker_limits_are_taken_and_told() -> Outcome {
@@ -197,18 +202,38 @@ fn cpus_of(tid: u64) -> Res<u64> {
     Ok(mask.get64(0))
 }
 
-/// The CPUs of all workers, sorted.
-fn cpus_of_workers() -> Res<Vec<u64>> {
+/// The numbers of all workers.
+fn workers() -> Res<Vec<u64>> {
     let mut all = Vec::new();
     for task in std::fs::read_dir("/proc/self/task").map_err(|e| e.to_string())?.flatten() {
         let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         let tid = task.file_name().to_string_lossy().parse().unwrap_or(0);
         if name.starts_with("iou-wrk-") {
-            all.push(cpus_of(tid)?);
+            all.push(tid);
         }
     }
+    Ok(all)
+}
+
+/// The CPUs of all workers, sorted.
+fn cpus_of_workers() -> Res<Vec<u64>> {
+    let mut all = workers()?.into_iter().map(cpus_of).collect::<Res<Vec<_>>>()?;
     all.sort_unstable();
     Ok(all)
+}
+
+fn workers_end_with_the_last_ring() -> Outcome {
+    rings_end()?;
+    let some = |want: bool| move || workers().is_ok_and(|w| w.is_empty() != want);
+    for _ in 0..2 {
+        let mut ring = ring()?;
+        submit(&mut ring, &[flagged(nop(1), ASYNC)])?;
+        ends_all(&ring, &[(1, 0)])?;
+        until("a worker", some(true))?;
+        drop(ring);
+        until("no worker", some(false))?;
+    }
+    Ok(())
 }
 
 fn workers_run_where_they_are_sent() -> Outcome {
