@@ -110,6 +110,11 @@ impl Accept {
         self.multishot
     }
 
+    /// Whether the connection goes into a slot.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.slot.is_some()
+    }
+
     pub(crate) fn never_poll(&mut self) {
         self.never_polls = true;
     }

@@ -359,12 +359,13 @@ impl<H: Host> Req<H> {
         }
     }
 
-    /// Whether descriptors may go with its message: numbers of the application's table.
+    /// Whether descriptors may go with its message, or come of it: numbers of the application's table.
     pub fn passes_descriptors(&self) -> bool {
         match &self.cmd {
             Some(Cmd::Sendmsg(c)) => c.has_control(),
             Some(Cmd::Recvmsg(c)) => c.has_control(),
             Some(Cmd::SendmsgZc(c)) => c.has_control(),
+            Some(Cmd::Accept(c)) => !c.is_direct(),
             _ => false,
         }
     }

@@ -31,6 +31,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         "shutdown(SHUT_RD) of the receiver itself leaves nothing.", needs "SOCK_NONEMPTY_AT_ONCE"
     ),
     claim!(
+        "1.1",
+        an_accept_needs_a_free_number,
+        "ACCEPT into the program's table is EMFILE when no number is free, single or multishot, and the connection stays queued."
+    ),
+    claim!(
         "2.6",
         a_datagram_says_nothing_of_the_next,
         "Datagram and SEQPACKET sockets never say SOCK_NONEMPTY."
@@ -345,4 +350,22 @@ fn a_recv_of_no_file_is_ebadf_whatever_it_waits_for() -> Outcome {
     let recv = rw(op::RECV, 999, buf.addr(), 8, 0, 1);
     let sqe = Sqe { ioprio: 1, op_flags: libc::MSG_DONTWAIT as u32, ..recv };
     runs(&mut ring, &[sqe], &[(1, -EBADF)])
+}
+
+fn an_accept_needs_a_free_number() -> Outcome {
+    let mut ring = ring()?;
+    let (listener, port) = must("listener", os::tcp_listener())?;
+    let client = must("socket", os::socket(libc::AF_INET, libc::SOCK_STREAM))?;
+    let addr = Buf::of(&os::loopback(port));
+    let fd = i64::from(client).cast_unsigned();
+    must("connect", os::raw(libc::SYS_connect, [fd, addr.addr(), 16]))?;
+    let next = must("dup", os::raw(libc::SYS_dup, [fd, 0, 0]))?;
+    close(next as i32)?;
+    must("limit", os::limit(libc::RLIMIT_NOFILE, next.cast_unsigned()))?;
+    let accept = of_fd(op::ACCEPT, listener, 1);
+    res(&mut ring, accept, -EMFILE)?;
+    res(&mut ring, Sqe { ioprio: 1, ..accept }, -EMFILE)?;
+    must("no limit", os::limit(libc::RLIMIT_NOFILE, next.cast_unsigned() + 8))?;
+    let c = must("accept", ring.one(accept))?;
+    expect("a connection", c.res >= 0, true)
 }
