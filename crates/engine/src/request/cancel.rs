@@ -114,7 +114,9 @@ impl<H: Host> CancelKey<H> {
     fn matches(&self, r: &Req<H>) -> bool {
         let data = self.user_data.is_none_or(|d| d == r.user_data);
         let op = self.opcode.is_none_or(|o| o == r.opcode);
+        // A folder is held for a worker, and is not what the request is about.
         let file = self.file.as_ref().is_none_or(|f| match &r.file {
+            _ if !r.def().needs_file => false,
             ReqFile::None => false,
             ReqFile::Held(h) => h.same_file(f),
             ReqFile::Node(n) => n.file.same_file(f),

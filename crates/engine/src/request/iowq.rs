@@ -27,6 +27,7 @@
 //! never blocks. The follower is made with the private work, by the thread that queues it. What it
 //! does not do: interrupt (`cancel.rs`).
 
+use super::cancel::reads_elsewhere;
 use super::start::after_direct;
 use super::tctx::Tctx;
 use super::{Phase, Req, ReqFile};
@@ -455,7 +456,7 @@ impl<H: Host> Engine<H> {
         }
         let outcome = self.left_by_worker(ring, &mut st, &mut req, (outcome, certain));
         let ends = !matches!(outcome, Outcome::Again | Outcome::Punt) && !req.goes_on();
-        req.on_worker |= ends && (!pollable || req.polls_in_vain());
+        req.on_worker |= ends && (!pollable || req.polls_in_vain()) && !reads_elsewhere(&req);
         st.may_post = !ring.defers();
         st.acting = acting_on(pool, &req);
         let turn = if class == Class::Private { None } else { self.turn_of(&st, &req) };

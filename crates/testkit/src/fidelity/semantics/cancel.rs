@@ -101,6 +101,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.8",
+        an_open_is_not_found_by_its_folder,
+        "A cancel by descriptor finds no OPENAT by the folder that its path starts from, also of a direct one while the process has a POSIX lock."
+    ),
+    claim!(
+        "3.8",
         a_buffered_write_is_on_a_worker_whatever_it_writes,
         "A cancel behind a buffered write of nothing finds itself on the write's worker."
     ),
@@ -349,6 +354,30 @@ fn a_cancels_targets_end_before_what_follows_it() -> Outcome {
     submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
     submit(&mut ring, &[flagged(cancel(0, ANY, 2), HARDLINK), cancel(0, ANY, 3)])?;
     ends(&ring, &[(2, 1), (1, -ECANCELED), (3, 0)])
+}
+
+fn an_open_is_not_found_by_its_folder() -> Outcome {
+    let mut ring = ring()?;
+    must("register", ring.register_files(&[-1]))?;
+    let dir = std::env::temp_dir();
+    let path = dir.join(format!("fifo.folder.{}", os::pid()));
+    let name = Buf::of(format!("{}\0", path.display()).as_bytes());
+    let short = Buf::of(format!("fifo.folder.{}\0", os::pid()).as_bytes());
+    let mode = u64::from(libc::S_IFIFO | 0o600);
+    must("mkfifo", os::raw(libc::SYS_mknod, [name.addr(), mode, 0]))?;
+    let folder = must("open", os::open(&dir.to_string_lossy(), libc::O_DIRECTORY))?;
+    let locked = file(b"x")?;
+    for lock in [libc::F_UNLCK, libc::F_WRLCK] {
+        must("lock", os::posix_lock(locked, lock, 0, 1))?;
+        let open = rw(op::OPENAT, folder, short.addr(), 0, 0, 1);
+        submit(&mut ring, &[flagged(Sqe { file_index: 1, ..open }, ASYNC)])?;
+        waits(&ring)?;
+        res(&mut ring, Sqe { fd: folder, ..cancel(0, FD, 2) }, -ENOENT)?;
+        let other = must("open", os::open(&path.to_string_lossy(), libc::O_WRONLY))?;
+        ends(&ring, &[(1, 0)])?;
+        close(other)?;
+    }
+    std::fs::remove_file(&path).map_err(|e| e.to_string())
 }
 
 fn a_chain_that_its_batch_cuts_runs_on_a_worker() -> Outcome {

@@ -147,6 +147,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.6",
+        what_follows_a_read_of_a_file_is_on_no_worker,
+        "READ_MULTISHOT behind a READ of what a file has in memory looks for a buffer at once, none is ENOBUFS, also while the process has a POSIX lock."
+    ),
+    claim!(
+        "3.6",
         two_linked_timeouts_in_a_row_fail_the_chain,
         "A second LINK_TIMEOUT in a row is refused and the chain with it."
     ),
@@ -486,6 +491,21 @@ fn a_linked_timeout_interrupts_a_worker() -> Outcome {
     for flags in [LINK, ASYNC | LINK] {
         submit(&mut ring, &[flagged(full.connect(1)?, flags), link_timeout(&ts, 2)])?;
         ends_all(&ring, &[(2, -ENOENT), (1, -EINTR)])?;
+    }
+    Ok(())
+}
+
+fn what_follows_a_read_of_a_file_is_on_no_worker() -> Outcome {
+    let mut ring = ring()?;
+    let (fd, buf, (_r, w)) = (file(b"abc")?, Buf::new(8), pipe()?);
+    must("register", ring.register_files(&[fd]))?;
+    let locked = file(b"x")?;
+    for lock in [libc::F_UNLCK, libc::F_WRLCK] {
+        must("lock", os::posix_lock(locked, lock, 0, 1))?;
+        // On a worker it would wait first.
+        let first = flagged(read(0, buf.addr(), 3, 0, 1), FIXED | LINK);
+        let then = select(rw(49, w, 0, 0, 0, 2), 1);
+        runs(&mut ring, &[first, then], &[(1, 3), (2, -ENOBUFS)])?;
     }
     Ok(())
 }
