@@ -7,6 +7,7 @@ pub mod state;
 
 use std::ffi::CString;
 use std::fmt;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A positive error number.
@@ -150,6 +151,25 @@ pub fn open(path: &str, flags: i32) -> Sys<i32> {
     // SAFETY: the path is a NUL-terminated string that lives across the call.
     let r = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o600) };
     check_fd(r)
+}
+
+/// Moves a descriptor to a number that no program names; `/dev/null` is in its place.
+///
+/// # Errors
+/// The calls'.
+pub fn set_aside(fd: i32) -> Sys<OwnedFd> {
+    const HIGH: i32 = 512;
+    // SAFETY: takes no memory.
+    let r = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, HIGH) };
+    let high = check_fd(r)?;
+    let null = open("/dev/null", libc::O_RDWR)?;
+    // SAFETY: takes no memory.
+    let r = unsafe { libc::dup2(null, fd) };
+    check_fd(r)?;
+    // SAFETY: takes no memory; the number was opened above.
+    unsafe { libc::close(null) };
+    // SAFETY: the number was made above, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(high) })
 }
 
 /// memfd_create(2) holding `content`.
