@@ -241,6 +241,11 @@ fn look_locked<H: Host>(
 ) -> Look {
     st.care_until = 0;
     engine.follow_clocks(ring, st);
+    if !cares(st) && !st.dying && care.epoch != st.lead_epoch {
+        // It is between two requests, most likely.
+        unnest(poller, st, care);
+        return Look::Again(slower(engine, st, care));
+    }
     if !cares(st) || st.dying {
         unnest(poller, st, care);
         st.in_care = false;
