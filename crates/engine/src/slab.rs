@@ -62,7 +62,7 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// Stores a value.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, value: T) -> Key {
         if let Some(i) = self.free.pop()
             && let Some(cell) = self.cells.get_mut(i as usize)
@@ -98,7 +98,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes the entry out; its key finds nothing from here on.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let cell = self.cells.get_mut(key.index())?;
         if cell.generation != key.generation() {

@@ -261,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn several_buffers_are_filled_one_after_the_other() {
+        let poller = LinuxPoller::new().unwrap();
+        let aio = LinuxAio::new(&poller, 7, 8).unwrap();
+        let fd = raw::openat(g::AT_FDCWD, c"/proc/self/exe", g::O_RDONLY, 0).unwrap();
+        let mut bufs = [[0u8; 2]; 2];
+        let iov = bufs.each_mut().map(|b| Iovec { base: b.as_mut_ptr() as u64, len: 2 });
+        let op = AioOp { token: 1, fd, iov: &iov, off: 0, rwf: 0, write: false };
+        assert_eq!(aio.submit(&[op]), (1, None));
+        let mut done = [AioDone::default(); 8];
+        while aio.reap(&mut done) == 0 {}
+        assert_eq!(done[0], AioDone { token: 1, res: Ok(4) });
+        assert_eq!(bufs.as_flattened(), b"\x7fELF");
+        raw::close(fd).unwrap();
+    }
+
+    #[test]
     fn what_is_refused_is_not_taken_and_says_why_when_it_is_first() {
         let poller = LinuxPoller::new().unwrap();
         let aio = LinuxAio::new(&poller, 7, 8).unwrap();

@@ -12,7 +12,7 @@
 //! them) sends what would wait to workers. What it does not do: IOPOLL rings (`opcode::rw` finishes
 //! these at once).
 
-use super::{Phase, Req, ReqFile};
+use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{Aio as _, AioDone, AioOp, Host, HostFile};
 use crate::ring::{Ring, State};
@@ -78,6 +78,7 @@ impl<H: Host> Transfers<H> {
 
 impl<H: Host> Engine<H> {
     /// Has the host carry out a transfer.
+    #[inline]
     pub(crate) fn queue_aio(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>) {
         if matches!(st.aio.place, Place::None) {
             return self.punt(ring, st, req);
@@ -87,7 +88,13 @@ impl<H: Host> Engine<H> {
         {
             return self.complete(ring, st, req, Err(e), 0);
         }
-        let key = self.park(ring, st, req, Phase::Aio);
+        let key = match req.linked {
+            Linked::None => {
+                req.phase = Phase::Aio;
+                st.reqs.insert(req)
+            }
+            _ => self.park(ring, st, req, Phase::Aio),
+        };
         st.aio.batch.push(key);
         st.polled += 1;
         self.tell_care_of_wait(st);
@@ -215,7 +222,7 @@ impl<H: Host> Engine<H> {
             req.phase = Phase::Fresh;
             return self.punt(ring, st, req);
         }
-        self.complete(ring, st, req, end.res.map(|n| n as i32), 0);
+        self.complete_here(ring, st, req, end.res.map(|n| n as i32), 0);
     }
 }
 

@@ -21,8 +21,20 @@ use ringer_uapi::{Cqe, Errno};
 
 impl<H: Host> Engine<H> {
     /// Ends a request with its result.
-    #[inline]
     pub(crate) fn complete(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        req: Req<H>,
+        res: Result<i32, Errno>,
+        cflags: u32,
+    ) {
+        self.complete_here(ring, st, req, res, cflags);
+    }
+
+    /// The same without another copy of the request, which is large.
+    #[inline(always)]
+    pub(super) fn complete_here(
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
@@ -134,7 +146,9 @@ impl<H: Host> Engine<H> {
             notif if first => (notif, None),
             notif => (None, notif),
         };
-        st.ready.extend(early);
+        if let Some(notif) = early {
+            st.ready.push_back(notif);
+        }
         let next = req.next.take();
         // What a worker did not leave to anybody, it follows (io_uring.c `io_wq_free_work`).
         let goes_on = req.ends_on_worker(res) && !ring.defers();
@@ -150,7 +164,9 @@ impl<H: Host> Engine<H> {
             }
             None => {}
         }
-        st.ready.extend(late);
+        if let Some(notif) = late {
+            st.ready.push_back(notif);
+        }
         if !st.drained.is_empty() {
             self.release_drained(st);
         }

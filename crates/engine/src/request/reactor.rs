@@ -253,6 +253,11 @@ fn look_locked<H: Host>(
     engine.follow_clocks(ring, st);
     let led = care.epoch != st.lead_epoch;
     st.attended |= led;
+    if !cares(st) && !st.dying && led {
+        // It is between two requests, most likely.
+        unnest(poller, st, care);
+        return Look::Again(slower(engine, st, care));
+    }
     if !cares(st) || st.dying {
         unnest(poller, st, care);
         st.in_care = false;

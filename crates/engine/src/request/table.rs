@@ -58,7 +58,7 @@ impl<H: Host> Default for Requests<H> {
 
 impl<H: Host> Requests<H> {
     /// Stores a request. Its user_data stays as it is while it is here.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, req: Req<H>) -> Key {
         self.came += 1;
         if self.slab.len() >= self.chains.len() {
@@ -81,7 +81,7 @@ impl<H: Host> Requests<H> {
     }
 
     /// Takes a request out; its key finds nothing from here on.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, key: Key) -> Option<Req<H>> {
         self.unlink(key)?;
         self.slab.remove(key).map(|w| w.req)

@@ -317,7 +317,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn leave_wait(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        if st.sleepers > 0 && st.leader == 0 && st.polled > 0 {
+        if st.sleepers > 0 && st.leader == 0 && (st.polled > 0 || !st.ahead.is_empty()) {
             self.wake_waiters(ring, st, true);
         }
         if st.leader == 0 {
