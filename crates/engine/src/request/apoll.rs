@@ -199,25 +199,32 @@ impl<H: Host> Engine<H> {
         // Also what fails there ends in task work.
         req.on_worker = false;
         if let Err(e) = self.find_file(st, &mut req) {
-            return self.complete(ring, st, req, Err(e), 0);
+            return self.fail_from_worker(ring, st, req, e);
         }
         if let Some(FileKind::Regular | FileKind::Directory) = req.file.kind() {
             // What was opened with O_PATH is no file.
             let plain = !req.flags.contains(SqeFlags::FIXED_FILE);
             let found = !plain || self.host().status_flags(req.fd).is_ok_and(|f| f & O_PATH == 0);
             let e = if found { Errno::EBADFD } else { Errno::EBADF };
-            return self.complete(ring, st, req, Err(e), 0);
+            return self.fail_from_worker(ring, st, req, e);
         }
         req.untried = true;
         match self.looks_ready(&req, events) {
             // Its poll is for one event, which is there (poll.c `__io_arm_poll_handler`): no worker goes
             // on with it then.
             true if matches!(req.cmd, Some(Cmd::Send(_))) => {
-                self.complete(ring, st, req, Err(Errno::ECANCELED), 0);
+                self.fail_from_worker(ring, st, req, Errno::ECANCELED);
             }
             true => self.requeue(ring, st, req),
             false => self.arm(ring, st, req, events),
         }
+    }
+
+    /// Ends what a worker could not begin in task work, of which it is the worker who tells the owner
+    /// (io_uring.c `io_req_task_queue_fail`).
+    fn fail_from_worker(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>, e: Errno) {
+        st.cq.from_worker |= ring.defers();
+        self.complete(ring, st, req, Err(e), 0);
     }
 
     /// Lets others run before a multishot request that has more to do goes on; meanwhile it is in its

@@ -77,6 +77,8 @@ pub(super) struct Gen<'a> {
     groups_waiting: Vec<u16>,
     /// Sockets whose connection is refused.
     refused: Vec<Obj>,
+    /// Sockets that are bound, listen or connect elsewhere.
+    named: Vec<Obj>,
     next: u64,
     held: Vec<Held>,
     chain: usize,
@@ -116,6 +118,7 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         ways_waiting: Vec::new(),
         groups_waiting: Vec::new(),
         refused: Vec::new(),
+        named: Vec::new(),
         next: 1,
         held: Vec::new(),
         chain: 0,
@@ -561,16 +564,18 @@ impl Gen<'_> {
 
     /// What goes by the state of a socket whose connect was refused before: connect(2) leaves a
     /// blocking one unconnected, the kernel's request connecting, so that LISTEN is EINVAL
-    /// (LIMITATIONS.md). No call of user space polls for the connection of a blocking socket.
+    /// (LIMITATIONS.md). No call of user space polls for the connection of a blocking socket. What named
+    /// the socket earlier may wait in its chain and come later.
     fn takes_refused(&mut self, e: &Entry) -> bool {
         let (op::CONNECT | op::BIND | op::LISTEN, Fd::Obj(o)) = (e.op, e.fd) else {
             return false;
         };
-        let refused = self.refused.contains(&o);
-        if e.op == op::CONNECT && e.addr == Val::Port(Port::Closed) {
-            self.refused.push(o);
+        let refuses = e.op == op::CONNECT && e.addr == Val::Port(Port::Closed);
+        let takes = self.refused.contains(&o) || refuses && self.named.contains(&o);
+        if !takes {
+            if refuses { &mut self.refused } else { &mut self.named }.push(o);
         }
-        refused
+        takes
     }
 
     fn may_wait(&self, e: &Entry) -> bool {

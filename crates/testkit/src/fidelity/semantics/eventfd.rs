@@ -45,6 +45,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.20",
+        an_async_eventfd_tells_of_what_a_worker_could_not_begin,
+        "On a DEFER_TASKRUN ring a READ_MULTISHOT of a file fails by its worker, and EVENTFD_ASYNC tells of it.",
+        needs "READ_MULTISHOT"
+    ),
+    claim!(
+        "3.20",
         an_async_eventfd_tells_of_buffered_writes,
         "EVENTFD_ASYNC signals a buffered write to a file: a worker does it."
     ),
@@ -290,6 +296,18 @@ fn an_async_eventfd_tells_of_a_folder_that_defers() -> Outcome {
         let (mut ring, e) = signalled(7, flags)?;
         submit(&mut ring, &[read(folder, buf.addr(), 1, 0, 1)])?;
         ends(&ring, &[(1, -libc::EISDIR)])?;
+        expect("the eventfd", count(e) > 0, told)?;
+    }
+    Ok(())
+}
+
+fn an_async_eventfd_tells_of_what_a_worker_could_not_begin() -> Outcome {
+    let fd = file(b"abc")?;
+    for (flags, told) in [(0, false), ((Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits(), true)]
+    {
+        let (mut ring, e) = signalled(7, flags)?;
+        submit(&mut ring, &[flagged(select(rw(49, fd, 0, 0, 0, 1), 1), ASYNC)])?;
+        ends(&ring, &[(1, -libc::EBADFD)])?;
         expect("the eventfd", count(e) > 0, told)?;
     }
     Ok(())
