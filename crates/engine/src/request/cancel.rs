@@ -173,6 +173,13 @@ pub(super) fn reads_elsewhere<H: Host>(r: &Req<H>) -> bool {
     READS.contains(&r.opcode) && !r.on_worker && r.file.file().is_some_and(lacks)
 }
 
+/// An accept that is on a worker because its listener might block: a connection is there, which the
+/// kernel takes at once.
+pub(super) fn accepts_elsewhere<H: Host>(r: &Req<H>) -> bool {
+    const ACCEPT: u8 = 13;
+    r.opcode == ACCEPT && !r.untried
+}
+
 /// Which requests a cancel looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {

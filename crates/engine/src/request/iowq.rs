@@ -27,7 +27,7 @@
 //! never blocks. The follower is made with the private work, by the thread that queues it. What it
 //! does not do: interrupt (`cancel.rs`).
 
-use super::cancel::reads_elsewhere;
+use super::cancel::{accepts_elsewhere, reads_elsewhere};
 use super::start::after_direct;
 use super::tctx::Tctx;
 use super::{Phase, Req, ReqFile};
@@ -421,8 +421,9 @@ impl<H: Host> Engine<H> {
         // net.c `io_connect` is only tried, on a worker as well; then the kernel polls.
         let certain = matches!(&cmd, Cmd::Connect(c) if c.polls());
         req.phase = Phase::Running { thread, tries: polls, polls: certain };
+        let timed = polls && !accepts_elsewhere(req);
         st.running += 1;
-        if polls {
+        if timed {
             // Here the kernel tries it, and goes on to wait.
             self.start_linked(ring, &mut st, key);
         }

@@ -3,7 +3,7 @@
 //! The only place that looks a file or a registered buffer up: at issue time, as the kernel does
 //! (`io_assign_file`, `io_import_reg_buf`), so a chain member sees what became of them meanwhile. What it does not do: prep.
 
-use super::cancel::reads_elsewhere;
+use super::cancel::{accepts_elsewhere, reads_elsewhere};
 use super::iowq::{Class, Work};
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
@@ -397,7 +397,7 @@ impl<H: Host> Engine<H> {
     ) -> Key {
         // The kernel starts the timeout of what it tried and has to let wait.
         let starts = match phase {
-            Phase::Queued => !req.untried && !reads_elsewhere(&req),
+            Phase::Queued => !req.untried && !reads_elsewhere(&req) && !accepts_elsewhere(&req),
             Phase::Polled(_) => !req.untried,
             _ => true,
         };
