@@ -21,6 +21,25 @@ fn a_timeout_fires_at_its_time() {
 }
 
 #[test]
+fn a_timeout_of_a_ring_that_was_busy_is_not_much_later_for_it() {
+    for quiet in 0..10 {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf, ts) = (sim.pipe(), sim.alloc(64), sim.timespec(2 * MS));
+        // Callers come and go, and the background thread looks less and less often.
+        for n in 0..30 + quiet {
+            sim.feed_later(MS, w, b"x");
+            assert_eq!(pairs(&ring.run([sqe::read(r, buf, 1, u64::MAX, n)], 1)), [(n, 1)]);
+        }
+        ring.push([sqe::timeout(ts, 0, 100)]);
+        ring.submit();
+        // By two of the shortest pauses: one in which a caller led, and one to come back.
+        sim.sleep((2 + 2) * MS + 1);
+        assert_eq!(pairs(&ring.reap()), [(100, ETIME)], "{quiet}");
+    }
+}
+
+#[test]
 fn a_timeout_fires_without_anybody_waiting() {
     let sim = Sim::default();
     let mut ring = Client::new(&sim, 8, 0);

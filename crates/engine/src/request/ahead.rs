@@ -35,8 +35,8 @@ use ringer_uapi::flags::{Setup, SqeFlags};
 const NEAR_NS: u64 = 10_000_000;
 /// Reads in a row that are not there yet before a look ends.
 const MISSES_MAX: u32 = 2;
-/// Reads that one look ends at most.
-const BATCH: u32 = 64;
+/// After so many ends, or bytes, a look is over: meanwhile the disk is given nothing new.
+const LOOK_MAX: (u32, u32) = (64, 128 * 1024);
 
 /// See the module's doc.
 #[derive(Debug)]
@@ -253,9 +253,10 @@ impl<H: Host> Engine<H> {
     }
 
     fn look_here(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        let (mut at, mut missed, mut ended) = (0, 0, 0);
+        let (mut at, mut missed, mut ended, mut bytes) = (0, 0, 0, 0u32);
         while missed < MISSES_MAX
-            && ended < BATCH
+            && ended < LOOK_MAX.0
+            && bytes < LOOK_MAX.1
             && let Some((place, key)) = st.ahead.oldest(at)
         {
             at = place;
@@ -267,6 +268,9 @@ impl<H: Host> Engine<H> {
             }
             st.ahead.remove(at);
             ended += 1;
+            if let Some(Outcome::Done(Ok(n), _)) = outcome {
+                bytes = bytes.saturating_add(n.cast_unsigned());
+            }
             if let (Some(outcome), Some(req)) = (outcome, st.reqs.remove(key)) {
                 self.settle(ring, st, req, outcome);
             }

@@ -176,7 +176,7 @@ impl<H: Host> Engine<H> {
 
     /// The first of some reads began that the disk brings, and the reactor may sleep for other things.
     pub(super) fn tell_care_of_read(&self, st: &mut State<H>) {
-        if st.care_until != 0 {
+        if st.care_until > self.host().now(Clock::Monotonic).saturating_add(TICK_MAX_NS) {
             self.wake_reactor(st);
         }
     }
@@ -287,17 +287,20 @@ fn look_locked<H: Host>(
 
 /// Callers come and go: each look costs a switch, so they are left alone for longer and longer, but for
 /// times that they wait for.
-fn slower<H: Host>(engine: &Engine<H>, st: &State<H>, care: &mut Care<H>) -> u64 {
+fn slower<H: Host>(engine: &Engine<H>, st: &mut State<H>, care: &mut Care<H>) -> u64 {
     care.epoch = st.lead_epoch;
-    let tick = care.tick_ns.min(TICK_MAX_NS);
+    let now = engine.host().now(Clock::Monotonic);
+    let left = st.timers.next().map_or(u64::MAX, |t| t.saturating_sub(now));
+    let tick = care.tick_ns.min(TICK_MAX_NS).min(left.max(TICK_NS));
     care.tick_ns = 2 * tick;
-    match st.timers.next() {
-        Some(t) => {
-            let left = t.saturating_sub(engine.host().now(Clock::Monotonic));
-            tick.min(left.max(TICK_NS))
-        }
-        None => tick,
-    }
+    pause(st, now, tick)
+}
+
+/// A time that is added meanwhile is late by a shortest pause at most, should nobody lead.
+fn pause<H: Host>(st: &mut State<H>, now: u64, tick: u64) -> u64 {
+    st.care_until = now.saturating_add(tick - TICK_NS);
+    st.care_blind = false;
+    tick
 }
 
 /// A caller leads. Look less and less often while it stays in one wait, then not at all until it
@@ -308,7 +311,8 @@ fn pace<H: Host>(engine: &Engine<H>, st: &mut State<H>, care: &mut Care<H>) -> L
     }
     care.tick_ns *= 2;
     if care.tick_ns <= TICK_MAX_NS {
-        return Look::Again(care.tick_ns);
+        let now = engine.host().now(Clock::Monotonic);
+        return Look::Again(pause(st, now, care.tick_ns));
     }
     care.tick_ns = TICK_NS;
     st.care_parked = true;
