@@ -32,7 +32,7 @@ use super::start::after_direct;
 use super::tctx::Tctx;
 use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
-use crate::host::{FileKind, Host, HostFile, HostThread as _, Identity, ThreadKind};
+use crate::host::{Host, HostFile, HostThread as _, Identity, ThreadKind};
 use crate::opcode::opdef::O_PATH;
 use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome};
 use crate::primitive::AtomicU32;
@@ -411,12 +411,7 @@ impl<H: Host> Engine<H> {
         let early = if req.selects() { self.select_for_worker(kbufs, req, class) } else { None };
         let Some(mut cmd) = req.cmd.take() else { return };
         let (file, input) = (req.file.file().cloned(), req.input().cloned());
-        let (fd, def) = (req.fd, req.def());
-        let pollable = def.poll != 0
-            && !req.gave_up
-            && file
-                .as_ref()
-                .is_some_and(|f| !matches!(f.kind(), FileKind::Regular | FileKind::Directory));
+        let (fd, pollable) = (req.fd, req.is_pollable());
         let polls = pollable && class != Class::Private;
         // net.c `io_connect` is only tried, on a worker as well; then the kernel polls.
         let certain = matches!(&cmd, Cmd::Connect(c) if c.polls());

@@ -221,6 +221,12 @@ impl<H: Host> Req<H> {
         }
     }
 
+    /// Whether it can wait by poll for its file.
+    pub(super) fn is_pollable(&self) -> bool {
+        let never = |kind| matches!(kind, FileKind::Regular | FileKind::Directory);
+        self.def().poll != 0 && !self.gave_up && self.file.kind().is_some_and(|kind| !never(kind))
+    }
+
     /// Whether it carries `RWF_NOWAIT`, which means nothing on a worker.
     pub(super) fn is_nowait(&self) -> bool {
         self.rw().is_some_and(Rw::is_nowait)
