@@ -123,12 +123,12 @@ impl<H: Host> Engine<H> {
     ) {
         let res = req.told(res);
         let cflags = cflags | req.take_kbuf();
-        if res.is_err() {
+        if res.is_err() && !req.hushed {
             stats::add(self.host().counters(), stats::FAILED + req.opcode as usize, 1);
         }
         let failed = req.fails(res);
         let skip = req.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
-        if !skip || failed {
+        if (!skip || failed) && !req.hushed {
             let mut cqe = Cqe::new(req.user_data, res, cflags);
             if cflags & CqeFlags::F_32.bits() != 0 {
                 cqe.big = req.second_half();
@@ -155,7 +155,7 @@ impl<H: Host> Engine<H> {
         let breaks = failed && !req.flags.contains(SqeFlags::IO_HARDLINK);
         self.put_refs(ring, st, req);
         match next {
-            next @ Some(_) if breaks => self.fail_links(ring, st, next, skip),
+            next @ Some(_) if breaks => self.fail_links(st, next, skip),
             Some(mut next) => {
                 if goes_on {
                     next.follow_worker();
@@ -203,21 +203,12 @@ impl<H: Host> Engine<H> {
 
     /// Ends what follows a request that failed, in task work: each member with its own error or
     /// `ECANCELED` (timeout.c `io_fail_links`). `quiet`: the request had CQE_SKIP, and nothing is told.
-    fn fail_links(
-        &self,
-        ring: &Arc<Ring<H>>,
-        st: &mut State<H>,
-        mut at: Option<Box<Req<H>>>,
-        quiet: bool,
-    ) {
+    fn fail_links(&self, st: &mut State<H>, mut at: Option<Box<Req<H>>>, quiet: bool) {
         while let Some(mut req) = at {
             at = req.next.take();
             req.without_more();
-            if quiet {
-                st.ready.extend(req.take_notif());
-                self.put_refs(ring, st, &mut req);
-                continue;
-            }
+            // Also what is not told ends in task work, which waits for the owner of a ring that defers.
+            req.hushed = quiet;
             req.flags.remove(SqeFlags::CQE_SKIP_SUCCESS);
             req.failed = req.failed.or(Some(Errno::ECANCELED));
             req.phase = Phase::Fresh;
@@ -243,7 +234,7 @@ impl<H: Host> Engine<H> {
         ring.post(st, Cqe::new(head.user_data, res, cflags));
         let notif = head.take_notif();
         self.put_refs(ring, st, &mut head);
-        self.fail_links(ring, st, links, quiet);
+        self.fail_links(st, links, quiet);
         st.ready.extend(notif);
     }
 

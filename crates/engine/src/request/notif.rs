@@ -105,6 +105,7 @@ impl<H: Host> Req<H> {
             cancelled: false,
             gave_up: false,
             untried: false,
+            hushed: false,
             on_worker: false,
             task: self.task,
         }))

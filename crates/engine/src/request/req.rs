@@ -140,6 +140,8 @@ pub struct Req<H: Host> {
     /// Nothing of it was tried, and its linked timeout does not run (io_uring.c `__io_issue_sqe`): a
     /// worker is to be the first, who ends it or finds that it can be polled; a multishot is polled first.
     pub untried: bool,
+    /// It is cancelled with a chain that tells nothing.
+    pub hushed: bool,
     /// The kernel runs it on a worker, where a cancel finds itself: it asked for one, was held back by
     /// a drain, or follows what a worker did.
     pub on_worker: bool,

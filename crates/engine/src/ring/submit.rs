@@ -350,6 +350,7 @@ impl<H: Host> Engine<H> {
             cancelled: false,
             gave_up: false,
             untried: false,
+            hushed: false,
             on_worker: sqe.flags & SqeFlags::ASYNC.bits() != 0,
             task: self.host().tid(),
         }

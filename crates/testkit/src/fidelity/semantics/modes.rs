@@ -5,6 +5,11 @@ use super::kit::*;
 pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.21",
+        what_ends_silently_waits_for_its_owner,
+        "On a DEFER_TASKRUN ring the rest of a chain that CQE_SKIP hides is work for GETEVENTS: TASKRUN is set until then."
+    ),
+    claim!(
+        "3.21",
         a_completion_appears_without_a_call,
         "On a plain or COOP_TASKRUN ring a completion appears without a call."
     ),
@@ -409,4 +414,15 @@ fn a_worker_that_waits_does_not_hold_others() -> Outcome {
     let unlocker = Buf::of(b"x");
     submit(&mut ring, &[flagged(write(w, unlocker.addr(), 1, 0, 2), ASYNC)])?;
     ends_all(&ring, &[(1, 1), (2, 1)])
+}
+
+fn what_ends_silently_waits_for_its_owner() -> Outcome {
+    let mut ring = with(8, DEFER | Setup::TASKRUN_FLAG.bits())?;
+    let told = |ring: &Ring| ring.sq_flags() & TASKRUN != 0;
+    take(&mut ring, &[flagged(nop(1), LINK | SKIP), refused(2)])?;
+    expect("TASKRUN", told(&ring), true)?;
+    ends(&ring, &[(1, -ECANCELED)])?;
+    must("enter", ring.enter(0, 0, GETEVENTS, 0, 0))?;
+    expect("TASKRUN", told(&ring), false)?;
+    pending(&ring)
 }
