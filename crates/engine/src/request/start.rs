@@ -656,6 +656,8 @@ pub(crate) fn tell_owner<H: Host>(ring: &Ring<H>, st: &mut State<H>) {
         ring.mem.work_waits(true);
         ring.tell_eventfd(st);
     }
+    // Who posts it later is its owner, and no worker.
+    st.cq.from_worker &= !ring.defers();
 }
 
 /// The owner of a ring that defers has come for its work (tw.c `__io_run_local_work`).
