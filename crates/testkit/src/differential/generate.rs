@@ -89,6 +89,8 @@ pub(super) struct Gen<'a> {
     drained: bool,
     /// An eventfd counts completions.
     counts: bool,
+    /// An eventfd counts those of workers.
+    hears_workers: bool,
     /// The ring takes completions of 32 bytes.
     pub(super) wide: bool,
     /// Personalities that were registered.
@@ -127,6 +129,7 @@ pub fn generate(seed: u64, rows: &Rows) -> Program {
         polled: setup.flags & S::SQPOLL.bits() != 0,
         drained: false,
         counts: false,
+        hears_workers: false,
         wide: setup.flags & (S::CQE32 | S::CQE_MIXED).bits() != 0,
         personalities: 0,
         room: setup.entries as usize,
@@ -288,6 +291,7 @@ impl Gen<'_> {
         if self.d.one_in(5) {
             let quiet = self.d.one_in(3);
             self.counts = true;
+            self.hears_workers = quiet;
             self.steps.push(Step::Register(Register::Eventfd(quiet)));
         }
     }
@@ -435,6 +439,10 @@ impl Gen<'_> {
             2 if self.defers && self.d.one_in(3) => {
                 // With its completions still there, as a rule.
                 self.batch();
+                if self.hears_workers {
+                    // Whether a worker's completion comes before the owner does is a matter of time.
+                    self.settle();
+                }
                 let r = self.resize();
                 self.steps.push(Step::Register(r));
             }
