@@ -235,7 +235,9 @@ fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>
     let Some(ring) = care.ring.upgrade() else { return Look::Gone };
     // Who holds the lock looks after the ring just now; waiting for it would only take its time.
     let Some(mut st) = ring.state.try_lock() else {
-        return Look::Again(care.first_ns.unwrap_or(TICK_NS));
+        // Where calls follow upon each other that is so again and again.
+        care.tick_ns = (2 * care.tick_ns).min(TICK_MAX_NS / 2);
+        return Look::Again(care.first_ns.take().unwrap_or(care.tick_ns));
     };
     let look = look_locked(engine, poller, &ring, &mut st, care);
     engine.unlock(&ring, st);
