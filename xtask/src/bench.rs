@@ -25,6 +25,7 @@ const WORKS: &[&str] = &[
     "read-plain-b32",
     "read-fixed-b32",
     "read-fixed-buf-b32",
+    "read-among-many-b32",
     "seq-plain-b32",
     "seq-fixed-b32",
     "recv-plain",

@@ -28,6 +28,7 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "read-plain" => reads(batch, budget, Files::Plain),
         "read-fixed" => reads(batch, budget, Files::Fixed),
         "read-fixed-buf" => reads(batch, budget, Files::FixedWithBuffer),
+        "read-among-many" => reads_among_many(batch, budget),
         "seq-plain" => sequential(batch, budget, Files::Plain),
         "seq-fixed" => sequential(batch, budget, Files::Fixed),
         "recv-plain" => pings(budget, Files::Plain),
@@ -168,6 +169,37 @@ fn read_entry(files: Files, fd: RawFd, to: *mut u8, off: u64) -> squeue::Entry {
             opcode::ReadFixed::new(types::Fixed(0), to, len, 0).offset(off).build()
         }
     }
+}
+
+/// The same of 10,000 registered files and 16,384 registered buffers, another of each every time.
+fn reads_among_many(batch: usize, budget: Duration) -> Result<f64> {
+    const FILES: u64 = 10_000;
+    const BUFFERS: usize = 16_384;
+    let file = hot_file()?;
+    let mut ring = ring(256)?;
+    let mut bufs = vec![0u8; BLOCK * batch];
+    let base = bufs.as_mut_ptr();
+    let part = |i: usize| base.wrapping_add(i % batch * BLOCK);
+    let all: Vec<_> =
+        (0..BUFFERS).map(|i| libc::iovec { iov_base: part(i).cast(), iov_len: BLOCK }).collect();
+    ring.submitter().register_files(&vec![file.as_raw_fd(); FILES as usize])?;
+    // SAFETY: `bufs` outlives the ring's requests, each of which is waited for below.
+    unsafe { ring.submitter().register_buffers(&all) }?;
+    let mut at = 0u64;
+    repeat(budget, batch, || {
+        let entries: Vec<_> = (0..batch)
+            .map(|i| {
+                at += 1;
+                let (block, slot) = (at * 17 % FILE_BLOCKS, at * 7919 % FILES);
+                let index = (at as usize * 127 % (BUFFERS / batch)) * batch + i;
+                let (to, len) = (part(i), BLOCK as u32);
+                opcode::ReadFixed::new(types::Fixed(slot as u32), to, len, index as u16)
+                    .offset(block * BLOCK as u64)
+                    .build()
+            })
+            .collect();
+        round(&mut ring, &entries, BLOCK as i32)
+    })
 }
 
 /// A receive that has to wait, then the byte arrives, then it completes.
