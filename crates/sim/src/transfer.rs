@@ -1,7 +1,7 @@
 //! Reading and writing in RAM: what preadv2(2) and pwritev2(2) do to each kind of file.
 
 use crate::host::SimHost;
-use crate::object::{Body, Open, RamFile};
+use crate::object::{Body, Chan, Open, RamFile};
 use crate::policy::Fault;
 use crate::sched::lock;
 use crate::world::World;
@@ -52,14 +52,8 @@ impl SimHost {
         if asked == 0 {
             return if bad { Err(Errno::EFAULT) } else { Ok(0) };
         }
-        let n = self.stream(wait, || match chan.len() {
-            0 => open.at_end().then_some(0),
-            n => Some(n.min(asked)),
-        })?;
-        let bytes = chan.take(self.perhaps_less(n), keep);
-        let done = lock(&self.world).scatter(iov, &bytes);
-        self.sched.changed();
-        done
+        let n = self.perhaps_less(self.there(open, chan, asked, wait)?);
+        self.copy_stream(chan, iov, n, keep)
     }
 
     /// A receive from a connection: what there is comes in one piece, as of one packet, or not at all.
@@ -76,13 +70,23 @@ impl SimHost {
         if asked == 0 {
             return Ok(0);
         }
-        let n = self.stream(wait, || match chan.len() {
-            0 => open.at_end().then_some(0),
-            n => Some(n.min(asked)),
-        })?;
+        let n = self.there(open, chan, asked, wait)?;
         if n > good {
             return Err(Errno::EFAULT);
         }
+        self.copy_stream(chan, iov, n, keep)
+    }
+
+    /// How much of what is asked for is there; 0 at the end.
+    fn there(&self, open: &Open, chan: &Chan, asked: usize, wait: bool) -> HostResult<usize> {
+        self.stream(wait, || match chan.len() {
+            0 => open.at_end().then_some(0),
+            n => Some(n.min(asked)),
+        })
+    }
+
+    /// Copies `n` bytes of a stream to where they are to go.
+    fn copy_stream(&self, chan: &Chan, iov: &[Iovec], n: usize, keep: bool) -> HostResult<u32> {
         let bytes = chan.take(n, keep);
         let done = lock(&self.world).scatter(iov, &bytes);
         self.sched.changed();

@@ -208,19 +208,7 @@ impl<H: Host> Req<H> {
 
     /// The same, to go on with it.
     pub(super) fn rw_mut(&mut self) -> Option<&mut Rw> {
-        match &mut self.cmd {
-            Some(
-                Cmd::Read(c)
-                | Cmd::Write(c)
-                | Cmd::Readv(c)
-                | Cmd::Writev(c)
-                | Cmd::ReadFixed(c)
-                | Cmd::WriteFixed(c)
-                | Cmd::ReadvFixed(c)
-                | Cmd::WritevFixed(c),
-            ) => Some(c),
-            _ => None,
-        }
+        self.cmd.as_mut().and_then(Cmd::rw_mut)
     }
 
     /// Whether it can wait by poll for its file.

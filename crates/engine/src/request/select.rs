@@ -136,10 +136,7 @@ impl<H: Host> Engine<H> {
             Ok(()) => cmd.issue(&cx),
             Err(e) => Outcome::Done(Err(e), 0),
         };
-        // What the kernel finds before it selects.
-        if let Outcome::Done(Err(Errno::EBADF | Errno::ENOTSOCK), _) = outcome
-            && let Some(e) = sooner(&cx, rule)
-        {
+        if let Some(e) = found_sooner(outcome, &cx, rule) {
             st.kbufs.give_back(&selected);
             return Outcome::Done(Err(e), 0);
         }
@@ -206,10 +203,7 @@ impl<H: Host> Engine<H> {
             Ok(()) => c.issue_first(cx),
             Err(e) => Outcome::Done(Err(e), 0),
         };
-        // What the kernel finds before it selects.
-        if let Outcome::Done(Err(Errno::EBADF | Errno::ENOTSOCK), _) = outcome
-            && let Some(e) = sooner(cx, Rule::Recv)
-        {
+        if let Some(e) = found_sooner(outcome, cx, Rule::Recv) {
             kbufs.give_back(&selected);
             return Outcome::Done(Err(e), 0);
         }
@@ -474,6 +468,15 @@ impl<H: Host> Engine<H> {
 /// The smaller of two limits, of which 0 is none.
 fn at_most(a: u64, b: u64) -> u64 {
     if a == 0 || b == 0 { a.max(b) } else { a.min(b) }
+}
+
+/// What an attempt with a buffer found that the kernel finds before it selects.
+#[inline]
+fn found_sooner<H: Host>(outcome: Outcome, cx: &IssueCx<'_, H>, rule: Rule) -> Option<Errno> {
+    match outcome {
+        Outcome::Done(Err(Errno::EBADF | Errno::ENOTSOCK), _) => sooner(cx, rule),
+        _ => None,
+    }
 }
 
 /// What the kernel finds before it looks for a buffer: no file, no socket.

@@ -15,26 +15,27 @@ fn app() -> (App, u64) {
     (App::new(machine, 2, Params::default()), word)
 }
 
+/// A ring whose wait on a futex was woken.
+fn woken() -> App {
+    let (app, word) = app();
+    app.push(&sqe::futex_wait(word, 1));
+    app.submit();
+    assert_eq!(app.wake_futex(word, 9), 1);
+    assert_eq!(app.wait(1), [(1, 0)]);
+    app
+}
+
 #[test]
 fn a_wake_up_after_the_submission_of_a_futex_wait_finds_it() {
     check(|| {
-        let (app, word) = app();
-        app.push(&sqe::futex_wait(word, 1));
-        app.submit();
-        assert_eq!(app.wake_futex(word, 9), 1);
-        assert_eq!(app.wait(1), [(1, 0)]);
-        app.end();
+        woken().end();
     });
 }
 
 #[test]
 fn an_idle_waiter_ends_with_the_last_ring() {
     check(|| {
-        let (app, word) = app();
-        app.push(&sqe::futex_wait(word, 1));
-        app.submit();
-        assert_eq!(app.wake_futex(word, 9), 1);
-        assert_eq!(app.wait(1), [(1, 0)]);
+        let app = woken();
         // Nobody ends the machine: a waiter that slept on would never be woken.
         while !app.engine.ring_closed(app.pages.id) {
             loom::thread::yield_now();
