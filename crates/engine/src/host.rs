@@ -270,7 +270,7 @@ pub struct RingSpec {
 /// Which descriptor table and duty a new thread has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThreadKind {
-    /// Shares the application's descriptors; named `iou-wrk-<tid of the creator>`.
+    /// Shares the application's descriptors; named `iou-wrk-<tid of the application's thread>`.
     Worker,
     /// A descriptor table of its own, empty but for what [`Host::borrow`] puts there.
     Private,

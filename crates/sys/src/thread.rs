@@ -53,6 +53,8 @@ pub struct ThreadRecord {
     tid: AtomicU32,
     generation: AtomicU32,
     ours: AtomicU32,
+    /// In a thread of ours: the application's thread that it works for.
+    owner: AtomicU32,
     /// What the engine keeps for it in this generation.
     word: AtomicU64,
     /// The identity last computed, and what for: `identity.rs`.
@@ -132,6 +134,11 @@ pub fn is_ours() -> bool {
     record().ours.load(Relaxed) != 0
 }
 
+/// The application's thread that the calling one works for: itself, if it is the application's.
+fn owner() -> u32 {
+    if is_ours() { record().owner.load(Relaxed) } else { tid() }
+}
+
 /// Makes a call that [`HostThread::interrupt`] can end: `EINTR` then, and nothing was done.
 ///
 /// # Safety
@@ -207,9 +214,10 @@ impl Name {
         out
     }
 
-    /// `iou-wrk-<tid of the calling thread>`, as the kernel names its workers.
+    /// `iou-wrk-<tid>`, as the kernel names its workers: the thread is the application's also where a
+    /// worker makes the next one (io-wq.c `io_wq_worker`, 6.18).
     pub fn worker() -> Self {
-        Self::numbered("iou-wrk-", tid())
+        Self::numbered("iou-wrk-", owner())
     }
 
     /// `iou-sqp-<pid>`, as the kernel names its poll threads.
@@ -352,6 +360,7 @@ impl SlotRef {
             unsafe { at.write(slot.thread_pointer) };
         }
         self.record().ours.store(1, Relaxed);
+        self.record().owner.store(owner(), Relaxed);
         let stack = (slot.thread_pointer - below - 64) & !63;
         let words: *mut [usize; 2] = core::ptr::with_exposed_provenance_mut(stack);
         let arg = Box::into_raw(start).expose_provenance();

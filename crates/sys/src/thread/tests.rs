@@ -15,6 +15,13 @@ fn read_blocking(fd: i32) -> isize {
     unsafe { interruptible(g::__NR_read, [raw::fd_arg(fd), &raw mut byte as usize, 1, 0, 0, 0]) }
 }
 
+fn own_name() -> [u8; 16] {
+    let mut name = [0u8; 16];
+    // SAFETY: PR_GET_NAME writes 16 bytes.
+    unsafe { raw::prctl(16, name.as_mut_ptr() as usize, 0, 0, 0) }.unwrap();
+    name
+}
+
 fn park_until_set(gate: &AtomicU32) {
     while gate.load(Acquire) == 0 {
         let _ = park(gate, 0, None);
@@ -33,10 +40,7 @@ fn a_thread_knows_itself_and_blocks_all_but_three_signals() {
     let creator = tid();
     let body = move || {
         let mask = raw::sigprocmask(g::SIG_BLOCK, None).unwrap();
-        let mut name = [0u8; 16];
-        // SAFETY: PR_GET_NAME writes 16 bytes.
-        unsafe { raw::prctl(16, name.as_mut_ptr() as usize, 0, 0, 0) }.unwrap();
-        tx.send((tid(), raw::gettid(), is_ours(), mask, name)).unwrap();
+        tx.send((tid(), raw::gettid(), is_ours(), mask, own_name())).unwrap();
     };
     let t = spawn(shared(), Box::new(body)).unwrap();
     let (cached, real, ours, mask, name) = rx.recv().unwrap();
@@ -47,6 +51,19 @@ fn a_thread_knows_itself_and_blocks_all_but_three_signals() {
     let uncatchable = signals::bit(g::SIGKILL) | signals::bit(g::SIGSTOP);
     assert_eq!(mask | uncatchable, !signals::NEVER_BLOCKED);
     let expected = std::format!("iou-wrk-{creator}");
+    assert!(name.starts_with(expected.as_bytes()), "{name:?}");
+}
+
+#[test]
+fn a_worker_that_a_worker_makes_has_the_name_of_the_applications_thread() {
+    let expected = std::format!("iou-wrk-{}\0", tid());
+    let (tx, rx) = channel();
+    let body = move || {
+        let inner = move || tx.send(own_name()).unwrap();
+        spawn(shared(), Box::new(inner)).unwrap().join();
+    };
+    spawn(shared(), Box::new(body)).unwrap().join();
+    let name = rx.recv().unwrap();
     assert!(name.starts_with(expected.as_bytes()), "{name:?}");
 }
 

@@ -11,9 +11,10 @@
 //! the program's own heap.
 
 use super::super::{Outcome, expect, must};
-use crate::os::{self, Buf};
+use crate::os;
 use crate::ring::Ring;
-use crate::sqe::{self, ASYNC};
+use crate::sqe::{self, ASYNC, op};
+use ringer_uapi::Sqe;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
@@ -29,6 +30,8 @@ const KEPT: usize = 2;
 const CROWD: u32 = 16;
 /// Those that are still there so long after the last request stay \[10 ms\].
 const STAYS: u32 = 600;
+/// Nobody is there who has no name yet: so long nothing changed \[10 ms\].
+const NOBODY: u32 = 3;
 
 /// See the module's doc.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,23 +126,35 @@ fn workers() -> BTreeMap<String, usize> {
     let name = |task: &String| fs::read_to_string(format!("/proc/self/task/{task}/comm")).ok();
     let mut of = BTreeMap::new();
     for name in tasks().iter().filter_map(name).filter(|n| n.starts_with("iou-wrk")) {
-        *of.entry(name).or_default() += 1;
+        *of.entry(name.trim_end().to_owned()).or_default() += 1;
     }
     of
 }
 
 /// So many workers at once that every pool of what they leave behind is full when they have ended.
+/// All are seen at work before they may go: one that never ran has no name and would not be waited for.
 fn crowd() -> Outcome {
-    let (ours, theirs) = must("pipe", os::pipe())?;
+    let (empty, other) = (must("pipe", os::pipe())?, must("pipe", os::pipe())?);
     let mut ring = must("setup", Ring::new(CROWD, 0))?;
-    let buf = Buf::new(64);
+    // A READ of a pipe would be polled and not keep its worker.
+    let tee = Sqe { len: 1, file_index: empty.0.cast_unsigned(), ..sqe::of_fd(op::TEE, other.1, 0) };
     for name in 1..=u64::from(CROWD) {
-        ring.push(sqe::flagged(sqe::read(ours, buf.addr(), 1, 0, name), ASYNC));
+        ring.push(Sqe { user_data: name, ..tee });
     }
     must("submit", ring.submit(0))?;
+    let is_there = || workers().values().sum::<usize>() >= CROWD as usize;
+    for _ in 0..3 * STAYS {
+        if is_there() {
+            break;
+        }
+        let _ = os::poll(-1, 0, 10);
+    }
+    if !is_there() {
+        return Err(format!("a worker for each that waits: {:?}", workers()));
+    }
     drop(ring);
-    must("close", os::close(ours))?;
-    must("close", os::close(theirs)).map(drop)
+    let ends = [empty.0, empty.1, other.0, other.1];
+    ends.into_iter().try_for_each(|end| must("close", os::close(end)).map(drop))
 }
 
 /// All idle workers have ended but those that stay; then one works.
@@ -147,7 +162,7 @@ fn settle() -> Outcome {
     crowd()?;
     let (mut last, mut same) = (workers(), 0);
     let too_many = |w: &BTreeMap<_, _>| w.values().any(|&n| n > KEPT);
-    while too_many(&last) || (!last.is_empty() && same < STAYS) {
+    while too_many(&last) || same < if last.is_empty() { NOBODY } else { STAYS } {
         let _ = os::poll(-1, 0, 10);
         let now = workers();
         same = if now == last { same + 1 } else { 0 };
