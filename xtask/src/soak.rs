@@ -217,14 +217,19 @@ impl Kit {
     }
 }
 
-/// Runs a program to its end, in so many seconds.
+/// Runs a program to its end, in so many seconds. What it said last belongs to how it failed.
 fn finish(mut command: Command, limit: u64) -> Result<End> {
     let start = Instant::now();
-    let mut child = command.spawn().context("starting it")?;
+    let mut child = command.stderr(Stdio::piped()).spawn().context("starting it")?;
+    let errors = child.stderr.take().context("its errors")?;
+    let told = std::thread::spawn(|| {
+        let lines = BufReader::new(errors).lines().map_while(Result::ok);
+        lines.inspect(|line| eprintln!("{line}")).last().unwrap_or_default()
+    });
     loop {
         match child.try_wait()? {
             Some(status) if status.success() => return Ok(End::Passed),
-            Some(status) => bail!("{status}"),
+            Some(status) => bail!("{status}: {}", told.join().unwrap_or_default()),
             None if start.elapsed() > Duration::from_secs(limit) => {
                 child.kill()?;
                 child.wait()?;

@@ -16,6 +16,7 @@
 
 use crate::root;
 use core::sync::atomic::Ordering::Relaxed;
+use ringer_engine::host::RingId;
 use ringer_engine::support::rings::ENTER_ACCEPTED;
 use ringer_sys::raw::{self, fd_arg, general as g};
 use ringer_sys::ringobj::{self, MmapArgs};
@@ -47,6 +48,15 @@ fn guarded(nr: u32, args: [usize; 6]) -> Answer {
 pub fn thread_ended() {
     let _ = inside(|| {
         root::get().into_iter().for_each(|engine| engine.thread_ended());
+        Ok(0)
+    });
+}
+
+/// A number of a ring is about to be closed.
+#[cold]
+pub fn ring_closing(id: RingId) {
+    let _ = inside(|| {
+        root::get().into_iter().for_each(|engine| engine.ring_closing(id));
         Ok(0)
     });
 }

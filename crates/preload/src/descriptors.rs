@@ -5,6 +5,7 @@
 //! replaced is forgotten before the call: afterwards it may be somebody else's.
 
 use crate::{export, fail, real};
+use ringer_intercept::entry;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::{fdtable, posixlock, usermem};
 use ringer_uapi::Errno;
@@ -16,10 +17,19 @@ export! {
         if fdtable::is_ours(fd) {
             return fail(Errno::EBADF);
         }
-        fdtable::closed(fd);
+        before_close(fd);
         // SAFETY: the caller's own call.
         unsafe { real::close(fd) }
     }
+}
+
+/// What is about a number that the program closes or puts something else at: a ring says what it has
+/// come to, and the number is forgotten.
+pub(crate) fn before_close(fd: i32) {
+    if let Some(ring) = fdtable::ring_of_known(fd) {
+        entry::ring_closing(ring);
+    }
+    fdtable::closed(fd);
 }
 
 export! {
@@ -52,7 +62,7 @@ pub(crate) fn before_dup2(old: i32, new: i32) -> Result<(), Errno> {
         return Err(Errno::EBUSY);
     }
     if old != new {
-        fdtable::closed(new);
+        before_close(new);
     }
     Ok(())
 }

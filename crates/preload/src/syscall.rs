@@ -55,7 +55,7 @@ fn other(nr: u32, args: [usize; 6]) -> isize {
         }
         g::__NR_close if fdtable::is_ours(a as i32) => refused(Errno::EBADF),
         g::__NR_close => {
-            fdtable::closed(a as i32);
+            descriptors::before_close(a as i32);
             pass(nr, args)
         }
         g::__NR_dup | g::__NR_dup2 | g::__NR_dup3 => dup(nr, args),

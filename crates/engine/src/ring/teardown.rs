@@ -69,6 +69,24 @@ impl<H: Host> Engine<H> {
         true
     }
 
+    /// A number of the ring is about to be closed, perhaps the one that its callers have: what its
+    /// requests got by now is posted first. The kernel's ring has it as soon as it comes, by task work
+    /// of a thread that needs no descriptor (6.18 io_uring.c `io_req_normal_work_add`); who looks after
+    /// the ring here may be a tick away, and a caller that comes later finds the number closed.
+    pub fn ring_closing(&self, id: RingId) {
+        let Some(ring) = self.ring(id) else { return };
+        let mut st = ring.state.lock();
+        // A DEFER_TASKRUN ring posts only in its owner's calls, and who leads is there already.
+        if !(ring.defers() || st.dying || st.leader != 0) {
+            if st.polled > 0 {
+                self.poll_events(&ring, &mut st);
+            }
+            self.run_timers(&ring, &mut st);
+            self.commit(&ring, &mut st);
+        }
+        self.unlock(&ring, st);
+    }
+
     /// A ring whose installation failed.
     pub(crate) fn abandon(&self, ring: &Arc<Ring<H>>) {
         let mut st = ring.state.lock();

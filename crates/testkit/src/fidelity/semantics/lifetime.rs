@@ -16,6 +16,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.29",
+        what_came_before_a_close_is_there_behind_it,
+        "What a request got before the descriptor was closed is a completion in the mapping when close(2) returns."
+    ),
+    claim!(
+        "3.29",
         a_duplicate_keeps_a_ring,
         "A ring lives while a duplicate of its descriptor does."
     ),
@@ -83,6 +88,19 @@ fn a_closed_but_mapped_ring_goes_on() -> Outcome {
     put(w, b"x")?;
     until("the completion", || ring.cq_tail() == 1)?;
     expect("it", ring.reap().map(|c| (c.user_data, c.res)), Some((1, 1)))
+}
+
+fn what_came_before_a_close_is_there_behind_it() -> Outcome {
+    for flags in [0, Setup::COOP_TASKRUN.bits()] {
+        let mut ring = must("setup", Ring::new(8, flags))?;
+        let ((r, w), buf) = (pipe()?, Buf::new(8));
+        submit(&mut ring, &[read(r, buf.addr(), 8, 0, 1)])?;
+        put(w, b"x")?;
+        close(ring.fd)?;
+        ring.fd = -1;
+        expect("it", ring.reap().map(|c| (c.user_data, c.res)), Some((1, 1)))?;
+    }
+    Ok(())
 }
 
 fn a_duplicate_keeps_a_ring() -> Outcome {

@@ -137,7 +137,8 @@ fn crowd() -> Outcome {
     let (empty, other) = (must("pipe", os::pipe())?, must("pipe", os::pipe())?);
     let mut ring = must("setup", Ring::new(CROWD, 0))?;
     // A READ of a pipe would be polled and not keep its worker.
-    let tee = Sqe { len: 1, file_index: empty.0.cast_unsigned(), ..sqe::of_fd(op::TEE, other.1, 0) };
+    let tee =
+        Sqe { len: 1, file_index: empty.0.cast_unsigned(), ..sqe::of_fd(op::TEE, other.1, 0) };
     for name in 1..=u64::from(CROWD) {
         ring.push(Sqe { user_data: name, ..tee });
     }
