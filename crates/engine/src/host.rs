@@ -333,15 +333,6 @@ pub struct SockAddr {
     pub len: u32,
 }
 
-/// The two ends of a connection: numbers that are the same for the same address and port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
-    /// This socket's end.
-    pub ours: u64,
-    /// The other one.
-    pub theirs: u64,
-}
-
 /// A message to send: addresses are the application's, the name is the engine's copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -820,12 +811,6 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// Whether [`Host::left_to_recv`] knows that of this socket.
     fn tells_what_is_left(&self, _fd: i32) -> bool {
         false
-    }
-    /// The two ends of a TCP connection, of which a receive that is shorter than its buffer took all,
-    /// and every byte that comes, its end and its errors are told by an edge. `None`: it is none, or has
-    /// `SO_RCVLOWAT` or kTLS, with which that is not so.
-    fn connection(&self, _fd: i32) -> Option<Connection> {
-        None
     }
     /// Whether a TCP listener has another connection now.
     fn left_to_accept(&self, _fd: i32) -> bool {

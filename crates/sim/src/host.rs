@@ -2,16 +2,16 @@
 
 use crate::aio::SimAio;
 use crate::names::Node;
-use crate::object::{Body, Chan, Open, POLLNVAL};
+use crate::object::{Body, Open, POLLNVAL};
 use crate::policy::Fault;
 use crate::poller::SimPoller;
 use crate::ring::{Memory, Pages, SimPages, SimRing};
 use crate::sched::{Lock, Sched, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
-    Attributed, Child, Clock, Connection, Credentials, FileKind, Futex, FutexWord, Host, HostFile,
-    HostResult, HostThread, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr,
-    ThreadKind, TxTimestamp,
+    Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostFile, HostResult,
+    HostThread, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
+    TxTimestamp,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -549,16 +549,6 @@ impl Host for SimHost {
 
     fn is_stream(&self, fd: i32) -> bool {
         self.open(fd).is_ok_and(|o| !matches!(o.body, Body::Dgram { .. }))
-    }
-
-    fn connection(&self, fd: i32) -> Option<Connection> {
-        let end = |chan: &Arc<Chan>| Arc::as_ptr(chan) as u64;
-        match &self.open(fd).ok()?.body {
-            Body::Stream { rx: Some(rx), tx: Some(tx), socket: true } => {
-                Some(Connection { ours: end(rx), theirs: end(tx) })
-            }
-            _ => None,
-        }
     }
 
     /// Datagram sockets do from then on.

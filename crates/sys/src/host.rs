@@ -10,9 +10,8 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Attributed, Child, Clock, Connection, Credentials, FileKind, Futex, FutexWord, Host,
-    HostResult, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt,
-    ThreadKind, TxTimestamp,
+    Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostResult, Identity,
+    Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind, TxTimestamp,
 };
 use ringer_ring::Map;
 
@@ -328,9 +327,6 @@ impl Host for LinuxHost {
     }
     fn is_stream(&self, fd: i32) -> bool {
         net::is_stream(fd)
-    }
-    fn connection(&self, fd: i32) -> Option<Connection> {
-        net::connection(fd)
     }
     fn left_to_recv(&self, fd: i32, may_have_ended: bool) -> bool {
         net::left_to_recv(fd, may_have_ended)

@@ -2,7 +2,7 @@
 //!
 //! What it does not do: wait for readiness (`MSG_DONTWAIT` and polling are the engine's choice).
 
-use ringer_engine::host::{Connection, HostResult, Iovec, Message, Received, SockAddr, SockOpt};
+use ringer_engine::host::{HostResult, Iovec, Message, Received, SockAddr, SockOpt};
 use ringer_uapi::{Errno, bytes};
 use rust_alloc::vec::Vec;
 
@@ -381,58 +381,6 @@ pub fn tells_what_is_left(fd: i32) -> bool {
     let stream = option(fd, net::SO_TYPE) == Ok(STREAM);
     let unix = || option(fd, net::SO_DOMAIN) == Ok(UNIX);
     stream && (unix() || option(fd, net::SO_PROTOCOL) == Ok(IPPROTO_TCP))
-}
-
-/// The ends of a TCP connection whose every byte is told of at once, and is received as it came.
-pub fn connection(fd: i32) -> Option<Connection> {
-    const STREAM: i32 = net::SOCK_STREAM as i32;
-    let tcp =
-        option(fd, net::SO_TYPE) == Ok(STREAM) && option(fd, net::SO_PROTOCOL) == Ok(IPPROTO_TCP);
-    if !tcp || option(fd, net::SO_RCVLOWAT) != Ok(1) || has_upper_layer(fd) {
-        return None;
-    }
-    let (ours, theirs) = (end(g::__NR_getsockname, fd)?, end(g::__NR_getpeername, fd)?);
-    Some(Connection { ours, theirs })
-}
-
-/// `getsockopt(TCP_ULP)`: whether something stands between TCP and its receiver, as kTLS.
-fn has_upper_layer(fd: i32) -> bool {
-    const TCP_ULP: usize = 31;
-    let (mut name, mut len) = ([0u8; 16], 16u32);
-    let (to, len_at) = (name.as_mut_ptr() as usize, &raw mut len as usize);
-    let level = IPPROTO_TCP as usize;
-    // SAFETY: the kernel writes at most `len` bytes of the name, and the length.
-    let ret = unsafe { raw::syscall5(g::__NR_getsockopt, fd_arg(fd), level, TCP_ULP, to, len_at) };
-    Errno::demux(ret).is_err() || len > 0
-}
-
-/// `getsockname(2)` or `getpeername(2)` of an internet socket as a number: the address and port of IPv4,
-/// also where IPv6 carries it, and a hash of IPv6's.
-fn end(call: u32, fd: i32) -> Option<u64> {
-    const INET: u16 = net::AF_INET as u16;
-    const INET6: u16 = net::AF_INET6 as u16;
-    let (mut name, mut len) = ([0u8; 28], 28u32);
-    let (to, len_at) = (name.as_mut_ptr() as usize, &raw mut len as usize);
-    // SAFETY: the kernel writes at most `len` bytes of the name, and the length.
-    let ret = unsafe { raw::syscall3(call, fd_arg(fd), to, len_at) };
-    Errno::demux(ret).ok()?;
-    let port = u64::from(u16::from_be_bytes([name[2], name[3]]));
-    let v4 = |at: usize| {
-        let [a, b, c, d] = [name[at], name[at + 1], name[at + 2], name[at + 3]];
-        Some(u64::from(u32::from_be_bytes([a, b, c, d])) << 16 | port)
-    };
-    match u16::from_ne_bytes([name[0], name[1]]) {
-        INET => v4(4),
-        INET6 if name[8..20] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff] => v4(20),
-        INET6 => {
-            let half = |at: usize| name[at..at + 8].iter().fold(0, |n, b| n << 8 | u64::from(*b));
-            let mixed = [half(8), half(16), port].iter().fold(0u64, |n, part| {
-                (n ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-            });
-            Some(mixed | 1 << 63)
-        }
-        _ => None,
-    }
 }
 
 /// How many bytes wait in a TCP or AF_UNIX stream; 0 for any other socket.

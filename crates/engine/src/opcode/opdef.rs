@@ -261,17 +261,6 @@ pub trait Op: Sized {
     fn issue_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         self.issue(cx)
     }
-    /// Whether its first attempt only finds out that there is nothing to be received, where there is
-    /// nothing (`request::quiet`).
-    #[inline(always)]
-    fn waits_if_empty(&self) -> bool {
-        false
-    }
-    /// Whether the attempt that came to this left nothing to be received.
-    #[inline(always)]
-    fn emptied(&self, _outcome: Outcome) -> bool {
-        false
-    }
 }
 
 /// A state of whatever row the entry names.

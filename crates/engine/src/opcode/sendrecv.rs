@@ -638,15 +638,6 @@ impl Op for Recv {
         Ok(Self { transfer: Transfer::prep(sqe, selects)?, seen: None, shots })
     }
 
-    fn waits_if_empty(&self) -> bool {
-        self.is_plain() && !self.transfer.poll_first
-    }
-
-    fn emptied(&self, outcome: Outcome) -> bool {
-        let moved = matches!(outcome, Outcome::Done(Ok(1..), _));
-        moved && self.is_plain() && !self.transfer.filled
-    }
-
     fn issue<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
         let outcome = self.receive(cx);
         self.finish(cx, outcome, false)

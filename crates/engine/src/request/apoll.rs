@@ -22,7 +22,6 @@
 //! What it does not do: wait (`ring::wait` and `reactor` do).
 
 use super::edges::{self, Edge, edge_of, tells_wakes};
-use super::quiet::Emptied;
 use super::select::Shot;
 use super::turns::accepts;
 use super::{Phase, Req, ReqFile, aio};
@@ -30,7 +29,7 @@ use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, PollEvent, Poller};
 use crate::opcode::poll::{DEFAULT_POLLMASK, O_PATH};
 use crate::opcode::tx_timestamp::is_timestamps;
-use crate::opcode::{Cmd, Op, Outcome};
+use crate::opcode::{Cmd, Outcome};
 use crate::ring::{Ring, State};
 use crate::slab::Key;
 use alloc::sync::{Arc, Weak};
@@ -66,26 +65,11 @@ pub struct Watch<H: Host> {
     pub(super) room: Option<H::File>,
     /// The ring that it is.
     of: Option<Weak<Ring<H>>>,
-    /// Whether something is to be received.
-    pub(super) emptied: Emptied,
 }
 
 impl<H: Host> Watch<H> {
     fn new(file: H::File, number: i32) -> Self {
-        Self {
-            file,
-            number,
-            waiters: Vec::new(),
-            nodes: 0,
-            room: None,
-            of: None,
-            emptied: Emptied::default(),
-        }
-    }
-
-    /// Whether it is a registered file's, and nobody waits for it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.nodes > 0 && self.waiters.is_empty()
+        Self { file, number, waiters: Vec::new(), nodes: 0, room: None, of: None }
     }
 }
 
@@ -394,7 +378,6 @@ impl<H: Host> Engine<H> {
             && let Some(p) = &st.poller
         {
             st.acceptors.retain(|a| *a != watch);
-            st.quiet.forget(&w.emptied);
             p.remove(w.number);
             if let Some(second) = w.room.as_ref().and_then(HostFile::number) {
                 p.remove(second);
@@ -412,7 +395,6 @@ impl<H: Host> Engine<H> {
             }
             let Some((watch, edge)) = edge_of(st, events, i) else { continue };
             let Some(w) = st.watches.get_mut(watch) else { continue };
-            w.emptied.edge(edge.seen);
             if let [(key, want)] = *w.waiters.as_slice()
                 && hits(edge.seen, want)
                 && st.reqs.get(key).is_some_and(|req| !accepts(req))
@@ -521,11 +503,6 @@ impl<H: Host> Engine<H> {
             _ => {}
         }
         let mut outcome = self.issue_inline(ring, st, &mut req);
-        if let (Some(Cmd::Recv(c)), ReqFile::Node(_)) = (&req.cmd, &req.file)
-            && c.emptied(outcome)
-        {
-            self.note_emptied(st, watch);
-        }
         for _ in 0..APOLL_MAX_RETRY {
             if outcome != Outcome::Again {
                 break;

@@ -8,7 +8,6 @@ pub mod complete;
 mod edges;
 pub mod iowq;
 pub mod notif;
-pub(crate) mod quiet;
 pub mod reactor;
 pub mod req;
 mod select;

@@ -109,7 +109,6 @@ impl<H: Host> Engine<H> {
     fn submit_locked(&self, ring: &Arc<Ring<H>>, n: u32, want: Option<u32>) -> (u32, bool) {
         let mut st = ring.state.lock();
         st.may_post = true;
-        st.quiet.begin(want.is_some() || !ring.defers());
         let taken = self.submit(ring, &mut st, n);
         // Of a call that took less than it was to, this was all.
         let want = want.filter(|_| taken == n);
@@ -147,9 +146,6 @@ impl<H: Host> Engine<H> {
         self.commit(ring, st);
         st.may_post = may_post;
         self.run_put_off(ring, st);
-        if st.quiet.has_found() {
-            self.handle_found(ring, st, getevents || !ring.defers());
-        }
         // Whoever leads is told by the poller itself; a look would take the wake it may be owed.
         if st.poll_now && st.leader == 0 && (getevents || !ring.defers()) {
             self.poll_events(ring, st);

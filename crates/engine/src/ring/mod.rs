@@ -35,7 +35,7 @@ use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{
-    Req, ahead::Ahead, aio::Transfers, apoll::Watch, quiet::Quiet, table::Requests, timers::Timers,
+    Req, ahead::Ahead, aio::Transfers, apoll::Watch, table::Requests, timers::Timers,
 };
 use crate::resource::filetable::FileTable;
 use crate::resource::kbuf::Groups;
@@ -142,8 +142,6 @@ pub struct State<H: Host> {
     pub ready: VecDeque<Box<Req<H>>>,
     /// Multishot requests in watches that let others run and go on with the next round.
     pub requeued: VecDeque<Key>,
-    /// What is known of registered connections.
-    pub(crate) quiet: Quiet,
     /// Requests held back by a drain, in order.
     pub drained: VecDeque<Box<Req<H>>>,
     /// A drain was asked for, and not every request after it has started yet.
@@ -254,7 +252,6 @@ impl<H: Host> State<H> {
             timers: Timers::default(),
             ready: VecDeque::new(),
             requeued: VecDeque::new(),
-            quiet: Quiet::default(),
             drained: VecDeque::new(),
             drain_active: false,
             drain_next: false,

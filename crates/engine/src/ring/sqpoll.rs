@@ -223,7 +223,6 @@ impl<H: Host> SqData<H> {
         // One batch, and then others may come in: a tail far ahead would keep them, and the end of
         // the ring, waiting for as long.
         let most = if known.rings.len() > 1 { BATCH_SHARED } else { u32::MAX };
-        st.quiet.begin(true);
         engine.submit(ring, &mut st, most);
         engine.end_batch(ring, &mut st, true);
         engine.run_ready_in_turns(ring, st);

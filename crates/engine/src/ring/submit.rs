@@ -66,9 +66,6 @@ impl<H: Host> Engine<H> {
             };
             taken += 1;
             let sqe = st.sq_pages().sqe(index);
-            if st.has_looked() {
-                st.note_entry(&sqe);
-            }
             if is_read(&sqe)
                 && chain.is_empty()
                 && left - taken > 0
@@ -206,14 +203,7 @@ impl<H: Host> Engine<H> {
             }
         };
         let fixed = sqe.flags & SqeFlags::FIXED_FILE.bits() != 0;
-        let outcome = if fixed && op.waits_if_empty() && self.is_empty_slot(st, sqe.fd) {
-            Outcome::Again
-        } else {
-            self.issue_plain(ring, st, (sqe.opcode, sqe.fd, fixed), &mut op)
-        };
-        if fixed && op.emptied(outcome) {
-            self.note_slot_emptied(st, sqe.fd);
-        }
+        let outcome = self.issue_plain(ring, st, (sqe.opcode, sqe.fd, fixed), &mut op);
         if let Outcome::Done(res, cflags) = outcome
             && (res.is_err() || !ring.setup.contains(Setup::IOPOLL))
         {

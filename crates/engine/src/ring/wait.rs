@@ -287,9 +287,6 @@ impl<H: Host> Engine<H> {
     /// Posts what was deferred and starts what has its turn.
     #[inline]
     pub(crate) fn run_task_work(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
-        if st.quiet.has_found() {
-            self.handle_found(ring, st, true);
-        }
         if !st.deferred.is_empty() || st.has_turns() {
             self.run_deferred(ring, st);
             self.run_ready(ring, st);

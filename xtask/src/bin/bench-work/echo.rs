@@ -82,6 +82,17 @@ pub(crate) enum Mode {
     DeferTaskrun,
 }
 
+impl Mode {
+    /// A ring of this mode.
+    pub(crate) fn ring(self, entries: u32) -> Result<IoUring> {
+        let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+        if self == Self::DeferTaskrun {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        }
+        builder.build(entries).context("io_uring_setup")
+    }
+}
+
 /// How the server receives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sockets {
@@ -172,11 +183,7 @@ struct Server {
 
 impl Server {
     fn new(mode: Mode, kind: Sockets, sockets: Vec<TcpStream>) -> Result<Self> {
-        let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
-        if mode == Mode::DeferTaskrun {
-            builder.setup_single_issuer().setup_defer_taskrun();
-        }
-        let ring = builder.build(256).context("io_uring_setup")?;
+        let ring = mode.ring(256)?;
         let buffers = vec![[0; 4096]; sockets.len()];
         if kind == Sockets::Fixed {
             let numbers: Vec<_> = sockets.iter().map(|s| s.as_raw_fd()).collect();

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,10 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "seq-fixed" => sequential(batch, budget, Files::Fixed),
         "recv-plain" => pings(budget, Files::Plain),
         "recv-fixed" => pings(budget, Files::Fixed),
+        "hot-unix-defer" => transfers(batch, budget, Mode::DeferTaskrun, &unix_pairs),
+        "hot-unix-default" => transfers(batch, budget, Mode::Default, &unix_pairs),
+        "hot-tcp-defer" => transfers(batch, budget, Mode::DeferTaskrun, &tcp_pairs),
+        "hot-tcp-default" => transfers(batch, budget, Mode::Default, &tcp_pairs),
         "worker-plain" => workers(budget, Files::Plain),
         "worker-fixed" => workers(budget, Files::Fixed),
         "nop-among-1m" => nops_among(1_000_000, budget),
@@ -42,6 +47,8 @@ pub(crate) fn measure(name: &str, millis: u64) -> Result<f64> {
         "cancel-among-100k" => cancels(100_000, budget),
         "setup" => setups(budget),
         "call-pread" => preads(budget),
+        "call-hot-unix" => plain_transfers(batch, budget, &unix_pairs),
+        "call-hot-tcp" => plain_transfers(batch, budget, &tcp_pairs),
         "call-recv" => plain_pings(budget),
         "call-getppid" => getppids(budget),
         "call-mmap" => mmaps(budget),
@@ -228,6 +235,84 @@ fn pings(budget: Duration, files: Files) -> Result<f64> {
 }
 
 /// A request that goes to a worker: fsync of a file in memory, which costs nothing itself.
+/// So many pairs of connected sockets.
+type Pairs = Vec<(OwnedFd, OwnedFd)>;
+
+fn unix_pairs(count: usize) -> Result<Pairs> {
+    let pair = |_| UnixStream::pair().map(|(a, b)| (a.into(), b.into()));
+    Ok((0..count).map(pair).collect::<std::io::Result<_>>()?)
+}
+
+fn tcp_pairs(count: usize) -> Result<Pairs> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut pairs = Pairs::new();
+    for _ in 0..count {
+        let here = TcpStream::connect(listener.local_addr()?)?;
+        let (there, _) = listener.accept()?;
+        here.set_nodelay(true)?;
+        pairs.push((here.into(), there.into()));
+    }
+    Ok(pairs)
+}
+
+/// What a transfer carries \[bytes\].
+const TRANSFER: usize = 64;
+
+/// Transfers that need not wait, on registered sockets: half of a batch sends, the other half receives.
+fn transfers(
+    batch: usize,
+    budget: Duration,
+    mode: Mode,
+    pairs: &dyn Fn(usize) -> Result<Pairs>,
+) -> Result<f64> {
+    let mut ring = mode.ring(256)?;
+    let pairs = pairs(batch / 2)?;
+    let numbers: Vec<_> = pairs.iter().flat_map(|(a, b)| [a.as_raw_fd(), b.as_raw_fd()]).collect();
+    ring.submitter().register_files(&numbers)?;
+    let mut bytes = vec![[0u8; TRANSFER]; pairs.len()];
+    let sends = bytes.iter().enumerate().map(|(i, b)| {
+        opcode::Send::new(types::Fixed(2 * i as u32), b.as_ptr(), TRANSFER as u32).build()
+    });
+    let mut entries: Vec<_> = sends.collect();
+    let receives = bytes.iter_mut().enumerate().map(|(i, b)| {
+        opcode::Recv::new(types::Fixed(2 * i as u32 + 1), b.as_mut_ptr(), TRANSFER as u32).build()
+    });
+    entries.extend(receives);
+    repeat(budget, entries.len(), || round(&mut ring, &entries, TRANSFER as i32))
+}
+
+/// The same by plain calls.
+fn plain_transfers(
+    batch: usize,
+    budget: Duration,
+    pairs: &dyn Fn(usize) -> Result<Pairs>,
+) -> Result<f64> {
+    let pairs = pairs(batch / 2)?;
+    let mut bytes = [0u8; TRANSFER];
+    repeat(budget, batch, || {
+        for (here, _) in &pairs {
+            // SAFETY: the bytes live on this stack.
+            let n = unsafe {
+                libc::send(here.as_raw_fd(), bytes.as_ptr().cast(), TRANSFER, libc::MSG_DONTWAIT)
+            };
+            ensure!(n == TRANSFER as isize, "{n} bytes sent");
+        }
+        for (_, there) in &pairs {
+            // SAFETY: as above, and nobody else has them.
+            let n = unsafe {
+                libc::recv(
+                    there.as_raw_fd(),
+                    bytes.as_mut_ptr().cast(),
+                    TRANSFER,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            ensure!(n == TRANSFER as isize, "{n} bytes received");
+        }
+        Ok(())
+    })
+}
+
 fn workers(budget: Duration, files: Files) -> Result<f64> {
     // SAFETY: a fresh descriptor for a name that is a C string.
     let fd = unsafe { libc::memfd_create(c"bench".as_ptr(), libc::MFD_CLOEXEC) };

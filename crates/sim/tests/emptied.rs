@@ -1,15 +1,13 @@
-//! Registered connections that are known to be empty: who is tried, and when it completes.
+//! Registered connections that were emptied before: what comes next is received in its place.
 
 use ringer_sim::sqe::{FIXED, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 use ringer_uapi::Sqe;
 
-const GETEVENTS: u32 = 1;
 const MS: u64 = 1_000_000;
 const DEFER: u32 = 1 << 12 | 1 << 13;
 
-/// Two connected pairs, all four registered, and a ring whose first two were received from once, so that
-/// it knows them to be empty.
+/// Two connected pairs, all four registered, and a ring whose first two were received from once.
 struct Setting {
     sim: Sim,
     ring: Client,
@@ -32,10 +30,6 @@ impl Setting {
         }
         Self { sim, ring, fds: [a, b, c, d], buf }
     }
-
-    fn receives(&self) -> usize {
-        self.sim.count("recv")
-    }
 }
 
 fn recv(slot: i32, buf: u64, name: u64) -> Sqe {
@@ -44,21 +38,6 @@ fn recv(slot: i32, buf: u64, name: u64) -> Sqe {
 
 fn send(slot: i32, buf: u64, name: u64) -> Sqe {
     with(FIXED, sqe::send(slot, buf, 3, name))
-}
-
-#[test]
-fn a_receive_from_an_emptied_connection_is_not_tried_before_something_comes() {
-    for flags in [0, DEFER] {
-        let mut s = Setting::new(Sim::default(), flags);
-        let before = s.receives();
-        s.ring.push([recv(0, s.buf, 1)]);
-        // A ring that defers looks when it may handle what it finds.
-        assert_eq!(s.ring.enter(1, 0, GETEVENTS), Ok(1));
-        assert_eq!(s.receives(), before);
-        s.sim.feed(s.fds[1], b"more");
-        assert_eq!(pairs(&s.ring.wait(1)), [(1, 4)]);
-        assert_eq!(s.receives(), before + 1);
-    }
 }
 
 #[test]
@@ -90,32 +69,6 @@ fn a_write_to_a_plain_descriptor_of_the_other_end_is_not_overlooked() {
         sqe::nop(4),
     ];
     assert_eq!(pairs(&s.ring.run(batch, 3)), [(2, 3), (3, 3), (4, 0)]);
-}
-
-#[test]
-fn who_waits_for_what_a_look_finds_completes_in_the_same_call() {
-    for flags in [0, DEFER] {
-        let mut s = Setting::new(Sim::default(), flags);
-        s.ring.push([recv(0, s.buf, 1)]);
-        s.ring.submit();
-        s.sim.feed(s.fds[1], b"more");
-        // The look for the second takes the edge of the first.
-        s.ring.push([recv(1, s.buf, 2), sqe::nop(3)]);
-        let taken = s.ring.submit_and_wait(1);
-        assert_eq!((taken, pairs(&s.ring.reap())), (2, vec![(3, 0), (1, 4)]), "{flags:x}");
-    }
-}
-
-#[test]
-fn a_ring_that_defers_keeps_what_a_short_call_found_for_its_owner() {
-    let mut s = Setting::new(Sim::default(), DEFER);
-    s.ring.push([recv(0, s.buf, 1)]);
-    s.ring.submit();
-    s.sim.feed(s.fds[1], b"more");
-    s.ring.push([recv(1, s.buf, 2)]);
-    // More than there is: this call takes what it finds and does not wait.
-    assert_eq!(s.ring.enter(2, 1, GETEVENTS), Ok(1));
-    assert_eq!(pairs(&s.ring.wait(1)), [(1, 4)]);
 }
 
 #[test]
