@@ -262,9 +262,23 @@ pub struct RingSpec {
     pub id: RingId,
     /// Sizes of the regions.
     pub geometry: Geometry,
-    /// `SETUP_NO_MMAP`: the caller's addresses for (rings, SQEs), checked for alignment by the
-    /// engine and for access by the host (`EFAULT`).
+    /// `SETUP_NO_MMAP`: the caller's addresses for (rings, SQEs). The host has both checked by
+    /// [`check_region`] and for access (`EFAULT`), the rings first.
     pub user_memory: Option<(u64, u64)>,
+}
+
+/// Whether a region may lie at an address of the caller's (memmap.c `io_create_region`, 6.18).
+///
+/// # Errors
+/// `EFAULT`: NULL. `EINVAL`: not at a page. `EOVERFLOW`: its last page ends behind the address space.
+pub fn check_region(at: u64, len: usize) -> HostResult<()> {
+    const PAGE: u64 = 4096;
+    let pages = (len as u64).next_multiple_of(PAGE);
+    match at {
+        0 => Err(Errno::EFAULT),
+        at if !at.is_multiple_of(PAGE) => Err(Errno::EINVAL),
+        at => at.checked_add(pages).map(drop).ok_or(Errno::EOVERFLOW),
+    }
 }
 
 /// Which descriptor table and duty a new thread has.

@@ -18,7 +18,7 @@
 //! What it does not do: tell the application where the index array is; as the kernel, it leaves that
 //! word of the parameters as it was.
 
-use super::setup::{check_address, lay_out, sizes};
+use super::setup::{lay_out, sizes};
 use super::{Pages, Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, HostPages, HostRing};
@@ -65,14 +65,10 @@ impl<H: Host> Engine<H> {
         p.flags |= ring.setup.intersection(INHERITED).bits();
         let geo = written(&mut p)?;
         let user = ring.user_memory.then_some((p.cq_off.user_addr, p.sq_off.user_addr));
-        if let Some((rings, _)) = user {
-            check_address(rings)?;
-        }
         // The sizes and the parameters are out before there is a place for the SQEs.
         let tell = |rings: &Map| {
             geo.write_sizes(rings);
-            self.host().copy_out(arg, &p.to_bytes())?;
-            user.map_or(Ok(()), |(_, sqes)| check_address(sqes))
+            self.host().copy_out(arg, &p.to_bytes())
         };
         let pages = ring.mem.remake(&geo, user, tell)?;
         // What is written is visible, so that the tail says how much is to be taken along.

@@ -1,7 +1,7 @@
 //! `io_uring_setup(2)`: check, size, make memory, start the submission thread, install.
 //!
 //! Order of checks: 6.18 io_uring.c `io_uring_setup`, `io_uring_sanitise_params`,
-//! `io_uring_fill_params`, then `io_sq_offload_create`.
+//! `io_uring_fill_params`, then, with the memory there, `io_sq_offload_create`.
 
 use super::sqpoll::SqData;
 use super::{Ring, SqPoll, State, Watchers};
@@ -87,12 +87,10 @@ impl<H: Host> Engine<H> {
         let (sq, cq) = sizes(entries, &p, flags)?;
         let user_memory =
             flags.contains(Setup::NO_MMAP).then_some((p.cq_off.user_addr, p.sq_off.user_addr));
-        check_user_memory(user_memory)?;
         let geometry = lay_out((sq, cq), flags);
-        let sqpoll = self.check_sqpoll(flags, &p, sq)?;
         let id = self.reserve_ring()?;
         let spec = RingSpec { id, geometry, user_memory };
-        let fd = self.make(flags, &spec, sqpoll, (params, &mut p)).inspect_err(|_| {
+        let fd = self.make(flags, &spec, (params, &mut p)).inspect_err(|_| {
             self.forget_ring(id);
         })?;
         let counters = self.host().counters();
@@ -101,16 +99,16 @@ impl<H: Host> Engine<H> {
         Ok(fd as usize)
     }
 
-    /// Makes and installs a ring whose parameters were checked.
+    /// Makes and installs a ring whose flags and sizes were checked.
     fn make(
         &self,
         flags: Setup,
         spec: &RingSpec,
-        sqpoll: Option<SqPoll<H>>,
         (addr, p): (u64, &mut Params),
     ) -> Result<i32, Errno> {
         let geo = spec.geometry;
         let (mem, pages) = self.host().ring_create(spec)?;
+        let sqpoll = self.check_sqpoll(flags, p, geo.sq_entries)?;
         let state = State::new(pages, geo);
         state.init_pages();
         let ring = Arc::new(Ring {
@@ -135,7 +133,12 @@ impl<H: Host> Engine<H> {
         p.sq_entries = geo.sq_entries;
         p.cq_entries = geo.cq_entries;
         p.features = FEATURES_REPORTED;
+        // Where there is no array its place keeps what the caller wrote (`io_uring_fill_params`).
+        let array = p.sq_off.array;
         p.sq_off = geo.sq_offsets();
+        if flags.contains(Setup::NO_SQARRAY) {
+            p.sq_off.array = array;
+        }
         p.cq_off = geo.cq_offsets();
         if let Some((rings, sqes)) = spec.user_memory {
             p.cq_off.user_addr = rings;
@@ -197,19 +200,5 @@ impl<H: Host> Engine<H> {
         }
         let sqpoll = target.sqpoll.as_ref().ok_or(Errno::EINVAL)?;
         Ok(Some(sqpoll.data().clone()))
-    }
-}
-
-/// memmap.c `io_create_region`: addresses are page-aligned and not NULL.
-fn check_user_memory(addrs: Option<(u64, u64)>) -> Result<(), Errno> {
-    addrs.map_or(Ok(()), |(rings, sqes)| check_address(rings).and_then(|()| check_address(sqes)))
-}
-
-/// The same of one of them.
-pub(super) fn check_address(at: u64) -> Result<(), Errno> {
-    match at {
-        0 => Err(Errno::EFAULT),
-        at if !at.is_multiple_of(4096) => Err(Errno::EINVAL),
-        _ => Ok(()),
     }
 }

@@ -27,7 +27,7 @@ pub const SETUP: &[Row] = flag_rows! { Setup "SETUP_":
     CQE32 (5, 19) Full;
     SINGLE_ISSUER (6, 0) Full;
     DEFER_TASKRUN (6, 1) Partial(DEFER);
-    NO_MMAP (6, 5) Partial("at most 128 regions of private memory a process, then ENOMEM");
+    NO_MMAP (6, 5) Partial("at most 1,024 regions of private memory a process, then ENOMEM");
     REGISTERED_FD_ONLY (6, 5) Partial("as NO_MMAP");
     NO_SQARRAY (6, 6) Full;
     HYBRID_IOPOLL (6, 13) Partial(IOPOLL);

@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicU32, AtomicUsize, fence};
 
+use ringer_engine::host::check_region;
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::{Errno, OFF_SQES};
 use rust_alloc::sync::Arc;
@@ -243,9 +244,18 @@ fn show(at: usize, len: usize, fd: i32, off: u64) {
 
 // --- memory of the caller --------------------------------------------------------------------
 
+/// Most regions used in place at once.
+const IN_PLACE_MAX: usize = 1024;
 /// Regions used in place: (start, end), 0 when free. Read by the fault handler.
-static IN_PLACE: [(AtomicUsize, AtomicUsize); 128] =
-    [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 128];
+static IN_PLACE: [(AtomicUsize, AtomicUsize); IN_PLACE_MAX] =
+    [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; IN_PLACE_MAX];
+/// So many of them were ever used: munmap(2) of a program with few such rings looks at few.
+static IN_PLACE_USED: AtomicUsize = AtomicUsize::new(0);
+
+fn in_use() -> impl Iterator<Item = &'static (AtomicUsize, AtomicUsize)> {
+    // Acquire: pairs with the Release of `enter_in_place`.
+    IN_PLACE.iter().take(IN_PLACE_USED.load(Acquire))
+}
 
 /// The process whose rings these are: a forked child has none of them.
 static OWNER: AtomicU32 = AtomicU32::new(0);
@@ -255,7 +265,7 @@ static ENTERING: ForkMutex<()> = ForkMutex::new(());
 /// Such a page may vanish under the engine; the fault handler then puts an empty one there.
 /// Async-signal-safe.
 pub fn owns_user_ring(addr: usize) -> bool {
-    IN_PLACE.iter().any(|(start, end)| {
+    in_use().any(|(start, end)| {
         // Acquire: pairs with the Release of `enter_in_place`.
         let start = start.load(Acquire);
         start > 1 && addr >= start && addr < end.load(Relaxed)
@@ -267,10 +277,11 @@ fn enter_in_place(at: usize, len: usize) -> SysResult<()> {
     if OWNER.swap(generation::current(), AcqRel) != generation::current() {
         IN_PLACE.iter().for_each(|(start, _)| start.store(0, Relaxed));
     }
-    let claimed = |(start, _): &&(AtomicUsize, AtomicUsize)| {
+    let claimed = |(_, (start, _)): &(usize, &(AtomicUsize, AtomicUsize))| {
         start.compare_exchange(0, 1, AcqRel, Relaxed).is_ok()
     };
-    let (start, end) = IN_PLACE.iter().find(claimed).ok_or(Errno::ENOMEM)?;
+    let (index, (start, end)) = IN_PLACE.iter().enumerate().find(claimed).ok_or(Errno::ENOMEM)?;
+    IN_PLACE_USED.fetch_max(index + 1, Release);
     end.store(at + pages(len), Relaxed);
     start.store(at, Release);
     Ok(())
@@ -278,7 +289,7 @@ fn enter_in_place(at: usize, len: usize) -> SysResult<()> {
 
 /// Whether a ring uses some of the range in place.
 fn in_place(from: usize, to: usize) -> bool {
-    IN_PLACE.iter().any(|(start, end)| {
+    in_use().any(|(start, end)| {
         let start = start.load(Acquire);
         start > 1 && start < to && from < end.load(Relaxed)
     })
@@ -323,7 +334,7 @@ fn leave_in_place(at: usize, len: usize) {
     let left = |(start, end): &(AtomicUsize, AtomicUsize)| {
         end.load(Relaxed) == stop && start.compare_exchange(at, 0, AcqRel, Relaxed).is_ok()
     };
-    if !IN_PLACE.iter().any(left) {
+    if !in_use().any(left) {
         return;
     }
     // Pairs with the fence of `unmap_around`.
@@ -339,10 +350,8 @@ fn leave_in_place(at: usize, len: usize) {
 /// The caller's memory as a region: an alias where it is shared memory, so that the caller's munmap
 /// does not matter, or in place.
 pub(super) fn user_region((at, len): (u64, usize)) -> SysResult<(Map, bool)> {
+    check_region(at, len)?;
     let at = usize::try_from(at).map_err(|_| Errno::EFAULT)?;
-    if at == 0 || !at.is_multiple_of(PAGE) || at.checked_add(pages(len)).is_none() {
-        return Err(Errno::EFAULT);
-    }
     check_writable(at, len)?;
     if let Some(alias) = alias(at, len) {
         return Ok((as_map(alias, len)?, true));

@@ -68,6 +68,21 @@ pub(super) const CLAIMS: &[Claim] = &[
         the_header_is_zeroed_and_no_more,
         "The ring header is zeroed; SQ array and SQEs keep what was there."
     ),
+    claim!(
+        "3.22",
+        our_memory_is_looked_at_before_the_submission_thread,
+        "With NO_MMAP the rings' memory comes first, then the entries', then SQ_AFF without SQPOLL and ATTACH_WQ; an end behind the address space is EOVERFLOW."
+    ),
+    claim!(
+        "3.22",
+        rings_in_our_memory_come_and_go,
+        "A thousand NO_MMAP rings in the same memory, each closed before the next, are all made."
+    ),
+    claim!(
+        "3.1",
+        without_an_array_its_place_is_left_alone,
+        "With NO_SQARRAY sq_off.array is what the caller wrote."
+    ),
     claim!("3.22", a_ring_in_our_memory_is_not_mapped, "mmap of a NO_MMAP ring is ENOMEM."),
     claim!(
         "3.22",
@@ -245,10 +260,47 @@ fn a_ring_in_our_memory_works() -> Outcome {
 
 /// Setup in memory at these addresses.
 fn setup_at(rings: u64, sqes: u64) -> Sys<i32> {
-    let mut p = Params { flags: Setup::NO_MMAP.bits(), ..Params::default() };
+    setup_with(0, rings, sqes)
+}
+
+/// The same with more flags; `wq_fd` is no descriptor.
+fn setup_with(flags: u32, rings: u64, sqes: u64) -> Sys<i32> {
+    let flags = Setup::NO_MMAP.bits() | flags;
+    let mut p = Params { flags, wq_fd: 999, ..Params::default() };
     p.cq_off.user_addr = rings;
     p.sq_off.user_addr = sqes;
     setup_call(8, &mut p)
+}
+
+fn our_memory_is_looked_at_before_the_submission_thread() -> Outcome {
+    let (rings, sqes, unmapped, last) =
+        (Buf::new(4096), Buf::new(4096), 4096, 4096u64.wrapping_neg());
+    fails("rings before the alignment", setup_at(unmapped, sqes.addr() + 64), EFAULT)?;
+    fails("rings before NULL", setup_at(last, 0), EOVERFLOW)?;
+    fails("the entries' end", setup_at(rings.addr(), last), EOVERFLOW)?;
+    for (flag, then) in [(Setup::SQ_AFF, EINVAL), (Setup::ATTACH_WQ, ENXIO)] {
+        let with = |rings, sqes| setup_with(flag.bits(), rings, sqes);
+        fails("rings", with(unmapped, sqes.addr()), EFAULT)?;
+        fails("entries", with(rings.addr(), unmapped), EFAULT)?;
+        fails("the thread", with(rings.addr(), sqes.addr()), then)?;
+    }
+    Ok(())
+}
+
+fn rings_in_our_memory_come_and_go() -> Outcome {
+    let (rings, sqes) = (Buf::new(4096), Buf::new(4096));
+    for _ in 0..1000 {
+        close(must("setup", setup_at(rings.addr(), sqes.addr()))?)?;
+    }
+    Ok(())
+}
+
+fn without_an_array_its_place_is_left_alone() -> Outcome {
+    let mut p = Params { flags: Setup::NO_SQARRAY.bits(), ..Params::default() };
+    p.sq_off.array = 0x5555;
+    let fd = must("setup", setup_call(8, &mut p))?;
+    expect("array", p.sq_off.array, 0x5555)?;
+    close(fd)
 }
 
 fn our_memory_must_be_there() -> Outcome {
