@@ -100,6 +100,9 @@ impl<H: Host> Engine<H> {
         looked: bool,
     ) -> Result<(), Errno> {
         let mut st = ring.state.lock();
+        // io_cqring_wait takes it for signed, and for fewer than none finds enough wherever it looks,
+        // but not before the mask. (Of the least of all it never finds enough.)
+        let (min, negative) = if min > 1 << 31 { (0, true) } else { (min, false) };
         self.catch_up(ring, &mut st, min, looked);
         let timeouts = st.cq_timeouts;
         let steps = arg.deadline.is_some_and(Target::may_step);
@@ -110,7 +113,7 @@ impl<H: Host> Engine<H> {
         }
         let mut span = Span::new(self.host(), &arg, min.min(st.geo.cq_entries));
         // io_cqring_wait: a call that finds enough there never looks at its mask.
-        let waits = ring.cq_ready(&st) < span.want;
+        let waits = negative || ring.cq_ready(&st) < span.want;
         let mask = if waits { self.wait_mask(arg.mask_at) } else { Ok(None) };
         let result = loop {
             let mask = match mask {

@@ -22,6 +22,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!("3.16", a_negative_time_is_etime, "A negative relative time is ETIME at once."),
     claim!(
         "3.16",
+        a_wait_for_fewer_than_none_does_not_sleep,
+        "A min_complete above 2^31 is negative: the wait answers 0 at once, but its mask is looked at."
+    ),
+    claim!(
+        "3.16",
         an_absolute_wait_ends_at_its_time,
         "With ABS_TIMER a wait ends at that time of the monotonic clock, not before."
     ),
@@ -92,6 +97,23 @@ fn a_time_that_has_passed_is_etime() -> Outcome {
 fn a_negative_time_is_etime() -> Outcome {
     let negative = u64s(&[u64::MAX, 0]);
     fails("enter", wait(&ring()?, 1, 0, negative.addr(), 0), ETIME)
+}
+
+fn a_wait_for_fewer_than_none_does_not_sleep() -> Outcome {
+    let deferred = (Setup::SINGLE_ISSUER | Setup::DEFER_TASKRUN).bits();
+    for flags in [0, Setup::SINGLE_ISSUER.bits(), deferred] {
+        let ring = with(8, flags)?;
+        for min in [(1 << 31) + 1, u32::MAX] {
+            expect(
+                "enter",
+                wait(&ring, min, 0, after(now() + 3600 * 1000 * MS).addr(), ABS_TIMER),
+                Ok(0),
+            )?;
+            expect("with no time", ring.enter(0, min, GETEVENTS, 0, 0), Ok(0))?;
+            fails("the mask", ring.enter(0, min, GETEVENTS, 16, 8), EFAULT)?;
+        }
+    }
+    Ok(())
 }
 
 fn an_absolute_wait_ends_at_its_time() -> Outcome {
