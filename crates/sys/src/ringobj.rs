@@ -621,11 +621,65 @@ pub struct MmapArgs {
     pub offset: u64,
 }
 
+/// What a mapping's flags may hold beside its type where it is not `MAP_SHARED_VALIDATE`
+/// (include/linux/mman.h `LEGACY_MAP_MASK`).
+const LEGACY_FLAGS: u32 = g::MAP_SHARED
+    | g::MAP_PRIVATE
+    | g::MAP_FIXED
+    | g::MAP_ANONYMOUS
+    | g::MAP_32BIT
+    | g::MAP_ABOVE4G
+    | g::MAP_GROWSDOWN
+    | g::MAP_DENYWRITE
+    | g::MAP_EXECUTABLE
+    | g::MAP_LOCKED
+    | g::MAP_NORESERVE
+    | g::MAP_POPULATE
+    | g::MAP_NONBLOCK
+    | g::MAP_STACK
+    | g::MAP_HUGETLB
+    | g::MAP_HUGE_2MB
+    | g::MAP_HUGE_1GB;
+
+impl MmapArgs {
+    /// What comes before the region that is asked for (mm/mmap.c `do_mmap`, memmap.c
+    /// `io_uring_get_unmapped_area`): `EINVAL` for an offset within a page, no length, or an address;
+    /// `ENOMEM` for a length that no address space has.
+    fn check_place(&self) -> SysResult<()> {
+        const PAGE_MASK: u64 = PAGE as u64 - 1;
+        const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+        if self.len == 0 || self.offset & PAGE_MASK != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if self.len > TASK_SIZE {
+            return Err(Errno::ENOMEM);
+        }
+        // A hint is rounded down to a page first.
+        let is_fixed = self.flags & (g::MAP_FIXED | g::MAP_FIXED_NOREPLACE) != 0;
+        let at = if is_fixed { self.addr } else { self.addr & !PAGE_MASK };
+        if at == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
+    /// What comes behind it: `EINVAL` for a type that there is not, `EOPNOTSUPP` for flags that
+    /// `MAP_SHARED_VALIDATE` knows nothing of; `EPERM` to execute.
+    fn check_kind(&self) -> SysResult<()> {
+        match self.flags & g::MAP_TYPE {
+            g::MAP_SHARED | g::MAP_PRIVATE => {}
+            g::MAP_SHARED_VALIDATE if self.flags & !LEGACY_FLAGS != 0 => {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            g::MAP_SHARED_VALIDATE => {}
+            _ => return Err(Errno::EINVAL),
+        }
+        if self.prot & g::PROT_EXEC != 0 { Err(Errno::EPERM) } else { Ok(()) }
+    }
+}
+
 /// mmap(2) of a ring: `None` if `fd` is none, and the real call is to be made.
 ///
-/// The answer's errors are the kernel's: `EINVAL` for a hint, a length of 0, a bad offset
-/// alignment or a bad type; `ENOMEM` for an offset that selects nothing, and for a ring in the
-/// caller's memory; `EPERM` for `PROT_EXEC`.
+/// The answer's errors are the kernel's: those of [`MmapArgs`]' checks, between them `ENOMEM` for an
+/// offset that selects nothing, and for a ring in the caller's memory; `EFAULT` for a part of a region
+/// that is mapped whole.
 #[inline]
 pub fn ring_mmap(fd: i32, args: MmapArgs) -> Option<SysResult<usize>> {
     if fd < 0 || args.flags & g::MAP_ANONYMOUS != 0 || !fdtable::any_rings() {
@@ -641,13 +695,7 @@ pub fn ring_mmap(fd: i32, args: MmapArgs) -> Option<SysResult<usize>> {
 
 fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
     let ring = find(id).ok_or(Errno::EBADF)?;
-    if args.len == 0 || !args.offset.is_multiple_of(PAGE as u64) {
-        return Err(Errno::EINVAL);
-    }
-    // The kernel rounds a hint down to a page before the ring refuses any.
-    if args.addr & !(PAGE as u64 - 1) != 0 {
-        return Err(Errno::EINVAL);
-    }
+    args.check_place()?;
     let region = match args.offset & OFF_MMAP_MASK {
         OFF_SQ_RING | OFF_CQ_RING => memory::Region::Rings,
         OFF_SQES => memory::Region::Sqes,
@@ -656,8 +704,7 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
             // memmap.c `io_mmap_get_region`: the group is what lies between mask and shift.
             let group = (args.offset & !OFF_MMAP_MASK) >> OFF_PBUF_SHIFT;
             let group = u16::try_from(group).map_err(|_| Errno::ENOMEM)?;
-            let populate = args.flags & g::MAP_POPULATE != 0;
-            return ring.buf_rings.map(group, args.len, args.prot, populate);
+            return ring.buf_rings.map(group, args);
         }
         _ => return Err(Errno::ENOMEM),
     };
@@ -676,9 +723,7 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
         memory::Region::Rings => memory.place(region).map(|(file, offset)| (file, offset, 0)),
     };
     let (file, offset, least) = place.ok_or(Errno::ENOMEM)?;
-    if args.prot & g::PROT_EXEC != 0 {
-        return Err(Errno::EPERM);
-    }
+    args.check_kind()?;
     // mm/memory.c `vm_insert_pages` puts in all there are.
     let page = PAGE as u64;
     if args.len.div_ceil(page) < least.div_ceil(page) {

@@ -7,6 +7,7 @@
 use ringer_uapi::Errno;
 use rust_alloc::collections::BTreeMap;
 
+use super::MmapArgs;
 use super::memory::view_again;
 use crate::lock::ForkMutex;
 use crate::pin;
@@ -73,14 +74,15 @@ impl BufRings {
     /// Maps a group's memory for the application.
     ///
     /// # Errors
-    /// `ENOMEM` no such group; `EPERM` to execute; `EFAULT` too short.
-    pub(super) fn map(&self, group: u16, len: u64, prot: u32, populate: bool) -> SysResult<usize> {
+    /// `ENOMEM` no such group; those of the kind of mapping; `EFAULT` too short.
+    pub(super) fn map(&self, group: u16, args: MmapArgs) -> SysResult<usize> {
         let rings = self.0.lock();
         let memory = rings.get(&group).ok_or(Errno::ENOMEM)?;
-        if prot & g::PROT_EXEC != 0 {
-            return Err(Errno::EPERM);
-        }
-        let len = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
+        args.check_kind()?;
+        // What else there may be is nothing to mmap(2).
+        let prot = args.prot & (g::PROT_READ | g::PROT_WRITE);
+        let populate = args.flags & g::MAP_POPULATE != 0;
+        let len = usize::try_from(args.len).map_err(|_| Errno::ENOMEM)?;
         if len.div_ceil(PAGE) < memory.len / PAGE {
             return Err(Errno::EFAULT);
         }

@@ -222,6 +222,8 @@ fn mmap_refuses_what_the_kernel_refuses_and_in_its_order() {
     let rwx = g::PROT_READ | g::PROT_WRITE | g::PROT_EXEC;
     let hint = 0x100_0000_0000;
     let bad = 0x1800_0000;
+    let fixed = g::MAP_FIXED_NOREPLACE;
+    let validate = g::MAP_SHARED_VALIDATE | 1 << 25;
     let cases = [
         (MmapArgs { len: 0, ..SHARED }, Err(Errno::EINVAL)),
         (MmapArgs { offset: 5, ..SHARED }, Err(Errno::EINVAL)),
@@ -236,6 +238,13 @@ fn mmap_refuses_what_the_kernel_refuses_and_in_its_order() {
         (MmapArgs { flags: 0, ..SHARED }, Err(Errno::EINVAL)),
         (MmapArgs { flags: 0, offset: bad, ..SHARED }, Err(Errno::ENOMEM)),
         (MmapArgs { len: 1 << 47, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { len: u64::MAX, addr: hint, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { addr: 5, flags: g::MAP_SHARED | fixed, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { prot: rwx, flags: 0, ..SHARED }, Err(Errno::EINVAL)),
+        (MmapArgs { prot: rwx, flags: validate, ..SHARED }, Err(Errno::EOPNOTSUPP)),
+        (MmapArgs { flags: validate, offset: bad, ..SHARED }, Err(Errno::ENOMEM)),
+        (MmapArgs { flags: g::MAP_SHARED_VALIDATE, ..SHARED }, Ok(())),
+        (MmapArgs { prot: 0x13, ..SHARED }, Ok(())),
         (MmapArgs { len: 1 << 20, offset: 0x1000_0000, ..SHARED }, Ok(())),
         (MmapArgs { offset: 0x1_0000_0000, ..SHARED }, Ok(())),
         (MmapArgs { addr: 5, ..SHARED }, Ok(())),
@@ -339,34 +348,39 @@ fn after_fork_the_child_holds_none_of_the_engines_numbers() {
 
 #[test]
 fn a_ring_is_readable_exactly_while_it_has_cqes_once_somebody_polls() {
-    let (ring, _, fd) = installed();
-    post(&ring);
-    assert_eq!(readable(fd), OUT, "nobody polls yet: no byte");
-    polled(fd);
-    assert_eq!(readable(fd), OUT | IN, "posted before the first poll");
-    reap_all(&ring);
-    polled(fd);
-    assert_eq!(readable(fd), OUT);
-    post(&ring);
-    post(&ring);
-    assert_eq!(readable(fd), OUT | IN);
-    ring.drain();
-    assert_eq!(readable(fd), OUT | IN, "CQEs are left");
-    reap_all(&ring);
-    ring.drain();
-    assert_eq!(readable(fd), OUT);
-    let flags = ring.rings().w32(geometry().sq_offsets().flags as usize);
-    flags.store(SqRing::CQ_OVERFLOW.bits(), Relaxed);
-    polled(fd);
-    assert_eq!(readable(fd), OUT | IN, "a backlog is something to see");
-    flags.store(0, Relaxed);
-    ring.drain();
-    assert_eq!(readable(fd), OUT);
-    post(&ring);
-    reap_all(&ring);
-    before_wait();
-    assert_eq!(readable(fd), OUT, "reaped in memory");
-    close(fd);
+    // In a process where nobody else's wait looks at this ring.
+    let code = in_child(|| {
+        let (ring, _, fd) = installed();
+        post(&ring);
+        assert_eq!(readable(fd), OUT, "nobody polls yet: no byte");
+        polled(fd);
+        assert_eq!(readable(fd), OUT | IN, "posted before the first poll");
+        reap_all(&ring);
+        polled(fd);
+        assert_eq!(readable(fd), OUT);
+        post(&ring);
+        post(&ring);
+        assert_eq!(readable(fd), OUT | IN);
+        ring.drain();
+        assert_eq!(readable(fd), OUT | IN, "CQEs are left");
+        reap_all(&ring);
+        ring.drain();
+        assert_eq!(readable(fd), OUT);
+        let flags = ring.rings().w32(geometry().sq_offsets().flags as usize);
+        flags.store(SqRing::CQ_OVERFLOW.bits(), Relaxed);
+        polled(fd);
+        assert_eq!(readable(fd), OUT | IN, "a backlog is something to see");
+        flags.store(0, Relaxed);
+        ring.drain();
+        assert_eq!(readable(fd), OUT);
+        post(&ring);
+        reap_all(&ring);
+        before_wait();
+        assert_eq!(readable(fd), OUT, "reaped in memory");
+        close(fd);
+        0
+    });
+    assert_eq!(code, 0);
 }
 
 #[test]
@@ -597,32 +611,38 @@ fn resized(ring: &Both, user: Option<(u64, u64)>) -> SysResult<LinuxPages> {
 
 #[test]
 fn a_descriptor_shows_what_took_the_place_of_its_memory() {
-    let id = (1 << 30) + 7;
-    let Both { pages: old, ring } = plain(id);
-    let fd = install(&ring).unwrap();
-    let map = |offset| ring_mmap(fd, MmapArgs { offset, ..SHARED }).unwrap().unwrap();
-    let (before, before_sqes) = (map(0), map(0x1000_0000));
-    old.rings().w32(100).store(1, Relaxed);
-    let ring = Both { pages: old, ring };
-    let new = resized(&ring, None).unwrap();
-    new.rings().w32(100).store(2, Relaxed);
-    let (after, after_sqes) = (map(0), map(0x1000_0000));
-    let Both { pages: old, ring } = ring;
-    let views = [old.rings().addr() as u64, old.sqes().addr() as u64];
-    drop(old);
-    ring.0.shelf.call(|| ());
-    assert!(views.iter().all(|at| !is_mapped(*at)), "our views of it are gone");
-    // SAFETY: our mappings of the ring.
-    let word =
-        |at: usize| unsafe { core::ptr::with_exposed_provenance::<u32>(at + 100).read_volatile() };
-    assert_eq!((word(before), word(before_sqes)), (1, 0), "the program's are not");
-    assert_eq!((word(after), word(after_sqes)), (2, 0));
-    for at in [before, before_sqes, after, after_sqes] {
-        // SAFETY: our mappings.
-        unsafe { raw::munmap(at, 4096) }.unwrap();
-    }
-    close(fd);
-    assert!(!ring.still_mapped(), "the old mapping would not count");
+    // In a process where nobody else takes addresses that become free.
+    let code = in_child(|| {
+        let id = (1 << 30) + 7;
+        let Both { pages: old, ring } = plain(id);
+        let fd = install(&ring).unwrap();
+        let map = |offset| ring_mmap(fd, MmapArgs { offset, ..SHARED }).unwrap().unwrap();
+        let (before, before_sqes) = (map(0), map(0x1000_0000));
+        old.rings().w32(100).store(1, Relaxed);
+        let ring = Both { pages: old, ring };
+        let new = resized(&ring, None).unwrap();
+        new.rings().w32(100).store(2, Relaxed);
+        let (after, after_sqes) = (map(0), map(0x1000_0000));
+        let Both { pages: old, ring } = ring;
+        let views = [old.rings().addr() as u64, old.sqes().addr() as u64];
+        drop(old);
+        ring.0.shelf.call(|| ());
+        assert!(views.iter().all(|at| !is_mapped(*at)), "our views of it are gone");
+        // SAFETY: our mappings of the ring.
+        let word = |at: usize| unsafe {
+            core::ptr::with_exposed_provenance::<u32>(at + 100).read_volatile()
+        };
+        assert_eq!((word(before), word(before_sqes)), (1, 0), "the program's are not");
+        assert_eq!((word(after), word(after_sqes)), (2, 0));
+        for at in [before, before_sqes, after, after_sqes] {
+            // SAFETY: our mappings.
+            unsafe { raw::munmap(at, 4096) }.unwrap();
+        }
+        close(fd);
+        assert!(!ring.still_mapped(), "the old mapping would not count");
+        0
+    });
+    assert_eq!(code, 0);
 }
 
 #[test]
