@@ -405,13 +405,8 @@ impl<H: Host> Engine<H> {
         if nr == 0 || nr > REG_BUFFERS_MAX {
             return Err(Errno::EINVAL);
         }
-        let mut ranges = Vec::with_capacity(nr as usize);
-        let mut all_tags = Vec::with_capacity(nr as usize);
-        for i in 0..nr {
-            ranges.push(self.iovec_at(data, i)?);
-            all_tags.push(self.tag_at(tags, i)?);
-        }
-        st.bufs = Some(BufTable::new(self.host(), &ranges, &all_tags)?);
+        let entry = |i| Ok((self.iovec_at(data, i)?, self.tag_at(tags, i)?));
+        st.bufs = Some(BufTable::new(self.host(), nr, entry)?);
         Ok(0)
     }
 

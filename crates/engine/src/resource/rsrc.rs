@@ -27,14 +27,20 @@ pub struct BufTable {
 }
 
 impl BufTable {
-    /// Checks every range, all or nothing; `{0, 0}` is an empty slot.
+    /// So many ranges and their tags, each checked before the next is asked for; all or nothing.
+    /// `{0, 0}` is an empty slot.
     ///
     /// # Errors
-    /// `EFAULT`, `EOVERFLOW`, `ENOMEM`; `EINVAL` for a tag on an empty slot.
-    pub fn new<H: Host>(host: &H, ranges: &[Iovec], tags: &[u64]) -> Result<Self, Errno> {
-        let mut slots = Vec::with_capacity(ranges.len());
-        for (i, &range) in ranges.iter().enumerate() {
-            slots.push(Self::node(host, range, tags.get(i).copied().unwrap_or(0))?);
+    /// `EFAULT`, `EOVERFLOW`, `ENOMEM`; `EINVAL` for a tag on an empty slot; those of `entry`.
+    pub fn new<H: Host>(
+        host: &H,
+        nr: u32,
+        entry: impl Fn(u32) -> Result<(Iovec, u64), Errno>,
+    ) -> Result<Self, Errno> {
+        let mut slots = Vec::with_capacity(nr as usize);
+        for i in 0..nr {
+            let (range, tag) = entry(i)?;
+            slots.push(Self::node(host, range, tag)?);
         }
         Ok(Self { slots })
     }

@@ -15,6 +15,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.10",
+        the_first_bad_vector_says_why,
+        "Vectors are checked one after the other: the first bad one's error is told, EINVAL for a negative length."
+    ),
+    claim!(
+        "3.10",
         a_buffer_that_wraps_is_eoverflow,
         "A vector whose end wraps around is EOVERFLOW."
     ),
@@ -91,6 +96,14 @@ fn bad_vectors_are_refused() -> Outcome {
     fails("read-only", register(&ring, &[hole.addr(), 4096]), EFAULT)?;
     hole.leak();
     fails("unmapped", register(&ring, &[4096, 4096]), EFAULT)
+}
+
+fn the_first_bad_vector_says_why() -> Outcome {
+    let (ring, page) = (ring()?, Buf::new(4096));
+    let (negative, none) = ([page.addr(), u64::MAX], [page.addr(), 0]);
+    let both = |a: [u64; 2], b: [u64; 2]| register(&ring, &[a[0], a[1], b[0], b[1]]);
+    fails("nothing first", both(none, negative), EFAULT)?;
+    fails("negative first", both(negative, none), EINVAL)
 }
 
 fn a_buffer_that_wraps_is_eoverflow() -> Outcome {

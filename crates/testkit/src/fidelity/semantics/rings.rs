@@ -362,6 +362,8 @@ fn a_query_says_in_its_header_what_is_wrong() -> Outcome {
     expect("all of it", queried(48, 0)?, (0, 48))?;
     expect("room for more", queried(60, 0)?, (0, 48))?;
     expect("no size", queried(0, 0)?.0, -EINVAL)?;
+    let nowhere = u64s(&[0, u64::MAX, 0, 0, 0]);
+    expect("no size, nowhere", register_fd(-1, 35, nowhere.addr(), 0), Ok(0))?;
     expect("a reserved word", queried(48, 1)?.0, -EINVAL)
 }
 
