@@ -29,13 +29,15 @@ use ringer_uapi::{Errno, Sqe};
 
 const RWF_HIPRI: u32 = 1;
 const RWF_NOWAIT: u32 = 8;
+const RWF_ATOMIC: u32 = 0x40;
+const RWF_DONTCACHE: u32 = 0x80;
 /// Most iovecs that fit into `KMALLOC_MAX_SIZE` (4 MiB).
 const REG_IOVECS_MAX: u32 = 1 << 18;
 const O_DIRECT: u32 = 0o40000;
 const O_NONBLOCK: u32 = 0o4000;
-const O_ACCMODE: u32 = 0o3;
-const O_RDONLY: u32 = 0;
-const O_WRONLY: u32 = 0o1;
+pub(super) const O_ACCMODE: u32 = 0o3;
+pub(super) const O_RDONLY: u32 = 0;
+pub(super) const O_WRONLY: u32 = 0o1;
 const O_PATH: u32 = 0o10_000_000;
 /// The least alignment that a device asks of `O_DIRECT` \[bytes\].
 const SECTOR: u64 = 512;
@@ -337,7 +339,7 @@ impl Rw {
     /// Whether [`Self::refuse`] has something to look at.
     #[inline(always)]
     fn is_plain(&self, iopoll: bool, worker: bool) -> bool {
-        let known = self.rwf & (RWF_HIPRI | !RWF_ACCEPTED) == 0;
+        let known = self.rwf & (RWF_HIPRI | RWF_ATOMIC | RWF_DONTCACHE | !RWF_ACCEPTED) == 0;
         // Who waits on a worker, or moves nothing, is not asked by the call.
         let nowait = self.rwf & RWF_NOWAIT != 0;
         let asks = nowait && worker || (nowait || self.write) && self.total == 0;
@@ -366,6 +368,13 @@ impl Rw {
         if self.rwf & RWF_NOWAIT != 0 && reads && !has_nowait(cx) {
             return Err(Errno::EOPNOTSUPP);
         }
+        // fs.h `kiocb_set_rw_flags`; of files that may have it the call is asked.
+        let some_have = matches!(cx.host.kind(cx.fd)?, FileKind::Regular | FileKind::Other);
+        let never = self.rwf & RWF_ATOMIC != 0 && !(self.write && some_have)
+            || self.rwf & RWF_DONTCACHE != 0 && !some_have;
+        if never {
+            return Err(Errno::EOPNOTSUPP);
+        }
         if cx.iopoll {
             let direct = status & O_DIRECT != 0;
             if !direct || cx.host.kind(cx.fd)? != FileKind::Regular {
@@ -374,10 +383,9 @@ impl Rw {
         } else if self.rwf & RWF_HIPRI != 0 {
             return Err(Errno::EINVAL);
         }
-        // read_write.c `rw_verify_area`; what has no position does not look at it.
+        // read_write.c `rw_verify_area`.
         let kind = cx.host.kind(cx.fd)?;
-        let positioned = matches!(kind, FileKind::Regular | FileKind::Directory);
-        let before = positioned && (self.off as i64) < -1;
+        let before = (self.off as i64) < -1;
         // No call is made for such an offset or for a write of nothing, so none can say that it would wait.
         let asks = before || self.write && self.total == 0;
         if asks && cx.how == Issue::Inline && self.would_wait(cx, kind, status) {
@@ -427,8 +435,18 @@ impl Rw {
 }
 
 /// Whether every piece of a vector lies in its buffer, and they are not too much (rsrc.c
-/// `io_vec_fill_bvec`).
+/// `io_import_reg_vec`: first there must be room for their pages, `io_vec_fill_bvec`).
 fn reach(list: &[Iovec], inside: impl Fn(&Iovec) -> bool) -> Result<(), Errno> {
+    const PAGES_MAX: u64 = i32::MAX as u64;
+    /// Entries of 16 bytes in the longest allocation there is, 4 MiB.
+    const ROOM: u64 = 1 << 18;
+    let pages = list.iter().try_fold(0u64, |sum, v| {
+        let sum = sum + (v.len >> 12) + 2;
+        if sum > PAGES_MAX { Err(Errno::EOVERFLOW) } else { Ok(sum) }
+    })?;
+    if pages > ROOM {
+        return Err(Errno::ENOMEM);
+    }
     let mut total = 0u64;
     for v in list {
         if v.len == 0 {

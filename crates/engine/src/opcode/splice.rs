@@ -9,6 +9,7 @@
 //! - Source:  6.18 io_uring/splice.c `__io_splice_prep`, `io_splice`
 
 use super::opdef::{IssueCx, O_PATH, Op, Outcome, PrepCx};
+use super::rw::{O_ACCMODE, O_RDONLY, O_WRONLY};
 use crate::host::Host;
 use crate::support::opflags::SPLICE_ACCEPTED;
 use ringer_uapi::{Errno, Sqe};
@@ -66,6 +67,14 @@ impl Op for Splice {
             cx.host.tee(self.from, cx.fd, len, flags)
         } else {
             cx.host.splice((self.from, self.offs[0]), (cx.fd, self.offs[1]), len, flags)
+        };
+        // splice.c `do_splice` looks at what the files are open for before splice(2)'s offsets.
+        let wrong = |fd, way| cx.host.status_flags(fd).is_ok_and(|f| f & O_ACCMODE == way);
+        let moved = match moved {
+            Err(Errno::ESPIPE) if wrong(self.from, O_WRONLY) || wrong(cx.fd, O_RDONLY) => {
+                Err(Errno::EBADF)
+            }
+            moved => moved,
         };
         match moved {
             Err(Errno::EINTR) => Outcome::Done(Err(ERESTARTSYS), 0),

@@ -97,6 +97,9 @@ fn a_splice_that_fails_says_why() -> Outcome {
     res(&mut ring, splice((f, 0), (f, 0), 1, 1), -EINVAL)?;
     res(&mut ring, splice((r, 0), (w2, POSITION), 1, 2), -ESPIPE)?;
     res(&mut ring, splice((r, POSITION), (w2, 0), 1, 3), -ESPIPE)?;
+    // What they are open for comes before the offsets.
+    res(&mut ring, splice((w, 0), (w2, POSITION), 1, 11), -EBADF)?;
+    res(&mut ring, splice((f, 0), (r, 0), 1, 12), -EBADF)?;
     res(&mut ring, splice((999, POSITION), (w2, POSITION), 1, 4), -EBADF)?;
     res(&mut ring, splice((r, POSITION), (999, POSITION), 1, 5), -EBADF)?;
     res(&mut ring, splice((999, POSITION), (w2, POSITION), 0, 6), -EBADF)?;

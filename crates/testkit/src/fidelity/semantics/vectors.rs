@@ -17,6 +17,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "1.1",
+        a_vector_has_room_for_its_pages,
+        "READV_FIXED with pieces of 2^31 pages is EOVERFLOW, with more pages than 262144 ENOMEM, wherever they lie; counted are two more a piece.",
+        needs "READV_FIXED"
+    ),
+    claim!(
+        "1.1",
         a_vector_is_looked_at_when_it_is_issued,
         "READV_FIXED behind a link finds the buffer that its slot has then, and pieces as they were at submission.",
         needs "READV_FIXED"
@@ -87,6 +93,21 @@ fn a_vector_lies_in_its_buffer() -> Outcome {
     res(&mut ring, read(&empty, 0, 5), 0)?;
     let negative = u64s(&[buf.addr(), 1 << 63]);
     res(&mut ring, read(&negative, 1, 6), -EINVAL)
+}
+
+fn a_vector_has_room_for_its_pages() -> Outcome {
+    let ((mut ring, buf), f) = (registered()?, file(b"abcdefgh")?);
+    for (pages, want) in [
+        (1 << 31, -EOVERFLOW),
+        ((1 << 31) - 2, -EOVERFLOW),
+        ((1 << 31) - 3, -ENOMEM),
+        ((1 << 18) - 1, -ENOMEM),
+        ((1 << 18) - 2, -EFAULT),
+    ] {
+        let iov = u64s(&[buf.addr(), pages << 12]);
+        res(&mut ring, vector(op::READV_FIXED, f, &iov, 1, 1), want)?;
+    }
+    Ok(())
 }
 
 fn a_vector_is_looked_at_when_it_is_issued() -> Outcome {
@@ -181,5 +202,16 @@ fn newer_transfer_flags_are_the_hosts() -> Outcome {
     }
     let (a, gone) = pair()?;
     close(gone)?;
-    res(&mut ring, flagged(a, 256), -EPIPE)
+    res(&mut ring, flagged(a, 256), -EPIPE)?;
+    // What never can is told before anything else is looked at: there is nothing to wait for.
+    let (r, w) = pipe()?;
+    for (fd, opcode) in [(f, op::READ), (r, op::READ), (w, op::WRITE)] {
+        let atomic = Sqe { op_flags: 64, ..rw(opcode, fd, b.addr(), 0, 1 << 62, 2) };
+        res(&mut ring, atomic, -EOPNOTSUPP)?;
+    }
+    res(&mut ring, Sqe { op_flags: 128, ..read(r, b.addr(), 2, 0, 3) }, -EOPNOTSUPP)?;
+    let before = Sqe { off: 1 << 63, ..read(r, b.addr(), 2, 0, 4) };
+    put(w, b"x")?;
+    res(&mut ring, before, -EINVAL)?;
+    res(&mut ring, Sqe { flags: ASYNC as u8, ..before }, -EINVAL)
 }
