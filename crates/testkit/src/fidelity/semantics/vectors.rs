@@ -213,5 +213,5 @@ fn newer_transfer_flags_are_the_hosts() -> Outcome {
     let before = Sqe { off: 1 << 63, ..read(r, b.addr(), 2, 0, 4) };
     put(w, b"x")?;
     res(&mut ring, before, -EINVAL)?;
-    res(&mut ring, Sqe { flags: ASYNC as u8, ..before }, -EINVAL)
+    res(&mut ring, Sqe { flags: ASYNC, ..before }, -EINVAL)
 }
