@@ -52,11 +52,12 @@ pub fn thread_ended() {
     });
 }
 
-/// A number of a ring is about to be closed.
+/// A number of a ring is about to be closed. A child of vfork(2) closes its own, and leaves its parent's
+/// engine alone.
 #[cold]
 pub fn ring_closing(id: RingId) {
     let _ = inside(|| {
-        root::get().into_iter().for_each(|engine| engine.ring_closing(id));
+        root::get_own().into_iter().for_each(|engine| engine.ring_closing(id));
         Ok(0)
     });
 }

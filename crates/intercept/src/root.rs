@@ -40,6 +40,11 @@ pub fn get() -> Option<&'static Engine<LinuxHost>> {
     Some(unsafe { &*core::ptr::with_exposed_provenance(at) })
 }
 
+/// The engine, if this process has one of its own: not its parent's, as a child of vfork(2) would.
+pub fn get_own() -> Option<&'static Engine<LinuxHost>> {
+    get().filter(|_| OWNER.load(Relaxed) == raw::getpid())
+}
+
 /// The engine, made now if need be; `setup_flags` is asked for what the account of this process
 /// begins with, once the host can survive a bad address.
 ///

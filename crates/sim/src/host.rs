@@ -11,7 +11,7 @@ use crate::world::{Entry, World};
 use ringer_engine::host::{
     Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostFile, HostResult,
     HostThread, Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, ThreadKind,
-    TxTimestamp,
+    TxTimestamp, check_region,
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
@@ -158,6 +158,10 @@ impl Host for SimHost {
     type Thread = SimThread;
 
     fn ring_create(&self, spec: &RingSpec) -> HostResult<(SimRing, SimPages)> {
+        if let Some((rings, sqes)) = spec.user_memory {
+            check_region(rings, spec.geometry.rings_len())?;
+            check_region(sqes, spec.geometry.sqes_len())?;
+        }
         let memory = Memory::new(spec.geometry);
         let pages = Arc::new(Pages {
             id: spec.id,

@@ -29,6 +29,8 @@ use ringer_uapi::{Errno, Sqe};
 
 const RWF_HIPRI: u32 = 1;
 const RWF_NOWAIT: u32 = 8;
+/// `RWF_APPEND` and `RWF_NOAPPEND`, which exclude each other.
+const RWF_APPENDS: u32 = 0x30;
 const RWF_ATOMIC: u32 = 0x40;
 const RWF_DONTCACHE: u32 = 0x80;
 /// Most iovecs that fit into `KMALLOC_MAX_SIZE` (4 MiB).
@@ -339,7 +341,7 @@ impl Rw {
     /// Whether [`Self::refuse`] has something to look at.
     #[inline(always)]
     fn is_plain(&self, iopoll: bool, worker: bool) -> bool {
-        let known = self.rwf & (RWF_HIPRI | RWF_ATOMIC | RWF_DONTCACHE | !RWF_ACCEPTED) == 0;
+        let known = self.rwf & (RWF_HIPRI | RWF_ATOMIC | !RWF_ACCEPTED) == 0;
         // Who waits on a worker, or moves nothing, is not asked by the call.
         let nowait = self.rwf & RWF_NOWAIT != 0;
         let asks = nowait && worker || (nowait || self.write) && self.total == 0;
@@ -370,9 +372,7 @@ impl Rw {
         }
         // fs.h `kiocb_set_rw_flags`; of files that may have it the call is asked.
         let some_have = matches!(cx.host.kind(cx.fd)?, FileKind::Regular | FileKind::Other);
-        let never = self.rwf & RWF_ATOMIC != 0 && !(self.write && some_have)
-            || self.rwf & RWF_DONTCACHE != 0 && !some_have;
-        if never {
+        if self.rwf & RWF_ATOMIC != 0 && !(self.write && some_have) {
             return Err(Errno::EOPNOTSUPP);
         }
         if cx.iopoll {
@@ -499,7 +499,10 @@ impl Op for Rw {
             Self::one(sqe.addr, sqe.len, !fixed)?
         };
         let buf_index = fixed.then_some(sqe.buf_index);
-        let (off, rwf) = (sqe.off, sqe.op_flags);
+        // To a read they mean nothing, but preadv2(2) of a file that is read one by one refuses them.
+        let none = !write && sqe.op_flags & RWF_APPENDS != RWF_APPENDS;
+        let rwf = if none { sqe.op_flags & !RWF_APPENDS } else { sqe.op_flags };
+        let off = sqe.off;
         let (done, err, follows) = (0, None, false);
         let mut rw = Self { iovs, off, rwf, write, total, done, buf_index, err, follows };
         rw.find_buffer(cx.bufs);
@@ -588,7 +591,11 @@ impl Op for Rw {
                     if asked & RWF_NOWAIT == 0 && (nowait != 0 || e == Errno::EAGAIN) =>
                 {
                     let k = kind.unwrap_or_else(|| kind_of(cx));
-                    if cx.how == Issue::Worker && k == FileKind::Regular {
+                    // Only files of a file system have RWF_DONTCACHE: waiting would not help.
+                    let never = e == Errno::EOPNOTSUPP
+                        && self.rwf & RWF_DONTCACHE != 0
+                        && k != FileKind::Regular;
+                    if never || cx.how == Issue::Worker && k == FileKind::Regular {
                         return self.finish(Err(e));
                     }
                     return self.would_block(cx, k, e);

@@ -203,6 +203,11 @@ fn newer_transfer_flags_are_the_hosts() -> Outcome {
     let (a, gone) = pair()?;
     close(gone)?;
     res(&mut ring, flagged(a, 256), -EPIPE)?;
+    let folder = must("open", os::open("/", libc::O_RDONLY | libc::O_DIRECTORY))?;
+    for flags in [16, 32] {
+        let read = Sqe { op_flags: flags, ..read(folder, b.addr(), 2, 0, 5) };
+        res(&mut ring, read, -libc::EISDIR)?;
+    }
     // What never can is told before anything else is looked at: there is nothing to wait for.
     let (r, w) = pipe()?;
     for (fd, opcode) in [(f, op::READ), (r, op::READ), (w, op::WRITE)] {
