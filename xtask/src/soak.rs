@@ -223,17 +223,23 @@ fn finish(mut command: Command, limit: u64) -> Result<End> {
     let mut child = command.stderr(Stdio::piped()).spawn().context("starting it")?;
     let errors = child.stderr.take().context("its errors")?;
     let told = std::thread::spawn(|| {
-        let lines = BufReader::new(errors).lines().map_while(Result::ok);
-        lines.inspect(|line| eprintln!("{line}")).last().unwrap_or_default()
+        let mut last = String::new();
+        for line in BufReader::new(errors).split(b'\n') {
+            last = String::from_utf8_lossy(&line?).into_owned();
+            eprintln!("{last}");
+        }
+        std::io::Result::Ok(last)
     });
+    // Until nobody has the other end: who outlives the program is seen by the tier's own limit.
+    let last = || told.join().map_err(|_| anyhow!("a panic"))?.context("its errors");
     loop {
         match child.try_wait()? {
             Some(status) if status.success() => return Ok(End::Passed),
-            Some(status) => bail!("{status}: {}", told.join().unwrap_or_default()),
+            Some(status) => bail!("{status}: {}", last()?),
             None if start.elapsed() > Duration::from_secs(limit) => {
                 child.kill()?;
                 child.wait()?;
-                bail!("no end after {limit} s");
+                bail!("no end after {limit} s: {}", last()?);
             }
             None => std::thread::sleep(Duration::from_millis(50)),
         }

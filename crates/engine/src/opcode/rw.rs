@@ -371,20 +371,20 @@ impl Rw {
             return Err(Errno::EOPNOTSUPP);
         }
         // fs.h `kiocb_set_rw_flags`; of files that may have it the call is asked.
-        let some_have = matches!(cx.host.kind(cx.fd)?, FileKind::Regular | FileKind::Other);
+        let kind = cx.host.kind(cx.fd)?;
+        let some_have = matches!(kind, FileKind::Regular | FileKind::Other);
         if self.rwf & RWF_ATOMIC != 0 && !(self.write && some_have) {
             return Err(Errno::EOPNOTSUPP);
         }
         if cx.iopoll {
             let direct = status & O_DIRECT != 0;
-            if !direct || cx.host.kind(cx.fd)? != FileKind::Regular {
+            if !direct || kind != FileKind::Regular {
                 return Err(Errno::EOPNOTSUPP);
             }
         } else if self.rwf & RWF_HIPRI != 0 {
             return Err(Errno::EINVAL);
         }
         // read_write.c `rw_verify_area`.
-        let kind = cx.host.kind(cx.fd)?;
         let before = (self.off as i64) < -1;
         // No call is made for such an offset or for a write of nothing, so none can say that it would wait.
         let asks = before || self.write && self.total == 0;

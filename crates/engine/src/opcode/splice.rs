@@ -70,13 +70,10 @@ impl Op for Splice {
         };
         // splice.c `do_splice` looks at what the files are open for before splice(2)'s offsets.
         let wrong = |fd, way| cx.host.status_flags(fd).is_ok_and(|f| f & O_ACCMODE == way);
-        let moved = match moved {
-            Err(Errno::ESPIPE) if wrong(self.from, O_WRONLY) || wrong(cx.fd, O_RDONLY) => {
-                Err(Errno::EBADF)
-            }
-            moved => moved,
-        };
         match moved {
+            Err(Errno::ESPIPE) if wrong(self.from, O_WRONLY) || wrong(cx.fd, O_RDONLY) => {
+                Outcome::Done(Err(Errno::EBADF), 0)
+            }
             Err(Errno::EINTR) => Outcome::Done(Err(ERESTARTSYS), 0),
             moved => moved.map(|n| n as i32).into(),
         }
