@@ -28,6 +28,40 @@ fn a_waiter_is_woken_by_a_worker_in_any_order() {
 }
 
 #[test]
+fn what_is_over_at_once_runs_in_the_order_it_was_queued() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 8, 0);
+        for _ in 0..2 {
+            ring.push((0..4).map(|i| with(ASYNC, sqe::nop(i))));
+            ring.submit();
+            let got: Vec<u64> = ring.wait(4).iter().map(|c| c.user_data).collect();
+            assert_eq!(got, [0, 1, 2, 3], "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn what_is_over_at_once_does_not_wait_for_what_is_not() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(Options { no_nowait: true, ..racy(seed) });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+        let reads = |names: [u64; 2]| names.map(|n| with(ASYNC, sqe::read(r, buf, 1, 0, n)));
+        let nops = |names: [u64; 2]| names.map(|n| with(ASYNC, sqe::nop(n)));
+        ring.push(nops([1, 2]));
+        ring.push(reads([10, 11]));
+        ring.push(nops([3, 4]));
+        ring.submit();
+        let mut got: Vec<u64> = ring.wait(4).iter().map(|c| c.user_data).collect();
+        got.sort_unstable();
+        assert_eq!(got, [1, 2, 3, 4], "seed {seed}");
+        sim.feed(w, b"ab");
+        assert_eq!(ring.wait(2).len(), 2, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_cancel_is_never_lost_between_an_attempt_and_the_wait_after_it() {
     for no_nowait in [false, true] {
         for seed in 0..SEEDS {

@@ -11,8 +11,19 @@
 //! A worker acts for the identity of the thread that queued the request, because that thread made
 //! it (`Host::spawn`); a thread whose identity changed gets a pool of its own. The queue holds keys
 //! only: a request that was cancelled meanwhile is simply not found. Who fell idle last is woken
-//! first: the others stay idle for long enough to end, however much work goes on. With the last ring
-//! all go (6.18 io-wq.c `io_wq_set_exit_on_idle`); no worker misses that it was the last:
+//! first: the others stay idle for long enough to end, however much work goes on.
+//!
+//! Nobody tells when a worker sleeps (6.18 io-wq.c `io_wq_worker_sleeping`), so each request that
+//! may wait has a worker woken or made for it: the first of two may block until the second runs. One
+//! that is over at once leaves the next to its worker, and those of a thread run in their order:
+//!
+//! ```text
+//!   at hand (woken or made and on the way, or at one that is over at once)
+//!     >= queued that may wait  +  (1, if any other is queued)         -- or all workers are made
+//! ```
+//!
+//! With the last ring all go (io-wq.c `io_wq_set_exit_on_idle`); no worker misses that it was the
+//! last:
 //!
 //! ```text
 //!   worker                               who forgets the last ring
@@ -75,6 +86,8 @@ pub(crate) struct Work {
     pub(crate) class: Class,
     /// What the kernel counts it among.
     pub(crate) bounded: bool,
+    /// It is over at once, whatever happens.
+    pub(crate) brief: bool,
     /// The thread that submitted it.
     pub(crate) task: u32,
 }
@@ -106,8 +119,19 @@ struct Pool<H: Host> {
 }
 
 #[derive(Debug)]
+struct Item<H: Host> {
+    ring: Arc<Ring<H>>,
+    key: Key,
+    brief: bool,
+}
+
+#[derive(Debug)]
 struct Queue<H: Host> {
-    items: VecDeque<(Arc<Ring<H>>, Key)>,
+    items: VecDeque<Item<H>>,
+    /// Items that may wait.
+    waiting: u32,
+    /// Workers at hand (module's doc). One that was quicker than whoever made it counts -1 until then.
+    at_hand: i32,
     /// Who sleeps and was not woken, the last one on top.
     idle: Vec<Arc<AtomicU32>>,
     workers: u32,
@@ -142,6 +166,35 @@ impl<H: Host> Pool<H> {
 }
 
 impl<H: Host> Queue<H> {
+    fn push(&mut self, item: Item<H>) {
+        self.waiting += u32::from(!item.brief);
+        self.items.push_back(item);
+    }
+
+    /// The next for a worker that is at hand; it stays so with one that is over at once.
+    fn pop(&mut self) -> Option<Item<H>> {
+        let item = self.items.pop_front();
+        if item.as_ref().is_none_or(|item| !item.brief) {
+            self.at_hand -= 1;
+        }
+        self.waiting -= u32::from(item.as_ref().is_some_and(|item| !item.brief));
+        item
+    }
+
+    /// Withdraws a request for which no worker could be made.
+    fn withdraw(&mut self, ring: &Arc<Ring<H>>, key: Key) {
+        let at = self.items.iter().rposition(|i| i.key == key && Arc::ptr_eq(&i.ring, ring));
+        if let Some(item) = at.and_then(|at| self.items.remove(at)) {
+            self.waiting -= u32::from(!item.brief);
+        }
+    }
+
+    /// Whether what is queued has as many workers at hand as it needs.
+    fn is_served(&self) -> bool {
+        let needed = self.waiting + u32::from(self.items.len() > self.waiting as usize);
+        i64::from(self.at_hand) >= i64::from(needed)
+    }
+
     /// A worker goes to sleep until its word is not 0.
     fn sleeps(&mut self, word: &Arc<AtomicU32>) {
         word.store(0, Relaxed);
@@ -152,13 +205,16 @@ impl<H: Host> Queue<H> {
     fn wake(&mut self) -> Option<Arc<AtomicU32>> {
         let word = self.idle.pop()?;
         word.store(1, Relaxed);
+        self.at_hand += 1;
         Some(word)
     }
 
-    /// A worker is up again. Whether somebody woke it.
+    /// A worker is up again, and at hand. Whether somebody woke it.
     fn is_up(&mut self, word: &Arc<AtomicU32>) -> bool {
-        let at = self.idle.iter().rposition(|w| Arc::ptr_eq(w, word));
-        at.map(|at| self.idle.remove(at)).is_none()
+        let Some(at) = self.idle.iter().rposition(|w| Arc::ptr_eq(w, word)) else { return true };
+        self.idle.remove(at);
+        self.at_hand += 1;
+        false
     }
 }
 
@@ -192,13 +248,15 @@ impl<H: Host> Iowq<H> {
             Class::Follow => 1,
         };
         let idle = Vec::new();
-        let queue = mutex(Queue { items: VecDeque::new(), idle, workers: 0, expected: 0 });
+        let items = VecDeque::new();
+        let queue = Queue { items, waiting: 0, at_hand: 0, idle, workers: 0, expected: 0 };
+        let queue = mutex(queue);
         let pool = Arc::new(Pool { identity, class, owner, shared_max, queue });
         pools.push(pool.clone());
         pool
     }
 
-    /// Queues a parked request, and makes a worker if none is idle.
+    /// Queues a parked request, and wakes or makes a worker for it.
     ///
     /// # Errors
     /// What the host says when there is no worker at all and none can be made.
@@ -217,9 +275,10 @@ impl<H: Host> Iowq<H> {
             self.expect_follower(engine, pool.identity)?;
         }
         let mut q = pool.queue.lock();
-        q.items.push_back((ring.clone(), key));
-        // Each queued request has a worker woken for it: the first of two may block until the
-        // second runs.
+        q.push(Item { ring: ring.clone(), key, brief: work.brief });
+        if q.is_served() {
+            return Ok(());
+        }
         if let Some(word) = q.wake() {
             drop(q);
             host.unpark(&word, 1);
@@ -230,13 +289,18 @@ impl<H: Host> Iowq<H> {
         }
         q.workers += 1;
         drop(q);
-        let Err(e) = spawn_worker(engine, &pool) else { return Ok(()) };
+        let made = spawn_worker(engine, &pool);
         let mut q = pool.queue.lock();
+        let Err(e) = made else {
+            // Not before: had it failed, what others left to it meanwhile would be left to nobody.
+            q.at_hand += 1;
+            return Ok(());
+        };
         q.workers -= 1;
         if q.workers > 0 {
             return Ok(());
         }
-        q.items.retain(|(r, k)| *k != key || !Arc::ptr_eq(r, ring));
+        q.withdraw(ring, key);
         drop(q);
         if class == Class::Private {
             self.expect_no_more(engine, pool.identity);
@@ -269,11 +333,13 @@ impl<H: Host> Iowq<H> {
         }
         q.workers += 1;
         drop(q);
-        spawn_worker(engine, &pool).inspect_err(|_| {
-            let mut q = pool.queue.lock();
-            q.workers -= 1;
-            q.expected -= 1;
-        })
+        let made = spawn_worker(engine, &pool);
+        let mut q = pool.queue.lock();
+        match made {
+            Ok(()) => q.at_hand += 1,
+            Err(_) => (q.workers, q.expected) = (q.workers - 1, q.expected - 1),
+        }
+        made
     }
 
     fn expect_no_more(&self, engine: &Engine<H>, identity: Identity) {
@@ -291,7 +357,7 @@ impl<H: Host> Iowq<H> {
     pub(crate) fn follow(&self, host: &H, identity: Identity, ring: &Arc<Ring<H>>, key: Key) {
         let pool = self.pool(host, (identity, Class::Follow), None);
         let mut q = pool.queue.lock();
-        q.items.push_back((ring.clone(), key));
+        q.push(Item { ring: ring.clone(), key, brief: false });
         if let Some(word) = q.wake() {
             drop(q);
             host.unpark(&word, 1);
@@ -359,16 +425,22 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
     if pool.identity.is_own() {
         engine.host().set_identity(pool.identity);
     }
+    let mut at_hand = true;
     loop {
         let mut q = pool.queue.lock();
-        if let Some((ring, key)) = q.items.pop_front() {
+        q.at_hand += i32::from(!at_hand);
+        if let Some(Item { ring, key, brief }) = q.pop() {
+            at_hand = brief;
             // A limit was raised since it was queued.
-            let lacks = !q.items.is_empty() && q.idle.is_empty() && q.workers < pool.max();
+            let lacks = !q.is_served() && q.idle.is_empty() && q.workers < pool.max();
             let more = lacks && matches!(pool.class, Class::Bounded | Class::Unbounded);
             q.workers += u32::from(more);
             drop(q);
-            if more && spawn_worker(engine, pool).is_err() {
-                pool.queue.lock().workers -= 1;
+            if more {
+                let made = spawn_worker(engine, pool).is_ok();
+                let mut q = pool.queue.lock();
+                (q.at_hand, q.workers) =
+                    if made { (q.at_hand + 1, q.workers) } else { (q.at_hand, q.workers - 1) };
             }
             if pool.class == Class::Follow {
                 engine.start_queued(&ring, key, pool);
@@ -391,9 +463,11 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
         // Who was woken as its time ran out has a request to run.
         let over = !q.is_up(&word) && slept == Err(Errno::ETIMEDOUT);
         if over && q.items.is_empty() && q.expected == 0 {
+            q.at_hand -= 1;
             q.workers -= 1;
             return;
         }
+        at_hand = true;
     }
 }
 

@@ -472,7 +472,8 @@ impl<H: Host> Engine<H> {
             // The disk starts while the hand-off is still under way.
             self.host().readahead(n, off, len);
         }
-        let work = Work { class, bounded: req.is_bounded(), task: req.task };
+        let brief = matches!(req.cmd, Some(Cmd::Nop(_)));
+        let work = Work { class, bounded: req.is_bounded(), brief, task: req.task };
         let key = self.park(ring, st, req, Phase::Queued);
         if self.iowq().queue(self, ring, key, work).is_err()
             && let Some(req) = st.reqs.remove(key)
