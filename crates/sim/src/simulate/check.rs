@@ -382,12 +382,12 @@ impl Checker<'_> {
         if (low..=high).contains(&res) || e.owes.errors.contains(&res) {
             return true;
         }
+        let fixed = e.sqe.flags & FIXED != 0;
         if e.sqe.fd == 0 && reads(e) && (1..low).contains(&res) {
-            // What it had when it was stopped.
-            return self.may_be_stopped(e, s);
+            // What it had when it was stopped, or when its number was closed under the submission thread.
+            return self.may_be_stopped(e, s) || !fixed && self.closed.contains(&e.sqe.fd);
         }
         let p = self.program;
-        let fixed = e.sqe.flags & FIXED != 0;
         match res {
             ECANCELED => {
                 self.may_be_stopped(e, s)
