@@ -42,6 +42,10 @@ pub(crate) struct Counts {
     pub(crate) rings: u64,
     /// Calls of io_uring_enter.
     pub(crate) enters: u64,
+    /// Inline calls that came by a trap.
+    pub(crate) traps: u64,
+    /// Sites of inline calls that do not trap any more.
+    pub(crate) patched: u64,
     /// io_uring calls that reached the kernel.
     pub(crate) native: u64,
 }
@@ -65,6 +69,8 @@ impl Counts {
         }
         self.rings = self.rings.saturating_add(other.rings);
         self.enters = self.enters.saturating_add(other.enters);
+        self.traps = self.traps.saturating_add(other.traps);
+        self.patched = self.patched.saturating_add(other.patched);
         self.native = self.native.saturating_add(other.native);
     }
 
@@ -80,6 +86,8 @@ impl Counts {
             refused: by_opcode("refused"),
             rings: number("rings"),
             enters: number("enters"),
+            traps: number("traps"),
+            patched: number("patched"),
             native: number("native_calls"),
         }
     }
@@ -104,6 +112,8 @@ impl Counts {
                 .collect(),
             rings: word(layout::RINGS)?,
             enters: word(layout::ENTERS)?,
+            traps: word(layout::TRAPS)?,
+            patched: word(layout::PATCHED)?,
             native: word(layout::NATIVE)?,
         })
     }
@@ -115,6 +125,8 @@ impl Counts {
             "refused": self.refused,
             "rings": self.rings,
             "enters": self.enters,
+            "traps": self.traps,
+            "patched": self.patched,
             "native_calls": self.native,
         })
     }

@@ -76,6 +76,9 @@ pub(crate) struct RunArgs {
     /// Catch calls through libc only: no seccomp filter, no no_new_privs
     #[arg(long)]
     pub(crate) no_trap: bool,
+    /// Leave inline calls as they are: each one traps
+    #[arg(long)]
+    pub(crate) no_patch: bool,
     /// The program, searched in PATH
     #[arg(value_name = "PROG")]
     pub(crate) program: OsString,

@@ -77,6 +77,9 @@ fn exec_with(program: &Program, changes: &Changes<'_>) -> Refusal {
     if changes.args.no_trap {
         env.push(("RINGER_NO_TRAP".into(), "1".into()));
     }
+    if changes.args.no_patch {
+        env.push(("RINGER_NO_PATCH".into(), "1".into()));
+    }
     exec(&program.path, changes.args, env.into_iter())
 }
 

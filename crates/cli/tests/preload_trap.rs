@@ -66,6 +66,7 @@ fn built() -> Option<&'static Built> {
         let inline = ["-DINLINE", "-pthread", "-ldl"];
         let all = built.compile("cc", "libc", "cases.c", &threads)
             && built.compile("cc", "inline", "cases.c", &inline)
+            && built.compile("cc", "sites", "sites.c", &threads)
             && built.compile("cc", "plugin.so", "plugin.c", &["-shared", "-fPIC"]);
         if built.compile("musl-gcc", "musl", "cases.c", &threads)
             && built.compile("musl-gcc", "musl-inline", "cases.c", &inline)
@@ -232,6 +233,70 @@ fn the_handshake_is_given_once_and_leaves_no_variable() {
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(out.status.success() && !text.contains("RINGER_HANDSHAKE"), "{text}");
     assert!(text.contains("LD_PRELOAD="), "{text}");
+}
+
+/// Runs a case to its good end: how many of its calls trapped, and how many sites were patched.
+#[track_caller]
+fn sites(how: &str, name: &str, variables: &[(&str, &str)]) -> Option<(u64, u64)> {
+    let built = built()?;
+    let scratch = Scratch::new();
+    let file = scratch.path("stats");
+    let mut case = Case::new(built, how, name);
+    case.command.env("RINGER_STATS", &file).envs(variables.iter().copied());
+    case.says();
+    let text = std::fs::read_to_string(&file).expect("an account");
+    let ends = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"));
+    let ends = ends.filter(|l| l["event"] == "exit");
+    let count = |l: &serde_json::Value, key: &str| l[key].as_u64().expect("a count");
+    Some(ends.fold((0, 0), |n, l| (n.0 + count(&l, "traps"), n.1 + count(&l, "patched"))))
+}
+
+/// Calls of a site that trap before it is patched, and some for setup and mmap.
+const FEW: u64 = 16 + 8;
+
+#[test]
+fn a_site_that_traps_again_and_again_is_patched() {
+    let Some((traps, patched)) = sites("sites", "again", &[]) else { return };
+    assert!(patched == 1 && traps <= FEW, "{traps} traps, {patched} patched");
+}
+
+#[test]
+fn registers_vectors_and_red_zone_survive_a_patched_call() {
+    let Some((traps, patched)) = sites("inline", "registers", &[]) else { return };
+    assert!(patched == 1 && traps <= FEW, "{traps} traps, {patched} patched");
+}
+
+#[test]
+fn sites_are_patched_while_threads_run_through_them() {
+    for _ in 0..5 {
+        let Some((traps, patched)) = sites("sites", "hammered", &[]) else { return };
+        // Some of four threads come by a trap until one of them has changed the site.
+        assert!(patched == 40 && traps < 40 * 200, "{traps} traps, {patched} patched");
+    }
+}
+
+#[test]
+fn what_a_stub_runs_does_what_it_did_in_its_place() {
+    let Some((traps, patched)) = sites("sites", "shapes", &[]) else { return };
+    // Half of one site's calls, and all of another's, come by ways that cannot be patched.
+    assert!(
+        patched == 3 && (300..300 + 4 * FEW).contains(&traps),
+        "{traps} traps, {patched} patched"
+    );
+}
+
+#[test]
+fn a_patched_site_works_in_a_forked_child() {
+    let Some((traps, patched)) = sites("sites", "forked", &[]) else { return };
+    assert!(patched == 1 && traps <= 2 * FEW, "{traps} traps, {patched} patched");
+}
+
+#[test]
+fn where_code_must_not_change_calls_go_on_to_trap() {
+    for (name, variables) in [("refused", &[][..]), ("again", &[("RINGER_NO_PATCH", "1")])] {
+        let Some((traps, patched)) = sites("sites", name, variables) else { return };
+        assert!(patched == 0 && traps > 1000, "{name}: {traps} traps, {patched} patched");
+    }
 }
 
 /// The lines that a case left, and the other files beside them.

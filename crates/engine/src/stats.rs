@@ -1,8 +1,8 @@
 //! Where the counters lie in the map of [`crate::host::Host::counters`], in `u64` words.
 //!
 //! The map is a file, so that a killed process keeps its counts. Words: 0 magic, 1 pid, 2 rings
-//! made, 3 enter calls, 4 native io_uring calls seen, 5 setup flags (or-ed), then requests and
-//! failed requests by opcode, then refusals in the order of `support::refusal::names`.
+//! made, 3 enter calls, 4 native io_uring calls seen, 5 setup flags (or-ed), 6 calls that came by a
+//! trap, 7 sites of calls that were patched, then requests and failed requests by opcode, then refusals in the order of `support::refusal::names`.
 
 use crate::opcode::OPDEFS;
 use crate::support::refusal::COUNTERS;
@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use ringer_ring::Map;
 
 /// Value of word 0: "ringer" and the layout's version.
-pub const MAGIC: u64 = 0x7269_6e67_6572_0002;
+pub const MAGIC: u64 = 0x7269_6e67_6572_0003;
 /// Word of the rings made.
 pub const RINGS: usize = 2;
 /// Word of the enter calls.
@@ -19,6 +19,10 @@ pub const ENTERS: usize = 3;
 pub const NATIVE: usize = 4;
 /// Word of the setup flags seen.
 pub const SETUP_FLAGS: usize = 5;
+/// Word of the calls that came by a trap.
+pub const TRAPS: usize = 6;
+/// Word of the sites that jump to the engine instead.
+pub const PATCHED: usize = 7;
 /// First word of the requests by opcode (64 words, the last for every opcode without a row).
 pub const REQUESTS: usize = 8;
 /// First word of the requests that completed with an error, by opcode (64 words).

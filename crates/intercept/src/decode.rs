@@ -1,8 +1,10 @@
-//! Lengths of x86-64 instructions, to tell a `syscall` from two bytes that look like one.
+//! Lengths of x86-64 instructions, to tell a `syscall` from two bytes that look like one, and what
+//! an instruction has that ties it to its place.
 //!
 //! Written from the opcode maps of the Intel manual, volume 2, appendix A. What it does not do:
-//! name instructions or operands; a length that is wrong for an instruction that compilers never
-//! emit costs one vote in `scan.rs`, nothing else.
+//! name instructions or operands. A length that is wrong for an instruction that compilers never
+//! emit costs one vote in `scan.rs`; `site.rs` takes a sweep that begins where a function does and
+//! meets a `syscall` that was executed.
 
 /// Which immediate follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ enum Imm {
     TestZ,
 }
 
-/// One instruction, as far as `scan.rs` asks.
+/// One instruction, as far as `scan.rs` and `site.rs` ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Insn {
     /// Length \[bytes\].
@@ -35,6 +37,11 @@ pub(crate) struct Insn {
     pub(crate) opcode_at: usize,
     /// The REX prefix, 0 without one.
     pub(crate) rex: u8,
+    /// Offset of the 4-byte distance from the next instruction to an operand in memory, if that is how
+    /// it is named; 0 otherwise.
+    pub(crate) relative_at: usize,
+    /// An address-size prefix: addresses are cut to 32 bits.
+    pub(crate) addr32: bool,
 }
 
 fn one_byte(op: u8) -> Option<(bool, Imm)> {
@@ -142,8 +149,18 @@ fn vector(map: u8, op: u8) -> Option<(bool, Imm)> {
     }
 }
 
-/// The length of ModRM, SIB and displacement at the start of `code`, and ModRM's reg field.
-fn operands(code: &[u8]) -> Option<(usize, u8)> {
+/// What ModRM says.
+struct Operands {
+    /// Length of ModRM, SIB and displacement \[bytes\].
+    len: usize,
+    /// The reg field.
+    reg: u8,
+    /// A distance from the next instruction.
+    relative: bool,
+}
+
+/// ModRM and what follows it at the start of `code`.
+fn operands(code: &[u8]) -> Option<Operands> {
     let modrm = *code.first()?;
     let (mode, rm) = (modrm >> 6, modrm & 7);
     let has_sib = mode != 3 && rm == 4;
@@ -154,7 +171,8 @@ fn operands(code: &[u8]) -> Option<(usize, u8)> {
         2 => 4,
         _ => 0,
     };
-    Some((1 + usize::from(has_sib) + displacement, modrm >> 3 & 7))
+    let len = 1 + usize::from(has_sib) + displacement;
+    Some(Operands { len, reg: modrm >> 3 & 7, relative: mode == 0 && rm == 5 })
 }
 
 /// Decodes the instruction at the start of `code`; `None` if none starts there or it is cut off.
@@ -162,11 +180,12 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
     let p = prefixes(code)?;
     let (opcode_len, modrm, imm) = opcode(code.get(p.len..)?)?;
     let mut len = p.len + opcode_len;
-    let mut reg = 0;
+    let (mut reg, mut relative_at) = (0, 0);
     if modrm {
-        let (more, field) = operands(code.get(len..)?)?;
-        len += more;
-        reg = field;
+        let operands = operands(code.get(len..)?)?;
+        relative_at = if operands.relative { len + 1 } else { 0 };
+        len += operands.len;
+        reg = operands.reg;
     }
     let z = if p.wide || p.rex & 8 != 0 { 4 } else { 2 };
     len += match imm {
@@ -183,7 +202,8 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
         Imm::TestByte => usize::from(reg < 2),
         Imm::TestZ => usize::from(reg < 2) * z,
     };
-    (len <= 15 && len <= code.len()).then_some(Insn { len, opcode_at: p.len, rex: p.rex })
+    let insn = Insn { len, opcode_at: p.len, rex: p.rex, relative_at, addr32: p.addr32 };
+    (len <= 15 && len <= code.len()).then_some(insn)
 }
 
 #[cfg(test)]
@@ -221,6 +241,21 @@ mod tests {
             assert_eq!(decode(bytes).map(|i| i.len), Some(bytes.len()), "{text}");
             let cut = bytes.get(..bytes.len() - 1).unwrap_or(&[]);
             assert_ne!(decode(cut).map(|i| i.len), Some(bytes.len()), "{text}, cut");
+        }
+    }
+
+    #[test]
+    fn an_operand_at_a_distance_from_the_next_instruction_is_seen() {
+        let cases: [(&[u8], usize, &str); 6] = [
+            (&[0x48, 0x8b, 0x05, 1, 2, 3, 4], 3, "mov rax, [rip+x]"),
+            (&[0x80, 0x3d, 1, 2, 3, 4, 9], 2, "cmp byte [rip+x], 9"),
+            (&[0xc5, 0xf8, 0x28, 0x05, 1, 2, 3, 4], 4, "vmovaps xmm0, [rip+x]"),
+            (&[0x8b, 0x04, 0x25, 1, 2, 3, 4], 0, "mov eax, [abs]"),
+            (&[0x8b, 0x45, 5], 0, "mov eax, [rbp+5]"),
+            (&[0x89, 0xe8], 0, "mov eax, ebp"),
+        ];
+        for (bytes, at, text) in cases {
+            assert_eq!(decode(bytes).map(|i| i.relative_at), Some(at), "{text}");
         }
     }
 

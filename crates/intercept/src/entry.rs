@@ -46,18 +46,21 @@ fn guarded(nr: u32, args: [usize; 6]) -> Answer {
 
 /// The calling thread is about to end: what goes with it goes.
 pub fn thread_ended() {
-    let _ = inside(|| {
-        root::get().into_iter().for_each(|engine| engine.thread_ended());
-        Ok(0)
-    });
+    aside(|| root::get().into_iter().for_each(|engine| engine.thread_ended()));
 }
 
 /// A number of a ring is about to be closed. A child of vfork(2) closes its own, and leaves its parent's
 /// engine alone.
 #[cold]
 pub fn ring_closing(id: RingId) {
+    aside(|| root::get_own().into_iter().for_each(|engine| engine.ring_closing(id)));
+}
+
+/// Does something else that allocates or locks, unless the thread is inside the engine already.
+#[cold]
+pub(crate) fn aside(work: impl FnOnce()) {
     let _ = inside(|| {
-        root::get_own().into_iter().for_each(|engine| engine.ring_closing(id));
+        work();
         Ok(0)
     });
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!  interposed syscall() ---------------.
 //!  interposed mmap() -------------------+--> entry --> root: the process's engine
-//!  inline syscall --filter--> trap ----'
+//!  inline syscall --filter--> trap ----+
+//!        '- patched --> stub ----------'
 //!                     ^
 //!  start: scan -------'     resolve: the real functions     mask, process, stats: the rest
 //! ```
@@ -30,7 +31,10 @@ pub mod process;
 pub mod resolve;
 pub mod root;
 pub mod scan;
+mod site;
 pub mod start;
 pub mod stats;
+mod trampoline;
 pub mod trap;
+mod unwind;
 pub mod waits;

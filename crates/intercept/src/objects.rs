@@ -29,6 +29,8 @@ macro_rules! weak_import {
 pub const PT_LOAD: u32 = 1;
 /// `PT_DYNAMIC` of elf(5).
 pub const PT_DYNAMIC: u32 = 2;
+/// `PT_GNU_EH_FRAME` of elf(5): the sorted table of functions.
+pub const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
 /// `PF_X` of elf(5).
 pub const PF_X: u32 = 1;
 /// `PF_R` of elf(5).
@@ -82,6 +84,18 @@ impl<'a> Object<'a> {
             .iter()
             .filter(|h| h.p_type == PT_LOAD && h.p_flags & PF_X != 0)
             .map(move |h| (bias.wrapping_add(h.p_vaddr as usize), h.p_filesz as usize))
+    }
+
+    /// The table of its functions: (first byte, bytes).
+    pub fn functions(&self) -> Option<(usize, usize)> {
+        let header = self.headers.iter().find(|h| h.p_type == PT_GNU_EH_FRAME)?;
+        Some((self.bias.wrapping_add(header.p_vaddr as usize), header.p_memsz as usize))
+    }
+
+    /// The lowest address of its segments.
+    pub fn lowest(&self) -> usize {
+        let segments = self.headers.iter().filter(|h| h.p_type == PT_LOAD);
+        self.bias.wrapping_add(segments.map(|h| h.p_vaddr as usize).min().unwrap_or(0))
     }
 
     /// Whether `addr` lies in one of its segments.

@@ -55,14 +55,34 @@ const LEFT_OUT: [&[u8]; 17] = [
     b"linux-vdso",
 ];
 
-/// Objects that were looked at, by [`fingerprint`].
+/// Objects that were looked at.
 #[derive(Debug, Default)]
-pub struct Seen(Vec<u64>);
+pub struct Seen {
+    /// By [`fingerprint`].
+    prints: Vec<u64>,
+    /// What of them needs a trap, the newest last.
+    covered: Vec<Code>,
+}
+
+/// A piece of code that may make our calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Code {
+    range: Range,
+    /// The table of its object that says where functions begin, if it has one.
+    pub(crate) functions: Option<Range>,
+    /// The lowest address of its object.
+    pub(crate) lowest: u64,
+}
 
 impl Seen {
     /// Nothing was looked at.
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { prints: Vec::new(), covered: Vec::new() }
+    }
+
+    /// What is known of the code at an address.
+    pub(crate) fn code_at(&self, at: u64) -> Option<Code> {
+        self.covered.iter().rev().find(|c| (c.range.lo..c.range.hi).contains(&at)).copied()
     }
 }
 
@@ -71,13 +91,14 @@ pub fn needed(seen: &mut Seen) -> Vec<Range> {
     let mut found = Vec::new();
     objects::walk(|object| {
         let print = fingerprint(object);
-        if !left_out(object) && !seen.0.contains(&print) {
-            seen.0.push(print);
+        if !left_out(object) && !seen.prints.contains(&print) {
+            seen.prints.push(print);
             add_ranges(object, &mut found);
         }
         Next::Go
     });
-    found
+    seen.covered.extend_from_slice(&found);
+    found.iter().map(|code| code.range).collect()
 }
 
 /// Name and place of an object (FNV-1a): the same file at the same address holds the same code.
@@ -95,7 +116,7 @@ pub(crate) fn left_out(object: &Object<'_>) -> bool {
     object.is_ours() || LEFT_OUT.iter().any(|name| object.file_name().starts_with(name))
 }
 
-fn add_ranges(object: &Object<'_>, found: &mut Vec<Range>) {
+fn add_ranges(object: &Object<'_>, found: &mut Vec<Code>) {
     let suspicious = object.code().any(|(at, len)| {
         // SAFETY: an executable PT_LOAD segment of a loaded object is mapped for `p_filesz` bytes,
         // readable as all executable memory of x86-64 is; nobody unloads it under the loader's lock.
@@ -104,7 +125,8 @@ fn add_ranges(object: &Object<'_>, found: &mut Vec<Range>) {
     });
     if suspicious {
         let range = |(at, len): (usize, usize)| Range { lo: at as u64, hi: (at + len) as u64 };
-        found.extend(object.code().map(range));
+        let (functions, lowest) = (object.functions().map(range), object.lowest() as u64);
+        found.extend(object.code().map(|code| Code { range: range(code), functions, lowest }));
     }
 }
 

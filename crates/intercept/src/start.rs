@@ -9,7 +9,7 @@
 
 use crate::env::{self, Environ};
 use crate::scan::{self, Seen};
-use crate::{filter, mask, resolve::Real, stats, trap};
+use crate::{filter, mask, patch, resolve::Real, stats, trap};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
@@ -19,8 +19,9 @@ use ringer_uapi::Errno;
 /// libc's.
 pub static GETAUXVAL: Real = Real::new(c"getauxval");
 
-/// The objects that were scanned, and under its lock the filter of those that need one.
-static SEEN: ForkMutex<Seen> = ForkMutex::new(Seen::new());
+/// The objects that were scanned, and under its lock the filter of those that need one and the changes
+/// to their code.
+pub(crate) static SEEN: ForkMutex<Seen> = ForkMutex::new(Seen::new());
 static NO_TRAP: AtomicBool = AtomicBool::new(false);
 
 /// Runs once, before the program's own code, on the only thread.
@@ -48,6 +49,9 @@ fn unblock() {
 
 fn read_variables(environ: &Environ) {
     NO_TRAP.store(environ.get(b"RINGER_NO_TRAP").is_some_and(|v| v == b"1"), Relaxed);
+    if environ.get(b"RINGER_NO_PATCH").is_some_and(|v| v == b"1") {
+        patch::forbid();
+    }
     if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
         stats::configure(path);
     }

@@ -147,6 +147,15 @@ fn pointer(at: usize) -> Option<NonNull<u8>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(at))
 }
 
+/// Adds one to a word of this process's account, if it has one.
+pub(crate) fn count(word: usize) {
+    // SAFETY: null, or leaked by `begin`.
+    let account = unsafe { COUNTERS.load(Acquire).as_ref() };
+    if OWNER.load(Relaxed) == generation::current() {
+        layout::add(account.map(|a| &a.map), word, 1);
+    }
+}
+
 /// The end's part, once: the exit line, and the counters file goes.
 pub fn end() {
     let Some(stats) = file() else { return };
@@ -243,9 +252,11 @@ impl Line {
         let word = |i: usize| map.w64(i * 8).load(Relaxed);
         write!(
             self,
-            ",\"rings\":{},\"enters\":{},\"native_calls\":{},\"setup_flags\":{}",
+            ",\"rings\":{},\"enters\":{},\"traps\":{},\"patched\":{},\"native_calls\":{},\"setup_flags\":{}",
             word(layout::RINGS),
             word(layout::ENTERS),
+            word(layout::TRAPS),
+            word(layout::PATCHED),
             word(layout::NATIVE),
             word(layout::SETUP_FLAGS),
         )?;

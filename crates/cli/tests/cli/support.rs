@@ -28,7 +28,14 @@ pub(crate) fn under<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Comma
 }
 
 fn clean<S: AsRef<OsStr>>(mut c: Command, args: impl IntoIterator<Item = S>) -> Command {
-    for name in ["LD_PRELOAD", "RINGER_STATS", "RINGER_NO_TRAP", "RINGER_HANDSHAKE", "NO_COLOR"] {
+    for name in [
+        "LD_PRELOAD",
+        "RINGER_STATS",
+        "RINGER_NO_TRAP",
+        "RINGER_NO_PATCH",
+        "RINGER_HANDSHAKE",
+        "NO_COLOR",
+    ] {
         c.env_remove(name);
     }
     c.args(args).stdin(Stdio::null());

@@ -134,7 +134,7 @@ __attribute__((unused)) static void nop(struct ring *r) {
     CHECK(n == 1 && reap(r, &c) && c.user_data == 7 && c.res == 0);
 }
 
-static void use_a_ring(void) {
+__attribute__((unused)) static void use_a_ring(void) {
     struct ring r;
     CHECK(try_ring(&r, 8) == 0);
     nop(&r);
