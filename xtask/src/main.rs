@@ -1,12 +1,14 @@
 //! `cargo xtask`: chores of the project.
 //!
 //! `bench` measures ringer beside the kernel's io_uring and plain system calls; the tiers beyond `cargo
-//! test` are `fidelity`, `conformance` (liburing's own tests), `simulate`, `model`, `fuzz` and `soak`.
+//! test` are `fidelity`, `conformance` (liburing's own tests), `containers`, `simulate`, `model`, `fuzz` and
+//! `soak`.
 //! What it does not do: run tests (`cargo test --workspace`, `.ci/run`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod bench;
 mod conformance;
+mod containers;
 mod differential;
 mod fidelity;
 mod fuzz;
@@ -102,6 +104,8 @@ enum Task {
         #[arg(long)]
         ringer: Option<PathBuf>,
     },
+    /// Run real programs under ringer in containers with the stock profile.
+    Containers(containers::Plan),
     /// Run one command for a runner; end it when the runner ends.
     #[command(hide = true)]
     ConformanceGuard(conformance::guard::Args),
@@ -134,6 +138,7 @@ fn main() -> Result<()> {
             std::path::Path::new("."),
             &conformance::Plan { native, long, only, jobs, source, ringer },
         ),
+        Task::Containers(plan) => containers::run(&plan),
         Task::ConformanceGuard(args) => conformance::guard::main(&args),
         Task::Differential(args) => differential::run(&args),
         Task::Tables { check } => tables::run(std::path::Path::new("."), check),
