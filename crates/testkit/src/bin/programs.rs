@@ -149,6 +149,11 @@ fn says(what: &str, ran: &Ran) -> Result<(), String> {
     if ran.stdout.contains(what) { Ok(()) } else { Err(format!("it said {:?}", ran.stdout)) }
 }
 
+fn echoed_and_copied(ran: &Ran, _: &Scene<'_>) -> Result<(), String> {
+    says("echoed 1600", ran)?;
+    says("copied 463ff509c247c3e8c118b642", ran)
+}
+
 fn client(scene: &Scene<'_>, name: &str) -> Vec<String> {
     vec![format!("{}/{name}", scene.clients), scene.dir.to_string_lossy().into_owned()]
 }
@@ -261,11 +266,49 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "tokio-uring, echo and copy",
         argv: |s| client(s, "tokio-echo"),
-        judge: |ran, _| {
-            says("echoed 1600", ran)?;
-            says("copied 463ff509c247c3e8c118b642", ran)
-        },
+        judge: echoed_and_copied,
         opcodes: &["ACCEPT", "CONNECT", "READ", "WRITE", "CLOSE"],
+        needs: &[],
+    },
+    Program {
+        name: "tokio with its io_uring, files",
+        argv: |s| client(s, "tokio-files"),
+        judge: |ran, _| says("files 40, bytes 15557960", ran),
+        opcodes: &["OPENAT", "STATX", "READ", "WRITE"],
+        needs: &[],
+    },
+    Program {
+        name: "monoio, echo and copy",
+        argv: |s| client(s, "monoio-echo"),
+        judge: echoed_and_copied,
+        opcodes: &[
+            "ACCEPT", "CONNECT", "SEND", "RECV", "OPENAT", "READ", "WRITE", "FSYNC", "CLOSE",
+        ],
+        needs: &[],
+    },
+    Program {
+        name: "compio, echo and copy",
+        argv: |s| client(s, "compio-echo"),
+        judge: echoed_and_copied,
+        opcodes: &["SOCKET", "BIND", "LISTEN", "ACCEPT", "CONNECT", "SEND", "RECV", "POLL_ADD"],
+        needs: &[],
+    },
+    Program {
+        name: "glommio, echo, copy and O_DIRECT",
+        argv: |s| client(s, "glommio-echo"),
+        judge: |ran, scene| {
+            echoed_and_copied(ran, scene)?;
+            says("direct 35b463798719ead504c86e69", ran)
+        },
+        opcodes: &[
+            "ACCEPT",
+            "CONNECT",
+            "POLL_ADD",
+            "TIMEOUT",
+            "READ_FIXED",
+            "WRITE_FIXED",
+            "STATX",
+        ],
         needs: &[],
     },
 ];
