@@ -158,6 +158,9 @@ fn client(scene: &Scene<'_>, name: &str) -> Vec<String> {
     vec![format!("{}/{name}", scene.clients), scene.dir.to_string_lossy().into_owned()]
 }
 
+/// Among what a program needs: the right to become another user.
+const USERS: &str = "the right to become another user";
+
 const PROGRAMS: &[Program] = &[
     Program {
         name: "fio randwrite, verified",
@@ -230,6 +233,16 @@ const PROGRAMS: &[Program] = &[
         judge: |ran, _| says("rows 54060, checksums equal", ran),
         opcodes: &["READV", "WRITEV"],
         needs: &["mariadbd", "mariadb-install-db", "mariadb-admin"],
+    },
+    Program {
+        name: "samba, vfs_io_uring",
+        argv: |s| {
+            // Its server signals its process group.
+            [words("setsid --wait"), script(s, "samba.sh")].concat()
+        },
+        judge: |ran, _| says("48 files, bytes equal", ran),
+        opcodes: &["READV", "WRITEV"],
+        needs: &["smbd", "smbclient", "/usr/lib/x86_64-linux-gnu/samba/vfs/io_uring.so", USERS],
     },
     Program {
         name: "plocate",
@@ -321,6 +334,11 @@ enum Verdict {
 }
 
 fn installed(program: &str) -> bool {
+    if program == USERS {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--clear-groups", "true"]);
+        return command.output().is_ok_and(|out| out.status.success());
+    }
     if program.contains('/') {
         return Path::new(program).exists();
     }
