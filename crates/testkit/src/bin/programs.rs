@@ -219,6 +219,13 @@ const PROGRAMS: &[Program] = &[
         needs: &[],
     },
     Program {
+        name: "qemu-nbd and its clients",
+        argv: |s| script(s, "qemu-nbd.sh"),
+        judge: |ran, _| says("image 25165824 bytes, equal", ran),
+        opcodes: &["READV", "WRITEV", "FSYNC"],
+        needs: &["qemu-nbd", "qemu-io"],
+    },
+    Program {
         name: "node, 200 files",
         argv: node,
         judge: |ran, _| {
