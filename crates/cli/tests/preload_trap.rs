@@ -238,11 +238,17 @@ fn the_handshake_is_given_once_and_leaves_no_variable() {
 /// Runs a case to its good end: how many of its calls trapped, and how many sites were patched.
 #[track_caller]
 fn sites(how: &str, name: &str, variables: &[(&str, &str)]) -> Option<(u64, u64)> {
-    let built = built()?;
+    sites_of(how, &[name], variables)
+}
+
+/// The same with further arguments.
+#[track_caller]
+fn sites_of(how: &str, args: &[&str], variables: &[(&str, &str)]) -> Option<(u64, u64)> {
+    let (built, name) = (built()?, args[0]);
     let scratch = Scratch::new();
     let file = scratch.path("stats");
     let mut case = Case::new(built, how, name);
-    case.command.env("RINGER_STATS", &file).envs(variables.iter().copied());
+    case.command.args(&args[1..]).env("RINGER_STATS", &file).envs(variables.iter().copied());
     case.says();
     let text = std::fs::read_to_string(&file).expect("an account");
     let ends = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"));
@@ -289,6 +295,15 @@ fn what_a_stub_runs_does_what_it_did_in_its_place() {
 fn a_patched_site_works_in_a_forked_child() {
     let Some((traps, patched)) = sites("sites", "forked", &[]) else { return };
     assert!(patched == 1 && traps <= 2 * FEW, "{traps} traps, {patched} patched");
+}
+
+#[test]
+fn an_object_that_comes_again_is_patched_again() {
+    let Some(built) = built() else { return };
+    let plugin = built.path("plugin.so");
+    let args = ["reload", plugin.to_str().expect("a path")];
+    let Some((traps, patched)) = sites_of("libc", &args, &[]) else { return };
+    assert!(patched == 3 && traps <= 3 * FEW + 16, "{traps} traps, {patched} patched");
 }
 
 #[test]

@@ -361,6 +361,18 @@ static void case_dlopen(char **argv) {
     CHECK(dlopen(argv[2], RTLD_NOW) && filters() == before + 1);
 }
 
+/* argv[2]: an object that makes many calls, and comes and goes with what was changed in its code. */
+static void case_reload(char **argv) {
+    for (int i = 0; i < 3; i++) {
+        void *so = dlopen(argv[2], RTLD_NOW);
+        CHECK(so);
+        void (*again)(void) = (void (*)(void))dlsym(so, "use_again");
+        CHECK(again);
+        again();
+        CHECK(dlclose(so) == 0 && !dlopen(argv[2], RTLD_NOW | RTLD_NOLOAD));
+    }
+}
+
 /* argv[2]: the same by a name that is searched. */
 static void case_dlopen_name(char **argv) {
     void *so = dlopen(argv[2], RTLD_NOW);
@@ -463,6 +475,7 @@ static const struct {
     {"cancel", case_cancel},
     {"dlopen", case_dlopen},
     {"dlopen-name", case_dlopen_name},
+    {"reload", case_reload},
     {"closefrom", case_closefrom},
     {"fork", case_fork},
     {"environment", case_environment},
