@@ -128,7 +128,7 @@ impl Bench {
         os::epoll_add(epoll, full.0, libc::EPOLLIN as u32).map_err(text("epoll"))?;
         let bench = Self {
             ring: Ring::new(8, 0).map_err(text("ring"))?,
-            mem: memory().map_err(text("memory"))?,
+            mem: memory(at::DATA / 4096 + 1).map_err(text("memory"))?,
             dirfd,
             file: os::memfd(&[5; 64]).map_err(text("file"))?,
             other: os::memfd(&[6; 64]).map_err(text("file"))?,
@@ -394,10 +394,10 @@ fn zombie() -> Result<i32, String> {
     Ok(pid)
 }
 
-/// Two pages, then one that nobody may touch.
-fn memory() -> Sys<Buf> {
-    let all = Buf::new(at::DATA + 2 * 4096);
-    let guard = Buf::adopt(all.addr() + at::DATA as u64 + 4096, 4096);
+/// Pages, then one that nobody may touch.
+pub(super) fn memory(pages: usize) -> Sys<Buf> {
+    let all = Buf::new((pages + 1) * 4096);
+    let guard = Buf::adopt(all.addr() + pages as u64 * 4096, 4096);
     guard.protect(libc::PROT_NONE)?;
     guard.leak();
     Ok(all)

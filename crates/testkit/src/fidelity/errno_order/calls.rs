@@ -6,6 +6,7 @@
 //! A call that succeeded changed its ring, so the next one gets a new one. What it does not do: say
 //! what the rows are (`registers`, `setup_enter`).
 
+use super::bench::memory;
 use super::matrix::Subject;
 use crate::call::{self, REGISTER, SETUP};
 use crate::os::{self, Buf, name};
@@ -127,7 +128,8 @@ impl Desk {
     pub fn new() -> Result<Self, String> {
         let desk = Self {
             ring: None,
-            mem: Buf::new(3 * 4096),
+            // Query writes zeroes up to a length that is spoiled, over whatever lies there.
+            mem: memory(3).map_err(text("memory"))?,
             big: Buf::new(128 << 10),
             file: os::memfd(&[5; 64]).map_err(text("file"))?,
             event: os::eventfd(0, libc::EFD_CLOEXEC).map_err(text("eventfd"))?,
