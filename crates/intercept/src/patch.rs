@@ -276,5 +276,8 @@ mod tests {
         assert_eq!(due(0x1234), TRIES as usize);
         assert_eq!(due(0x1234), 0);
         assert_eq!(due(0x1235), TRIES as usize);
+        // There is room for so many.
+        let tried = (0..2 * SITES as u64).filter(|site| due(0x10_0000 + site) > 0).count();
+        assert!((1..SITES).contains(&tried), "{tried}");
     }
 }

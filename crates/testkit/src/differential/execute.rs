@@ -44,6 +44,8 @@ const QUIET_MS: u64 = 8;
 const BOUND_MS: u64 = 400;
 /// How long anything else is waited for that is bound to come.
 const RECORDED_MS: u64 = 4000;
+/// How long a run that dawdles does so: a worker is made and has run by then.
+const DAWDLE: Duration = Duration::from_millis(3);
 /// How long completions beyond the recorded ones are waited for while requests are under way.
 const EXTRA_MS: u64 = 2;
 
@@ -68,6 +70,8 @@ struct Run<'a> {
     /// Headers of messages.
     messages: Vec<usize>,
     canon: Canon,
+    /// See [`Run::dawdle`].
+    dawdles: bool,
     /// Requests without a last completion: whether each is bound to end.
     pending: BTreeMap<u64, bool>,
     drained: bool,
@@ -115,6 +119,7 @@ pub fn run(request: &Request) -> Result<Outcome, String> {
     let mut run = Run {
         hints: request.hints.as_deref(),
         recorded_ms: request.patience_ms,
+        dawdles: request.dawdles,
         ring,
         other,
         scene,
@@ -199,7 +204,7 @@ impl Run<'_> {
         let mut rest = sqes;
         while !rest.is_empty() {
             if rest.len() < sqes.len() {
-                pause();
+                self.dawdle();
             }
             let n = rest.len().min(self.ring.params.sq_entries as usize);
             for e in &rest[..n] {
@@ -210,7 +215,7 @@ impl Run<'_> {
             let mut left = &rest[..n];
             while !left.is_empty() {
                 if left.len() < n {
-                    pause();
+                    self.dawdle();
                 }
                 let answer = self.enter_for(left.len() as u32, wait);
                 said.push(answer);
@@ -227,6 +232,14 @@ impl Run<'_> {
         }
         self.say(format!("enter {said:?}"));
         Ok(())
+    }
+
+    /// One of the kernel's runs takes its time between the calls of a batch that was stopped: what workers
+    /// do meanwhile has no order with the second.
+    fn dawdle(&self) {
+        if self.dawdles {
+            std::thread::sleep(DAWDLE);
+        }
     }
 
     fn taken(&mut self, sqes: &[Entry]) {
@@ -841,13 +854,5 @@ fn bound_to_end(e: &Entry) -> bool {
         | op::RECVMSG
         | op::ACCEPT => !waits && e.flags & bit::FIXED == 0,
         _ => true,
-    }
-}
-
-/// Lets workers come to their end: what they do between two calls has no order with the second.
-fn pause() {
-    let until = Instant::now() + Duration::from_millis(RECORDED_MS);
-    while os::state::others_run() && Instant::now() < until {
-        std::thread::sleep(Duration::from_micros(200));
     }
 }

@@ -3,10 +3,10 @@
 //! ```text
 //!   Executor = a process (prog differential) that reads programs and answers texts, many in turn
 //!   Judge    = one on the kernel's io_uring, some on ringer
-//!   a program: kernel three times; not the same text: set aside. Then each ringer, which is told how
-//!   many completions the kernel's settles took, so that nothing depends on who is slow. Where
-//!   ringer's text is another, the kernel is asked again, without being told: on a busy machine
-//!   a settle may end before a worker of the kernel's has run
+//!   a program: kernel three times, the last not in a hurry; not the same text: set aside. Then each
+//!   ringer, which is told how many completions the kernel's settles took, so that nothing depends on
+//!   who is slow. Where ringer's text is another, the kernel is asked again, without being told: on a
+//!   busy machine a settle may end before a worker of the kernel's has run
 //! ```
 //! A process that answers nothing in time is killed by its number, and that is its answer.
 
@@ -28,6 +28,8 @@ pub struct Request {
     pub hints: Option<Vec<usize>>,
     /// How long those are waited for \[ms\].
     pub patience_ms: u64,
+    /// Whether it takes its time between the calls of a batch that was stopped.
+    pub dawdles: bool,
 }
 
 /// How long a completion that the kernel posted may take \[ms\].
@@ -114,6 +116,17 @@ impl Executor {
 
     /// Runs a program once.
     pub fn run(&mut self, p: &Program, hints: Option<&[usize]>, patience_ms: u64) -> Answer {
+        self.run_as(p, hints, patience_ms, false)
+    }
+
+    /// The same, perhaps dawdling.
+    fn run_as(
+        &mut self,
+        p: &Program,
+        hints: Option<&[usize]>,
+        patience_ms: u64,
+        dawdles: bool,
+    ) -> Answer {
         if self.running.as_ref().is_some_and(|r| r.turns >= TURNS) {
             self.stop();
         }
@@ -124,7 +137,7 @@ impl Executor {
             }
         }
         let program = p.clone();
-        let request = Request { program, hints: hints.map(<[_]>::to_vec), patience_ms };
+        let request = Request { program, hints: hints.map(<[_]>::to_vec), patience_ms, dawdles };
         match self.ask(&request) {
             Ok(outcome) => {
                 if outcome.stuck {
@@ -209,8 +222,8 @@ impl<'a> Judge<'a> {
         let Answer::Saw(first) = self.kernel.run(p, None, PATIENCE_MS) else {
             return Err("the kernel's run did not end");
         };
-        for _ in 0..2 {
-            match self.kernel.run(p, Some(&first.counts), PATIENCE_MS) {
+        for dawdles in [false, true] {
+            match self.kernel.run_as(p, Some(&first.counts), PATIENCE_MS, dawdles) {
                 Answer::Saw(again) if again == first => {}
                 Answer::Saw(_) => return Err("the kernel's runs differ"),
                 Answer::Broke(_) => return Err("the kernel's run did not end"),

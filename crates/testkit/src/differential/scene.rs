@@ -26,6 +26,8 @@ pub(super) struct Scene {
     /// Descriptors besides: made by requests, clients of the listener.
     others: Vec<i32>,
     written: u8,
+    /// The eventfd hears of workers only. Whether an open or a read needs one is the caches' business.
+    hears_workers: bool,
 }
 
 impl Drop for Scene {
@@ -87,7 +89,9 @@ fn mentioned(p: &Program) -> BTreeSet<Obj> {
 impl Scene {
     /// Makes what `p` mentions.
     pub(super) fn new(p: &Program) -> Sys<Self> {
+        let hears = |s: &Step| matches!(s, Step::Register(Register::Eventfd(true)));
         let mut s = Self::default();
+        s.hears_workers = p.steps.iter().any(hears);
         for o in mentioned(p) {
             s.make(o)?;
         }
@@ -265,6 +269,7 @@ impl Scene {
                 format!("ready {:#x}", os::poll(fd, libc::POLLIN | libc::POLLOUT, 0).unwrap_or(-1))
             }
             // A signal follows its completion: a moment later, where a worker gives it.
+            Obj::Event if self.hears_workers => return None,
             Obj::Event => match os::poll(fd, libc::POLLIN, 3) {
                 // A hint only: how often it was signalled is nobody's business.
                 Ok(ready) => format!("signalled {}", ready & libc::POLLIN != 0),
