@@ -280,11 +280,12 @@ fn config(kind: &Kind, argv: &[&str], tmp: &Path) -> Result<Value> {
         read_only(Path::new("/usr")),
         read_only(Path::new("/etc")),
     ];
-    mounts.extend(shown()?.iter().map(|folder| read_only(folder)));
     // A folder of a disk: a file system in memory takes no O_DIRECT.
     mounts.push(
         json!({ "destination": "/tmp", "source": tmp, "type": "bind", "options": ["rbind"] }),
     );
+    // After it, as they may lie in there.
+    mounts.extend(shown()?.iter().map(|folder| read_only(folder)));
     let sets = ["bounding", "effective", "permitted"].map(|set| (set, json!(kind.capabilities)));
     let mut spaces = vec!["pid", "network", "ipc", "uts", "mount"];
     let mut mappings = Vec::new();

@@ -42,6 +42,22 @@ fn what_is_over_at_once_runs_in_the_order_it_was_queued() {
 }
 
 #[test]
+fn one_request_has_one_worker_made_for_it() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(Options { no_nowait: true, ..racy(seed) });
+        let mut ring = Client::new(&sim, 8, 0);
+        let ((r, w), buf) = (sim.pipe(), sim.alloc(8));
+        ring.push([with(ASYNC, sqe::read(r, buf, 1, 0, 1))]);
+        ring.submit();
+        sim.run_workers();
+        // The reactor may be there, too.
+        assert!(sim.threads() <= 2, "seed {seed}: {} threads", sim.threads());
+        sim.feed(w, b"a");
+        assert_eq!(pairs(&ring.wait(1)), [(1, 1)], "seed {seed}");
+    }
+}
+
+#[test]
 fn what_is_over_at_once_does_not_wait_for_what_is_not() {
     for seed in 0..SEEDS {
         let sim = Sim::new(Options { no_nowait: true, ..racy(seed) });

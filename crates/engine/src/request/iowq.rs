@@ -192,7 +192,8 @@ impl<H: Host> Queue<H> {
     /// Whether what is queued has as many workers at hand as it needs.
     fn is_served(&self) -> bool {
         let needed = self.waiting + u32::from(self.items.len() > self.waiting as usize);
-        i64::from(self.at_hand) >= i64::from(needed)
+        // Nothing queued needs nobody, also where a worker was quicker than its maker.
+        self.items.is_empty() || i64::from(self.at_hand) >= i64::from(needed)
     }
 
     /// A worker goes to sleep until its word is not 0.
