@@ -211,3 +211,20 @@ fn a_cancel_behind_what_a_drain_held_back_finds_itself() {
         assert_eq!(pairs(&ring.run(chain, 2)), [(1, 0), (2, EALREADY)]);
     }
 }
+
+#[test]
+fn a_cancel_on_a_worker_comes_after_what_its_batch_completes() {
+    for setup in [0, SINGLE_ISSUER | DEFER_TASKRUN] {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, setup);
+        let hour = sim.timespec(3600 * 1_000 * MS);
+        ring.push([sqe::timeout(hour, 2, 1)]);
+        ring.submit();
+        // The two reach the timeout's count before a worker comes to the cancel.
+        ring.push([with(ASYNC, sqe::cancel(1, 0, 2)), sqe::nop(3), sqe::nop(4)]);
+        ring.submit();
+        let mut got = pairs(&ring.wait(4));
+        got.sort_unstable();
+        assert_eq!(got, [(1, 0), (2, ENOENT), (3, 0), (4, 0)], "setup {setup:#x}");
+    }
+}

@@ -234,8 +234,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// One of the kernel's runs takes its time between the calls of a batch that was stopped: what workers
-    /// do meanwhile has no order with the second.
+    /// One of the kernel's runs takes its time between a batch and the next call, be it for what is left of
+    /// it: what workers do meanwhile has no order with that.
     fn dawdle(&self) {
         if self.dawdles {
             std::thread::sleep(DAWDLE);
@@ -635,6 +635,7 @@ impl Run<'_> {
     }
 
     fn settle(&mut self) {
+        self.dawdle();
         let mut cqes = Vec::new();
         let wanted = self.hints.and_then(|h| h.get(self.settles).copied());
         self.settles += 1;

@@ -28,7 +28,7 @@ pub struct Request {
     pub hints: Option<Vec<usize>>,
     /// How long those are waited for \[ms\].
     pub patience_ms: u64,
-    /// Whether it takes its time between the calls of a batch that was stopped.
+    /// Whether it takes its time between a batch and the next call.
     pub dawdles: bool,
 }
 
