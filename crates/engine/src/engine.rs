@@ -17,7 +17,7 @@ use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use ringer_uapi::Errno;
 
 /// See the module's doc.
@@ -36,6 +36,8 @@ pub struct Engine<H: Host> {
     personalities: Known<H>,
     reactor: Reactor<H>,
     waiters: Waiters<H>,
+    /// Whether there is a thread that other processes can call.
+    relays: AtomicBool,
 }
 
 /// A place in the table of rings.
@@ -73,6 +75,7 @@ impl<H: Host> Engine<H> {
             personalities: Known::default(),
             reactor: Reactor::default(),
             waiters: Waiters::default(),
+            relays: AtomicBool::new(false),
         })
     }
 
@@ -121,6 +124,17 @@ impl<H: Host> Engine<H> {
 
     pub(crate) fn reactor(&self) -> &Reactor<H> {
         &self.reactor
+    }
+
+    /// Whether there is a thread that other processes can call.
+    pub(crate) fn relays(&self) -> &AtomicBool {
+        &self.relays
+    }
+
+    /// The rings there are.
+    pub(crate) fn rings(&self) -> Vec<Arc<Ring<H>>> {
+        let live = |p: &Place<H>| if let Place::Live(ring) = p { Some(ring.clone()) } else { None };
+        self.rings.lock().iter().filter_map(live).collect()
     }
 
     /// Counts what was asked for and is not carried out. Never on the way of what works.

@@ -193,10 +193,79 @@ pub trait HostPages: Send + Sync + Debug {
     fn sqes(&self) -> &Map;
 }
 
+/// What the processes that share a ring have in common: memory, and a lock that outlives its holder.
+pub trait HostCommons: Send + Sync + Debug {
+    /// The engine's part of the memory, zeroed when it was made.
+    fn words(&self) -> &Map;
+    /// Takes the lock. `Some`: from that process, which ended while it had it.
+    fn lock(&self) -> Option<u32>;
+    /// The same, unless another process has it.
+    fn try_lock(&self) -> Option<Option<u32>>;
+    /// Lets go of it.
+    fn unlock(&self);
+    /// This process among those that share rings; never 0, never used again.
+    fn me(&self) -> u32;
+    /// Whether another one still runs the program it ran when it got its number.
+    fn lives(&self, process: u32) -> bool;
+    /// As [`Host::park`], on the word at that byte of [`HostCommons::words`].
+    ///
+    /// # Errors
+    /// As [`Host::park`].
+    fn park(&self, at: usize, expected: u32, timeout_ns: Option<u64>) -> HostResult<()>;
+    /// Wakes who sleeps there, in all processes.
+    fn unpark(&self, at: usize);
+    /// Ends [`Host::await_call`] in another process, now or when it next begins.
+    fn call(&self, process: u32);
+}
+
+/// The [`HostCommons`] of a host without forks.
+#[derive(Debug)]
+pub enum Alone {}
+
+impl HostCommons for Alone {
+    fn words(&self) -> &Map {
+        match *self {}
+    }
+    fn lock(&self) -> Option<u32> {
+        match *self {}
+    }
+    fn try_lock(&self) -> Option<Option<u32>> {
+        match *self {}
+    }
+    fn unlock(&self) {
+        match *self {}
+    }
+    fn me(&self) -> u32 {
+        match *self {}
+    }
+    fn lives(&self, _process: u32) -> bool {
+        match *self {}
+    }
+    fn park(&self, _at: usize, _expected: u32, _timeout_ns: Option<u64>) -> HostResult<()> {
+        match *self {}
+    }
+    fn unpark(&self, _at: usize) {
+        match *self {}
+    }
+    fn call(&self, _process: u32) {
+        match *self {}
+    }
+}
+
 /// The descriptor of one ring, and what gives it memory.
 pub trait HostRing: Send + Sync + Debug {
     /// See [`HostPages`].
     type Pages: HostPages;
+    /// See [`HostCommons`].
+    type Commons: HostCommons;
+    /// Lets children that this process forks from here on have the ring, too, with so many bytes in
+    /// common.
+    ///
+    /// # Errors
+    /// `EEXIST`: it was shared before. `ENOMEM`; `EOPNOTSUPP`: memory that a child gets a copy of.
+    fn share(&self, _len: usize) -> HostResult<Self::Commons> {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// Makes memory of other sizes, which nobody maps yet. Calls `then` between the two regions, with
     /// the first.
     ///
@@ -438,6 +507,13 @@ pub struct TxTimestamp {
     pub at: [u64; 2],
 }
 
+/// A ring that was adopted: descriptor, memory, and what it has in common with others.
+pub type Adopted<H> = (
+    <H as Host>::Ring,
+    <<H as Host>::Ring as HostRing>::Pages,
+    <<H as Host>::Ring as HostRing>::Commons,
+);
+
 /// Everything the engine asks of the world. See the module's doc for conventions.
 ///
 /// Addresses are the application's: a bad one is `EFAULT`, never a fault.
@@ -476,6 +552,26 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// `EBADF`: not open. `EOPNOTSUPP`: not a ring. `EOWNERDEAD`: a ring of the process this one
     /// was forked from.
     fn ring_of(&self, fd: i32) -> HostResult<RingId>;
+
+    /// Makes what this process needs of a ring of the one it was forked from: `fd` then is ring `id`.
+    /// `geometry` reads the sizes from the words in common.
+    ///
+    /// # Errors
+    /// `EOWNERDEAD`: it was not shared. `EEXIST`: another thread has just done that. `ENOMEM`,
+    /// `EMFILE`, `ENFILE`.
+    fn ring_adopt(
+        &self,
+        _fd: i32,
+        _id: RingId,
+        _geometry: impl FnOnce(&Map) -> Geometry,
+    ) -> HostResult<Adopted<Self>> {
+        Err(Errno::EOWNERDEAD)
+    }
+    /// Sleeps until another process calls, unless one has since `seen` was the answer; how many calls
+    /// there were.
+    fn await_call(&self, seen: u32) -> u32 {
+        seen
+    }
 
     // --- the application's memory ------------------------------------------------------------
 

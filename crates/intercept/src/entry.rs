@@ -16,8 +16,10 @@
 
 use crate::root;
 use core::sync::atomic::Ordering::Relaxed;
+use ringer_engine::Engine;
 use ringer_engine::host::RingId;
 use ringer_engine::support::rings::ENTER_ACCEPTED;
+use ringer_sys::host::LinuxHost;
 use ringer_sys::raw::{self, fd_arg, general as g};
 use ringer_sys::ringobj::{self, MmapArgs};
 use ringer_sys::{fdtable, thread, usermem};
@@ -105,7 +107,10 @@ fn was_left(here: u64, entered_at: u64) -> bool {
 fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
     match nr {
         g::__NR_io_uring_enter => {
-            let Some(engine) = root::get() else { return without_engine(a as i32, d as u32) };
+            let engine = match root::get() {
+                Some(engine) => engine,
+                None => without_engine(a as i32, d as u32)?,
+            };
             engine.enter(a as i32, b as u32, c as u32, d as u32, e as u64, f as u64)
         }
         g::__NR_io_uring_setup => {
@@ -123,22 +128,37 @@ fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
 }
 
 /// What a process without rings hears: flags that there are not, an index of a thread that has none,
-/// a descriptor that is none, or a parent's.
+/// a descriptor that is none. A ring of its parent's may be one of its own from here on.
 #[cold]
-fn without_engine(fd: i32, flags: u32) -> Answer {
+fn without_engine(fd: i32, flags: u32) -> Result<&'static Engine<LinuxHost>, Errno> {
     let by_index = flags & Enter::REGISTERED_RING.bits() != 0;
     if flags & !ENTER_ACCEPTED != 0 || by_index {
         return Err(Errno::EINVAL);
     }
-    fdtable::ring_of(fd).and(Err(Errno::EBADF))
+    match fdtable::ring_of(fd) {
+        Err(Errno::EOWNERDEAD) => root::get_or_make(|| 0),
+        known => known.and(Err(Errno::EBADF)),
+    }
+}
+
+/// The application does something with a number that may be a ring of the process which this one was
+/// forked from: it is one of its own then, if that one shared it.
+#[inline]
+pub fn adopt_inherited(fd: i32) {
+    if fdtable::is_inherited(fd) {
+        aside(|| root::get_or_make(|| 0).into_iter().for_each(|e| drop(e.adopt(fd))));
+    }
 }
 
 /// mmap(2): a ring's memory, or the real call.
 pub fn mmap([addr, len, prot, flags, fd, offset]: [usize; 6]) -> isize {
     let number = fd as i32;
+    if flags as u32 & g::MAP_ANONYMOUS == 0 {
+        adopt_inherited(number);
+    }
     if number >= 0
         && flags as u32 & g::MAP_ANONYMOUS == 0
-        && root::get().is_some()
+        && fdtable::any_rings()
         && let Some(answer) = ringobj::ring_mmap(
             number,
             MmapArgs {

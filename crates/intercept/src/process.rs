@@ -41,15 +41,20 @@ pub fn watch_forks() {
         (0, addr) => {
             // SAFETY: musl's `pthread_atfork` has the signature of pthread_atfork(3).
             let register = unsafe { core::mem::transmute::<usize, PthreadAtfork>(addr) };
-            register(None, None, Some(in_child));
+            register(Some(before_fork), None, Some(in_child));
         }
         (addr, _) => {
             // SAFETY: glibc's `__register_atfork` has this signature (LSB); no object handle means
             // that the handler stays until the process ends, as our code does.
             let register = unsafe { core::mem::transmute::<usize, RegisterAtfork>(addr) };
-            register(None, None, Some(in_child), core::ptr::null_mut());
+            register(Some(before_fork), None, Some(in_child), core::ptr::null_mut());
         }
     }
+}
+
+/// The last act before a fork: the child will have the rings, too. Doing it twice does nothing.
+pub extern "C" fn before_fork() {
+    crate::entry::aside(|| crate::root::get_own().into_iter().for_each(|e| e.before_fork()));
 }
 
 /// The first act in a forked child: whatever was the parent's engine's goes, so that its peers see
@@ -57,6 +62,13 @@ pub fn watch_forks() {
 pub extern "C" fn in_child() {
     generation::after_fork();
     fdtable::after_fork_in_child();
+}
+
+/// As [`before_fork`], for forks that libc's list does not see.
+pub fn about_to_fork() {
+    if WATCHING.load(Relaxed) {
+        before_fork();
+    }
 }
 
 /// As [`in_child`], for forks that libc's list does not see.

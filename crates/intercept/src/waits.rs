@@ -4,7 +4,7 @@
 //! writable asks that of a copy without the question where the ring's SQ is full: the descriptor
 //! itself always is. What it does not do: the same for select, epoll and POLL_ADD (LIMITATIONS.md).
 
-use crate::root;
+use crate::{entry, root};
 use ringer_sys::{fdtable, keeper, ringobj, usermem};
 use ringer_uapi::Errno;
 
@@ -20,10 +20,11 @@ const WRITABLE: u16 = 0x104;
 #[inline]
 pub fn epoll_ctl(op: i32, fd: i32) {
     const EPOLL_CTL_ADD: i32 = 1;
-    if root::get().is_none() {
+    if !fdtable::any_rings() {
         return;
     }
     if op == EPOLL_CTL_ADD {
+        entry::adopt_inherited(fd);
         ringobj::polled(fd);
     } else {
         polls_once(fd);
@@ -32,6 +33,7 @@ pub fn epoll_ctl(op: i32, fd: i32) {
 
 /// `fd` is polled once: only numbers that are known to be rings count.
 fn polls_once(fd: i32) {
+    entry::adopt_inherited(fd);
     if fdtable::ring_of_known(fd).is_some() {
         ringobj::polled(fd);
     }
@@ -40,7 +42,7 @@ fn polls_once(fd: i32) {
 /// poll(2) of the `n` `pollfd`s at `at`: `call` is given where they are to be looked for.
 #[inline]
 pub fn poll_list<R: PartialOrd + Default>(at: usize, n: usize, call: impl FnOnce(usize) -> R) -> R {
-    if root::get().is_none() {
+    if !fdtable::any_rings() {
         return call(at);
     }
     let mut full = false;
@@ -104,7 +106,7 @@ fn without_room<R: PartialOrd + Default>(at: usize, n: usize, call: impl FnOnce(
 /// The `fd_set`s at `sets`, up to descriptor `n`.
 #[inline]
 pub fn select_sets(n: i32, sets: [usize; 2]) {
-    if root::get().is_none() {
+    if !fdtable::any_rings() {
         return;
     }
     for at in sets.into_iter().filter(|&at| at != 0) {

@@ -9,7 +9,7 @@ use crate::host::World;
 use crate::{lock, sleep};
 use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
-use ringer_engine::host::{HostPages, HostResult, HostRing, RingId};
+use ringer_engine::host::{Alone, HostPages, HostResult, HostRing, RingId};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::Errno;
 use std::sync::Arc;
@@ -99,6 +99,7 @@ pub struct ModelRing {
 
 impl HostRing for ModelRing {
     type Pages = ModelPages;
+    type Commons = Alone;
 
     fn remake(
         &self,

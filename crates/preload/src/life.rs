@@ -50,6 +50,7 @@ export! {
 export! {
     /// _Fork(3), which runs no fork handlers.
     fn _Fork() -> i32 {
+        process::about_to_fork();
         // SAFETY: the caller's own call.
         let pid = unsafe { real::_Fork() };
         if pid == 0 {

@@ -108,12 +108,15 @@ fn dup(nr: u32, args: [usize; 6]) -> isize {
 }
 
 fn fork(nr: u32, args: [usize; 6]) -> isize {
-    let r = pass(nr, args);
     let shares_memory = match nr {
         g::__NR_clone => args[0] & g::CLONE_VM as usize != 0,
         g::__NR_clone3 => word(args[0]).is_none_or(|flags| flags & u64::from(g::CLONE_VM) != 0),
         _ => false,
     };
+    if !shares_memory {
+        process::about_to_fork();
+    }
+    let r = pass(nr, args);
     if r == 0 && !shares_memory {
         process::forked();
     }

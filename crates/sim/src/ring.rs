@@ -7,7 +7,7 @@
 use crate::policy::Fault;
 use crate::sched::{Sched, lock};
 use crate::world::World;
-use ringer_engine::host::{HostPages, HostResult, HostRing, RingId};
+use ringer_engine::host::{Alone, HostPages, HostResult, HostRing, RingId};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::Errno;
 use std::collections::BTreeMap;
@@ -112,6 +112,7 @@ impl Drop for SimRing {
 
 impl HostRing for SimRing {
     type Pages = SimPages;
+    type Commons = Alone;
 
     fn remake(
         &self,

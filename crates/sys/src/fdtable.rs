@@ -19,7 +19,7 @@
 //! What it does not do: own rings (`ringobj`), or close files for anybody but ourselves.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
 use rust_alloc::boxed::Box;
 
 use ringer_engine::host::RingId;
@@ -112,6 +112,13 @@ pub fn ring_of_known(fd: i32) -> Option<RingId> {
     if known == 0 || known & OURS != 0 { None } else { decode(known).ok() }
 }
 
+/// Whether `fd` is known as a ring of a process that this one was forked from, and as none of this one.
+#[inline]
+pub fn is_inherited(fd: i32) -> bool {
+    let known = word(fd).map_or(0, |w| w.load(Relaxed));
+    known != 0 && known & OURS == 0 && decode(known).is_err()
+}
+
 /// As [`ring_of`], but asks the kernel: for calls that are made rarely and would do harm to a file
 /// that took a ring's number after an inline `close`.
 ///
@@ -156,6 +163,21 @@ pub(crate) fn ring_of_pipe(dev: u64, ino: u64) -> Option<RingId> {
 /// Enters a new ring: the pipe's inode, and its first number.
 pub(crate) fn add_ring(st: &g::stat, id: RingId) {
     inodes::add(st, stamp() | (id.0 & ID_MASK));
+}
+
+/// Says where what a ring has in common with those that children of this process will have lies.
+pub(crate) fn set_commons(pipe: (u64, u64), at: usize) {
+    inodes::set_commons(pipe, at);
+}
+
+/// Where that lies for the pipe behind a number, 0 for nowhere.
+pub(crate) fn commons_of(st: &g::stat) -> usize {
+    inodes::commons(st.st_dev, st.st_ino)
+}
+
+/// Makes a ring of a process that this one was forked from one of this process.
+pub(crate) fn adopt_ring(st: &g::stat, id: RingId) {
+    inodes::adopt(st.st_dev, st.st_ino, stamp() | (id.0 & ID_MASK));
 }
 
 /// Says that `fd` is ring `id`.
@@ -354,10 +376,15 @@ mod inodes {
 
     const PER_NODE: usize = 64;
 
+    /// Inode, ring, commons.
+    type Slot<'a> = (&'a AtomicU64, &'a AtomicU64, &'a AtomicUsize);
+
     struct Node {
         /// 0: free.
         ino: [AtomicU64; PER_NODE],
         ring: [AtomicU64; PER_NODE],
+        /// Where what it has in common with other processes lies, 0 for nowhere.
+        commons: [AtomicUsize; PER_NODE],
         next: AtomicPtr<Node>,
     }
 
@@ -370,6 +397,7 @@ mod inodes {
             Self {
                 ino: [const { AtomicU64::new(0) }; PER_NODE],
                 ring: [const { AtomicU64::new(0) }; PER_NODE],
+                commons: [const { AtomicUsize::new(0) }; PER_NODE],
                 next: AtomicPtr::new(core::ptr::null_mut()),
             }
         }
@@ -388,8 +416,9 @@ mod inodes {
             self.next()
         }
 
-        fn slots(&self) -> impl Iterator<Item = (&AtomicU64, &AtomicU64)> {
-            self.ino.iter().zip(self.ring.iter())
+        fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
+            let both = self.ino.iter().zip(self.ring.iter());
+            both.zip(self.commons.iter()).map(|((ino, ring), at)| (ino, ring, at))
         }
     }
 
@@ -403,9 +432,10 @@ mod inodes {
         PIPEFS.store(st.st_dev, Relaxed);
         let mut node = Some(&FIRST);
         while let Some(n) = node {
-            for (ino, at) in n.slots() {
+            for (ino, at, commons) in n.slots() {
                 if ino.compare_exchange(0, BUSY, Acquire, Relaxed).is_ok() {
                     at.store(ring, Relaxed);
+                    commons.store(0, Relaxed);
                     // Release: pairs with the Acquire in `find`, which then reads `at`.
                     ino.store(st.st_ino, Release);
                     return;
@@ -417,7 +447,7 @@ mod inodes {
 
     pub(super) fn remove(ring: u64) {
         let taken = |ino: &AtomicU64| !matches!(ino.load(Acquire), 0 | BUSY);
-        for (ino, at) in nodes().flat_map(Node::slots) {
+        for (ino, at, _) in nodes().flat_map(Node::slots) {
             if taken(ino) && at.load(Relaxed) == ring {
                 at.store(0, Relaxed);
                 ino.store(0, Release);
@@ -429,16 +459,39 @@ mod inodes {
         if st.st_mode & g::S_IFMT == g::S_IFIFO { find_pipe(st.st_dev, st.st_ino) } else { None }
     }
 
-    pub(super) fn find_pipe(dev: u64, ino: u64) -> Option<u64> {
+    fn slot(dev: u64, ino: u64) -> Option<Slot<'static>> {
         if dev != PIPEFS.load(Relaxed) {
             return None;
         }
-        let (_, at) = nodes().flat_map(Node::slots).find(|(i, _)| i.load(Acquire) == ino)?;
+        nodes().flat_map(Node::slots).find(|(i, ..)| i.load(Acquire) == ino)
+    }
+
+    pub(super) fn find_pipe(dev: u64, ino: u64) -> Option<u64> {
+        let (_, at, _) = slot(dev, ino)?;
         Some(at.load(Relaxed)).filter(|ring| *ring != 0)
     }
 
+    pub(super) fn set_commons((dev, ino): (u64, u64), at: usize) {
+        if let Some((.., commons)) = slot(dev, ino) {
+            commons.store(at, Relaxed);
+        }
+    }
+
+    pub(super) fn commons(dev: u64, ino: u64) -> usize {
+        slot(dev, ino).map_or(0, |(.., commons)| commons.load(Relaxed))
+    }
+
+    pub(super) fn adopt(dev: u64, ino: u64, ring: u64) {
+        if let Some((_, at, _)) = slot(dev, ino) {
+            at.store(ring, Relaxed);
+        }
+    }
+
     pub(super) fn any() -> bool {
-        nodes().flat_map(Node::slots).any(|(ino, _)| ino.load(Relaxed) != 0)
+        if PIPEFS.load(Relaxed) == u64::MAX {
+            return false;
+        }
+        nodes().flat_map(Node::slots).any(|(ino, ..)| ino.load(Relaxed) != 0)
     }
 }
 

@@ -10,10 +10,11 @@ use rust_alloc::boxed::Box;
 use rust_alloc::vec::Vec;
 
 use ringer_engine::host::{
-    Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostResult, Identity,
-    Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind, TxTimestamp,
+    Adopted, Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostResult,
+    Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
+    TxTimestamp,
 };
-use ringer_ring::Map;
+use ringer_ring::{Geometry, Map};
 
 use crate::aio::LinuxAio;
 use crate::file::LinuxFile;
@@ -23,7 +24,7 @@ use crate::raw::{self, general as g};
 use crate::ringobj::{LinuxPages, LinuxRing};
 use crate::thread::{LinuxThread, Name, Spec, Table};
 use crate::{
-    alloc, child, clock, cpu, fdtable, file, futex, identity, io, keeper, names, net, pin,
+    alloc, child, clock, cpu, fdtable, file, futex, identity, io, keeper, kin, names, net, pin,
     posixlock, ringobj, signals, thread, usermem,
 };
 
@@ -85,6 +86,17 @@ impl Host for LinuxHost {
     }
     fn ring_install(&self, ring: &LinuxRing) -> HostResult<i32> {
         ringobj::install(ring)
+    }
+    fn ring_adopt(
+        &self,
+        fd: i32,
+        id: RingId,
+        geometry: impl FnOnce(&Map) -> Geometry,
+    ) -> HostResult<Adopted<Self>> {
+        ringobj::adopt(fd, id, geometry)
+    }
+    fn await_call(&self, seen: u32) -> u32 {
+        kin::await_call(seen)
     }
     #[inline]
     fn ring_of(&self, fd: i32) -> HostResult<RingId> {

@@ -80,6 +80,8 @@ pub mod file;
 #[cfg(not(loom))]
 pub mod keeper;
 #[cfg(not(loom))]
+pub mod kin;
+#[cfg(not(loom))]
 pub mod posixlock;
 #[cfg(not(loom))]
 pub mod ringobj;

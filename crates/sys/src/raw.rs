@@ -428,6 +428,33 @@ pub fn futex_wake(word: &AtomicU32, n: u32) {
     let _woken = unsafe { syscall3(g::__NR_futex, word.as_ptr() as usize, op, n) };
 }
 
+/// The same as [`futex_wait`] on a word that other processes have, too.
+///
+/// # Errors
+/// As [`futex_wait`].
+pub fn futex_wait_among(word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> SysResult<()> {
+    let ts = timeout_ns.map(timespec);
+    let at = ts.as_ref().map_or(0, |t| core::ptr::from_ref(t) as usize);
+    let (word, op) = (word.as_ptr() as usize, g::FUTEX_WAIT as usize);
+    // SAFETY: the kernel reads the word and, if given, the timespec; both are live.
+    ok(unsafe { syscall4(g::__NR_futex, word, op, expected as usize, at) })
+}
+
+/// The same as [`futex_wake`] on a word that other processes have, too.
+pub fn futex_wake_among(word: &AtomicU32, n: u32) {
+    let n = n.min(i32::MAX.cast_unsigned()) as usize;
+    // SAFETY: the kernel reads nothing of the word, which names the memory it lies in.
+    let _woken =
+        unsafe { syscall3(g::__NR_futex, word.as_ptr() as usize, g::FUTEX_WAKE as usize, n) };
+}
+
+/// Whether a process has that number: `kill(2)` with signal 0.
+pub fn process_exists(pid: u32) -> bool {
+    // SAFETY: sends nothing.
+    let ret = unsafe { syscall2(g::__NR_kill, pid as usize, 0) };
+    ok(ret) != Err(Errno::ESRCH)
+}
+
 /// `membarrier(2)` without flags; a kernel or a filter may refuse.
 pub fn membarrier(command: usize) {
     // SAFETY: touches no memory.

@@ -137,6 +137,13 @@ impl Readiness {
         pipe.fill();
     }
 
+    /// Others write and drain, too: a byte may be in the pipe that was not written here, and one that
+    /// was may be gone.
+    pub fn mistrust(&self, pipe: &impl Descriptor) {
+        // Release: as in `arrived`.
+        self.readable.store(self.is_empty(pipe), Release);
+    }
+
     /// The byte of a post is in the pipe.
     pub fn arrived(&self) {
         // After the byte: a byte that is there when all is quiet has the flag set. Release: pairs

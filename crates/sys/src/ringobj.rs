@@ -29,13 +29,13 @@ mod region;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use core::sync::atomic::AtomicI32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicI32, AtomicUsize};
 use rust_alloc::boxed::Box;
 use rust_alloc::sync::Arc;
 use rust_alloc::vec::Vec;
 
-use ringer_engine::host::{HostPages, HostRing, RingId, RingSpec};
+use ringer_engine::host::{HostCommons as _, HostPages, HostRing, RingId, RingSpec};
 use ringer_ring::{Geometry, Map};
 use ringer_uapi::flags::SqRing;
 use ringer_uapi::{
@@ -46,6 +46,7 @@ use ringer_uapi::{
 use crate::fdtable;
 use crate::generation::{self, Wiped};
 use crate::keeper::{self, Shelf, Wait};
+use crate::kin::LinuxCommons;
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::readiness::{Descriptor, Readiness};
@@ -75,6 +76,8 @@ struct Inner {
     /// In the shelf's table until the application has its own, and while somebody keeps the ring.
     read_end: ForkMutex<ReadEnd>,
     readiness: Readiness,
+    /// Where what it has in common with rings of other processes lies, 0 for nowhere.
+    commons: AtomicUsize,
     /// The pipe's device and inode.
     pipe: (u64, u64),
     /// A second write end in the app table, once somebody polls.
@@ -176,6 +179,7 @@ pub fn create(spec: &RingSpec) -> SysResult<(LinuxRing, LinuxPages)> {
         write_end,
         read_end: ForkMutex::new(ReadEnd { number: Some(read_end), kept: 0 }),
         readiness: Readiness::new(),
+        commons: AtomicUsize::new(0),
         pipe,
         doorbell: AtomicI32::new(NONE),
         reader: ForkMutex::default(),
@@ -222,6 +226,59 @@ fn pipe(shelf: &Shelf, id: RingId) -> SysResult<Pipe> {
             Err(e)
         }
     }
+}
+
+/// Makes what this process needs of a ring that the one it was forked from shared.
+///
+/// # Errors
+/// `EOWNERDEAD`: it was not shared. `EEXIST`: another thread was first. `ENOMEM`, `EMFILE`, `ENFILE`.
+pub fn adopt(
+    fd: i32,
+    id: RingId,
+    geometry: impl FnOnce(&Map) -> Geometry,
+) -> SysResult<(LinuxRing, LinuxPages, LinuxCommons)> {
+    static ADOPTING: ForkMutex<()> = ForkMutex::new(());
+    let _one = ADOPTING.lock();
+    let st = raw::fstat(fd)?;
+    if fdtable::ring_of_pipe(st.st_dev, st.st_ino).is_some() {
+        return Err(Errno::EEXIST);
+    }
+    let at = fdtable::commons_of(&st);
+    if at == 0 {
+        return Err(Errno::EOWNERDEAD);
+    }
+    let (commons, views) = LinuxCommons::inherit(at)?;
+    let geometry = geometry(commons.words());
+    let shelf = keeper::get()?.shelf_for(1)?;
+    // The calling thread's table is the application's, or it could not name the number.
+    let (home, path) = (Arc::clone(&shelf), memory::proc_path(crate::thread::tid(), fd));
+    let opened = shelf.call(move || {
+        let end = raw::openat(g::AT_FDCWD, &path, g::O_WRONLY | g::O_NONBLOCK | g::O_CLOEXEC, 0)?;
+        home.watch(end, id).map(|()| end).inspect_err(|_| {
+            let _ = raw::close(end);
+        })
+    });
+    let write_end = opened.inspect_err(|_| shelf.unpromise(1))?;
+    let pages = LinuxPages(Arc::new(Memory::inherited(&shelf, &geometry, &views)?));
+    let inner = Arc::new(Inner {
+        id,
+        shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
+        region: ForkMutex::new(None),
+        buf_rings: BufRings::default(),
+        shelf,
+        write_end,
+        read_end: ForkMutex::new(ReadEnd { number: None, kept: 0 }),
+        readiness: Readiness::new(),
+        commons: AtomicUsize::new(at),
+        pipe: (st.st_dev, st.st_ino),
+        doorbell: AtomicI32::new(NONE),
+        reader: ForkMutex::default(),
+        generation: generation::current(),
+    });
+    rings().lock().push(Arc::clone(&inner));
+    fdtable::adopt_ring(&st, id);
+    fdtable::bind(fd, id);
+    Ok((LinuxRing(inner), pages, commons))
 }
 
 /// Puts the ring's descriptor at the lowest free number of the app table, close-on-exec.
@@ -293,6 +350,10 @@ impl Drop for Inner {
         }
         self.buf_rings.clear();
         self.shelf.close(numbers, Wait::No);
+        let commons = self.commons.load(Relaxed);
+        if commons != 0 {
+            LinuxCommons::unmap(commons);
+        }
     }
 }
 
@@ -330,10 +391,22 @@ impl Inner {
         }
     }
 
+    /// Whether somebody waits on the descriptor in a process that has the ring, too.
+    #[inline]
+    fn polled_elsewhere(&self) -> bool {
+        let at = self.commons.load(Relaxed);
+        at != 0 && LinuxCommons::is_polled(at)
+    }
+
     /// Somebody is about to wait on the descriptor.
     fn polled(self: &Arc<Self>) {
         if !self.readiness.is_polled() {
             self.begin_polled();
+        }
+        let at = self.commons.load(Relaxed);
+        if at != 0 {
+            LinuxCommons::set_polled(at);
+            self.readiness.mistrust(self);
         }
         self.readiness.look(self);
     }
@@ -485,6 +558,22 @@ pub fn before_wait() {
 
 impl HostRing for LinuxRing {
     type Pages = LinuxPages;
+    type Commons = LinuxCommons;
+
+    fn share(&self, len: usize) -> SysResult<LinuxCommons> {
+        let inner = &self.0;
+        if inner.commons.load(Relaxed) != 0 {
+            return Err(Errno::EEXIST);
+        }
+        let views = inner.shown.lock().memory.share()?;
+        let commons = LinuxCommons::make(len, &views)?;
+        inner.commons.store(commons.addr(), Relaxed);
+        fdtable::set_commons(inner.pipe, commons.addr());
+        if inner.readiness.is_polled() {
+            LinuxCommons::set_polled(commons.addr());
+        }
+        Ok(commons)
+    }
 
     fn remake(
         &self,
@@ -515,7 +604,7 @@ impl HostRing for LinuxRing {
 
     #[inline]
     fn polled(&self) -> bool {
-        self.0.readiness.is_polled()
+        self.0.readiness.is_polled() || self.0.polled_elsewhere()
     }
 
     #[inline]
@@ -525,6 +614,9 @@ impl HostRing for LinuxRing {
 
     #[inline]
     fn signal(&self, announced: bool) {
+        if self.0.polled_elsewhere() && !self.0.readiness.is_polled() {
+            self.0.begin_polled();
+        }
         self.0.readiness.posted(&self.0, announced);
     }
 
@@ -534,6 +626,9 @@ impl HostRing for LinuxRing {
 
     #[inline]
     fn drain(&self) {
+        if self.0.polled_elsewhere() {
+            self.0.readiness.mistrust(&self.0);
+        }
         self.0.readiness.drain(&self.0);
     }
 
@@ -713,16 +808,17 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
     // A resize meanwhile comes after this mmap.
     let memory = Arc::clone(&ring.shown.lock().memory);
     let place = match region {
-        memory::Region::Param => {
-            param.as_ref().and_then(|r| Some((r.number()?, 0, r.map().len() as u64)))
-        }
-        memory::Region::Sqes => memory.place(region).map(|(file, offset)| {
-            let whole = memory.sqes().len() as u64;
-            (file, offset, whole)
-        }),
-        memory::Region::Rings => memory.place(region).map(|(file, offset)| (file, offset, 0)),
+        memory::Region::Param => param.as_ref().and_then(|r| Some((r.number()?, 0))),
+        memory::Region::Sqes | memory::Region::Rings => memory.place(region),
     };
-    let (file, offset, least) = place.ok_or(Errno::ENOMEM)?;
+    let least = match region {
+        memory::Region::Param => param.as_ref().map_or(0, |r| r.map().len() as u64),
+        memory::Region::Sqes => memory.sqes().len() as u64,
+        memory::Region::Rings => 0,
+    };
+    if place.is_none() && !memory.has_second_view(region) {
+        return Err(Errno::ENOMEM);
+    }
     args.check_kind()?;
     // mm/memory.c `vm_insert_pages` puts in all there are.
     let page = PAGE as u64;
@@ -736,6 +832,8 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
     {
         return Ok(at);
     }
+    // Of another process's ring there is nothing but the usual mapping.
+    let (file, offset) = place.ok_or(Errno::ENOMEM)?;
     ring.shelf.call(move || {
         // SAFETY: MAP_FIXED can only mean page 0 here (no other hint passed); everything else is
         // placed where nothing is.

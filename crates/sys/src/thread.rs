@@ -159,16 +159,30 @@ pub fn interrupt_fixup(context: &mut Ucontext) {
     }
 }
 
+/// For who sleeps without a limit.
+const A_DAY_NS: u64 = 86_400_000_000_000;
+
 /// Sleeps while `*word == expected`. Always with a timeout, because a futex wait without one is
 /// restarted unseen after a handler with `SA_RESTART`.
 ///
 /// # Errors
 /// `EAGAIN`: the word differs. `EINTR`. `ETIMEDOUT`, never without a limit.
 pub fn park(word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> SysResult<()> {
-    const A_DAY_NS: u64 = 86_400_000_000_000;
     let _asleep = Asleep::new();
     match raw::futex_wait(word, expected, Some(timeout_ns.unwrap_or(A_DAY_NS))) {
         // To the caller a wake-up without cause.
+        Err(Errno::ETIMEDOUT) if timeout_ns.is_none() => Ok(()),
+        other => other,
+    }
+}
+
+/// The same on a word that other processes have, too.
+///
+/// # Errors
+/// As [`park`].
+pub fn park_among(word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) -> SysResult<()> {
+    let _asleep = Asleep::new();
+    match raw::futex_wait_among(word, expected, Some(timeout_ns.unwrap_or(A_DAY_NS))) {
         Err(Errno::ETIMEDOUT) if timeout_ns.is_none() => Ok(()),
         other => other,
     }

@@ -184,7 +184,19 @@ impl Ring {
     /// # Errors
     /// setup's.
     pub fn in_memory(entries: u32, flags: u32) -> Sys<Self> {
-        let (sq, sqes) = (Buf::new(64 << 10), Buf::new(64 << 10));
+        Self::placed(entries, flags, (Buf::new(64 << 10), Buf::new(64 << 10)))
+    }
+
+    /// The same in memory that children share.
+    ///
+    /// # Errors
+    /// setup's; mmap(2)'s.
+    pub fn in_shared_memory(entries: u32, flags: u32) -> Sys<Self> {
+        let page = || Buf::map(64 << 10, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0);
+        Self::placed(entries, flags, (page()?, page()?))
+    }
+
+    fn placed(entries: u32, flags: u32, (sq, sqes): (Buf, Buf)) -> Sys<Self> {
         let flags = flags | Setup::NO_MMAP.bits();
         let mut params = Params { flags, ..Params::default() };
         params.cq_off.user_addr = sq.addr();
@@ -216,6 +228,12 @@ impl Ring {
     /// The tail that is or will be published.
     pub fn tail(&self) -> u32 {
         self.sq_tail
+    }
+
+    /// Goes on where another process left the ring.
+    pub fn catch_up(&mut self) {
+        self.sq_tail = self.sq.load(self.params.sq_off.tail as usize);
+        self.submitted = self.sq_tail;
     }
 
     /// Writes an entry that the kernel does not see yet.

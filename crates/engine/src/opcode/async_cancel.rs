@@ -36,6 +36,11 @@ impl AsyncCancel {
         let by_op = self.flags & flags::OP != 0;
         (!by_op || self.opcode == ASYNC_CANCEL) && (!by_data || self.user_data == own)
     }
+
+    /// Whether the key is user_data and nothing else.
+    fn goes_by_data(&self) -> bool {
+        self.flags & (flags::FD | flags::OP | flags::ANY) == 0
+    }
 }
 
 impl Op for AsyncCancel {
@@ -73,6 +78,13 @@ impl<H: Host> Engine<H> {
             // It is interrupted, but the last search is among those that submit by calls
             // (`ctx->tctx_list`), and the thread is none of them.
             res = Err(Errno::ENOENT);
+        }
+        if (res == Err(Errno::ENOENT) || c.flags & flags::ALL != 0) && c.goes_by_data() {
+            let all = c.flags & flags::ALL != 0;
+            let elsewhere = self.cancel_among(st, c.user_data, all);
+            if elsewhere > 0 {
+                res = if all { res.map(|n| n + elsewhere as i32) } else { Ok(0) };
+            }
         }
         // Its targets end in task work, after its own CQE and before what follows it in its chain.
         for t in targets {

@@ -278,6 +278,9 @@ impl<H: Host> Engine<H> {
         let at = st.timers.arm(deadline_ns, key);
         if let Some(req) = st.reqs.get_mut(key) {
             req.phase = Phase::Timer(Some(at));
+            if let (Some(note), Some(Cmd::Timeout(_))) = (&req.note, &req.cmd) {
+                note.set_deadline(deadline_ns);
+            }
             if let Some((_, to)) = req.cmd.as_mut().and_then(times) {
                 *to = Some(target);
             }

@@ -23,9 +23,8 @@ use super::{Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostFile, HostRing, Identity};
 use crate::opcode::Outcome;
-use crate::ring::{Ring, State};
+use crate::ring::{Ring, State, StateGuard};
 use crate::slab::Key;
-use crate::sync::MutexGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use ringer_uapi::Errno;
@@ -312,8 +311,8 @@ impl<H: Host> Engine<H> {
     pub(crate) fn read_oldest<'a>(
         &self,
         ring: &'a Arc<Ring<H>>,
-        mut st: MutexGuard<'a, H, State<H>>,
-    ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
+        mut st: StateGuard<'a, H>,
+    ) -> (StateGuard<'a, H>, Result<(), Errno>) {
         st.ahead.alone = false;
         let Some(&key) = st.ahead.list.front() else { return (st, Ok(())) };
         let found = st.reqs.get(key).and_then(|req| Some((req.rw()?, req.file.file()?)));

@@ -48,9 +48,9 @@ use crate::opcode::opdef::O_PATH;
 use crate::opcode::{Cmd, Issue, IssueCx, Op as _, Outcome};
 use crate::primitive::AtomicU32;
 use crate::resource::personality::Acting;
-use crate::ring::{Ring, State};
+use crate::ring::{Ring, State, StateGuard};
 use crate::slab::Key;
-use crate::sync::{Mutex, MutexGuard, mutex};
+use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
@@ -551,12 +551,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// What a run leaves to others, once its request is settled.
-    fn after_run<'a>(
-        &self,
-        ring: &'a Arc<Ring<H>>,
-        mut st: MutexGuard<'a, H, State<H>>,
-        pool: &Pool<H>,
-    ) {
+    fn after_run<'a>(&self, ring: &'a Arc<Ring<H>>, mut st: StateGuard<'a, H>, pool: &Pool<H>) {
         if st.cancellers > 0 {
             self.wake_waiters(ring, &mut st, true);
         }

@@ -84,6 +84,7 @@ impl<H: Host> Req<H> {
         let faulted = matches!(&self.cmd, Some(Cmd::SendZc(c) | Cmd::SendmsgZc(c)) if c.faulted());
         let res = if report && !faulted { COPIED } else { 0 };
         Some(Box::new(Self {
+            note: None,
             user_data: self.user_data,
             opcode: 0,
             flags: SqeFlags::empty(),

@@ -21,6 +21,7 @@ use crate::resource::filetable::FileNode;
 use crate::resource::kbuf::Kept;
 use crate::resource::personality::Creds;
 use crate::resource::rsrc::BufNode;
+use crate::ring::Note;
 use crate::slab::Key;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -147,6 +148,8 @@ pub struct Req<H: Host> {
     pub on_worker: bool,
     /// The thread that submitted it.
     pub task: u32,
+    /// For the other processes that have the ring: that it is owed.
+    pub(crate) note: Option<Note<H>>,
 }
 
 impl<H: Host> Req<H> {

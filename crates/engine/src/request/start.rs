@@ -10,9 +10,8 @@ use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, HostRing};
 use crate::opcode::{Cmd, Issue, IssueCx, Op, Outcome, opdef};
 use crate::resource::filetable::FileNode;
-use crate::ring::{Deferred, Ring, State};
+use crate::ring::{Deferred, Ring, State, StateGuard};
 use crate::slab::Key;
-use crate::sync::MutexGuard;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use ringer_uapi::flags::{CqeFlags, Setup, SqeFlags};
@@ -34,11 +33,7 @@ impl<H: Host> Engine<H> {
 
     /// The same for a thread of ours, which then lets go of the lock, and every so often meanwhile:
     /// calls come in between, and so does the ring's end, which takes over what has not started.
-    pub(crate) fn run_ready_in_turns<'a>(
-        &self,
-        ring: &'a Arc<Ring<H>>,
-        mut st: MutexGuard<'a, H, State<H>>,
-    ) {
+    pub(crate) fn run_ready_in_turns<'a>(&self, ring: &'a Arc<Ring<H>>, mut st: StateGuard<'a, H>) {
         loop {
             let over = self.run_turn(ring, &mut st);
             let acting = st.acting.clone();

@@ -14,9 +14,8 @@
 use super::cancel::{CancelKey, Reach, flags};
 use crate::engine::Engine;
 use crate::host::{Clock, Host};
-use crate::ring::{Ring, State};
+use crate::ring::{Ring, State, StateGuard};
 use crate::support::opflags::ASYNC_CANCEL_ACCEPTED;
-use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use ringer_uapi::Errno;
 use ringer_uapi::bytes::{all_zero, i32_at, i64_at, u32_at, u64_at};
@@ -90,7 +89,7 @@ impl<H: Host> Engine<H> {
     pub(crate) fn sync_cancel(
         &self,
         ring: &Arc<Ring<H>>,
-        st: &mut MutexGuard<'_, H, State<H>>,
+        st: &mut StateGuard<'_, H>,
         arg: u64,
     ) -> Result<u32, Errno> {
         let wanted = Wanted::read(self.host(), arg)?;
@@ -121,7 +120,7 @@ impl<H: Host> Engine<H> {
     fn outlast(
         &self,
         ring: &Arc<Ring<H>>,
-        st: &mut MutexGuard<'_, H, State<H>>,
+        st: &mut StateGuard<'_, H>,
         wanted: &Wanted<H>,
     ) -> Result<u32, Errno> {
         let deadline = wanted.deadline(self.host());

@@ -7,17 +7,16 @@
 use super::clone::Clone;
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::ring::{Ring, State};
+use crate::ring::{Ring, StateGuard};
 use crate::support::Support::{self, Full, Partial, Refused};
 use crate::support::{Row, refusal};
-use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use ringer_uapi::{Errno, REGISTER_COUNT};
 
 /// A call on a ring that is locked and may be registered with.
 pub(super) struct Call<'a, 'g, H: Host> {
     pub(super) ring: &'a Arc<Ring<H>>,
-    pub(super) st: &'a mut MutexGuard<'g, H, State<H>>,
+    pub(super) st: &'a mut StateGuard<'g, H>,
     pub(super) arg: u64,
     pub(super) nr: u32,
     /// What is to be done when the lock is free.
@@ -91,7 +90,7 @@ register_table! {
     10 UNREGISTER_PERSONALITY (5, 6) Full
         => |e, c| if c.arg == 0 { e.unregister_personality(c.st, c.nr) } else { Err(Errno::EINVAL) };
     11 REGISTER_RESTRICTIONS (5, 10) Full => |e, c| e.register_restrictions(c);
-    12 REGISTER_ENABLE_RINGS (5, 10) Full => |e, c| none(c).and_then(|()| e.enable(c.ring));
+    12 REGISTER_ENABLE_RINGS (5, 10) Full => |e, c| none(c).and_then(|()| e.enable(c.ring, c.st));
     13 REGISTER_FILES2 (5, 13) Full
         => |e, c| e.rsrc_register(c.arg, c.nr)
             .and_then(|r| e.register_files(c.st, r.data, r.nr, r.tags));

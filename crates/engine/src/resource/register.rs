@@ -10,10 +10,9 @@ use super::rsrc::BufTable;
 use crate::engine::Engine;
 use crate::host::{Host, Iovec};
 use crate::opcode::OPDEFS;
-use crate::ring::{Active, Ring, State};
+use crate::ring::{Active, Ring, State, StateGuard};
 use crate::support::opflags::RSRC_SPARSE;
 use crate::support::refusal;
-use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -81,7 +80,7 @@ impl<H: Host> Engine<H> {
     fn register_locked(
         &self,
         ring: &Arc<Ring<H>>,
-        st: &mut MutexGuard<'_, H, State<H>>,
+        st: &mut StateGuard<'_, H>,
         opcode: u32,
         (arg, nr): (u64, u32),
     ) -> Result<(u32, Option<Clone<H>>), Errno> {
@@ -98,7 +97,7 @@ impl<H: Host> Engine<H> {
         done.map(|n| (n, clone))
     }
 
-    pub(super) fn enable(&self, ring: &Ring<H>) -> Result<u32, Errno> {
+    pub(super) fn enable(&self, ring: &Ring<H>, st: &State<H>) -> Result<u32, Errno> {
         if !ring.disabled.load(Acquire) {
             return Err(Errno::EBADFD);
         }
@@ -106,6 +105,7 @@ impl<H: Host> Engine<H> {
             let _ = ring.issuer.compare_exchange(0, self.host().tid(), Relaxed, Relaxed);
         }
         ring.disabled.store(false, Release);
+        ring.tell_enabled(st);
         if let Some(sp) = &ring.sqpoll {
             sp.kick(self.host());
         }

@@ -20,10 +20,10 @@
 //! behind it (6.18 io_uring.c `io_cqring_event_overflow`). What it does not do: decide whether the
 //! caller may post now; DEFER_TASKRUN rings queue in `State::deferred` instead.
 
-use super::{Errand, Ring, State};
+use super::kin::{Common, ring_bell};
+use super::{Errand, Ring, State, StateGuard};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, Poller};
-use crate::sync::MutexGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -40,6 +40,8 @@ pub struct Due<H: Host> {
     /// The host was told that completions come.
     announced: bool,
     eventfd: Option<H::File>,
+    /// Who waits in other processes, or here, on a ring that those have, too.
+    pub(super) bell: Option<Arc<Common<H>>>,
     /// For other rings.
     pub(super) errands: Vec<Errand<H>>,
 }
@@ -52,6 +54,7 @@ impl<H: Host> Default for Due<H> {
             signal: false,
             announced: false,
             eventfd: None,
+            bell: None,
             errands: Vec::new(),
         }
     }
@@ -202,7 +205,9 @@ impl<H: Host> Ring<H> {
             }
             st.cq.backlog.pop_front();
         }
-        st.sq_pages().clear_flags(SqRing::CQ_OVERFLOW);
+        if st.kin.as_ref().is_none_or(|kin| !kin.others_overflow()) {
+            st.sq_pages().clear_flags(SqRing::CQ_OVERFLOW);
+        }
     }
 }
 
@@ -236,8 +241,11 @@ impl<H: Host> Engine<H> {
             }
             // Once for all that this holder of the lock publishes.
             st.due.announced = st.due.announced || ring.mem.announce();
-            st.cq_pages().publish_tail(st.cq.tail);
             st.cq.published = st.cq.tail;
+            if let Some(kin) = &st.kin {
+                kin.sync(&st.cq);
+            }
+            st.cq_pages().publish_tail(st.cq.tail);
             self.wake_waiters(ring, st, false);
             ring.tell_eventfd(st);
             st.due.signal = true;
@@ -258,7 +266,7 @@ impl<H: Host> Engine<H> {
     /// Lets go of a ring's lock, then does what its holder left to do for others: a waiter that is
     /// woken earlier would run into the lock.
     #[inline]
-    pub(crate) fn unlock(&self, ring: &Arc<Ring<H>>, mut st: MutexGuard<'_, H, State<H>>) {
+    pub(crate) fn unlock(&self, ring: &Arc<Ring<H>>, mut st: StateGuard<'_, H>) {
         if st.aio.is_due() {
             self.commit(ring, &mut st);
         }
@@ -273,7 +281,7 @@ impl<H: Host> Engine<H> {
     pub(crate) fn unlocked<R>(
         &self,
         ring: &Arc<Ring<H>>,
-        st: &mut MutexGuard<'_, H, State<H>>,
+        st: &mut StateGuard<'_, H>,
         f: impl FnOnce() -> R,
     ) -> R {
         if st.aio.is_due() {
@@ -281,7 +289,7 @@ impl<H: Host> Engine<H> {
         }
         let due = take_due(ring, st);
         let acting = st.acting.take();
-        let answer = MutexGuard::<H, State<H>>::unlocked(st, || {
+        let answer = StateGuard::unlocked(st, || {
             let owed = self.pay(ring, due);
             if !owed.is_empty() {
                 self.run_errands(owed, acting.as_ref());
@@ -295,11 +303,7 @@ impl<H: Host> Engine<H> {
     /// As [`Engine::unlock`] under another ring's lock: what is left to do for other rings is the
     /// caller's.
     #[inline]
-    pub(super) fn let_go(
-        &self,
-        ring: &Arc<Ring<H>>,
-        mut st: MutexGuard<'_, H, State<H>>,
-    ) -> Vec<Errand<H>> {
+    pub(super) fn let_go(&self, ring: &Arc<Ring<H>>, mut st: StateGuard<'_, H>) -> Vec<Errand<H>> {
         let due = take_due(ring, &mut st);
         st.acting = None;
         drop(st);
@@ -315,6 +319,9 @@ impl<H: Host> Engine<H> {
         if due.sleepers {
             self.host().unpark(&ring.wait_seq, u32::MAX);
         }
+        if let Some(common) = due.bell {
+            common.wake();
+        }
         if let Some(p) = leader {
             p.wake();
         }
@@ -327,6 +334,9 @@ impl<H: Host> Engine<H> {
     /// Notes that whoever waits on this ring is to be woken ([`Engine::unlock`] does), if there is
     /// enough to see or `always`.
     pub(crate) fn wake_waiters(&self, ring: &Ring<H>, st: &mut State<H>, always: bool) {
+        if st.kin.is_some() {
+            return wake_kin(st);
+        }
         if st.leader == 0 && st.sleepers == 0 {
             return;
         }
@@ -341,6 +351,15 @@ impl<H: Host> Engine<H> {
             ring.wait_seq.fetch_add(1, Relaxed);
             st.due.sleepers = true;
         }
+    }
+}
+
+/// The same on a ring that other processes have, too, whatever they want to see.
+#[cold]
+fn wake_kin<H: Host>(st: &mut State<H>) {
+    st.due.leader |= st.leader != 0;
+    if let Some(common) = ring_bell(st) {
+        st.due.bell = Some(common);
     }
 }
 

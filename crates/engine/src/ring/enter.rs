@@ -12,7 +12,7 @@ use crate::stats;
 use crate::support::rings::ENTER_ACCEPTED;
 use crate::support::{Place, refusal};
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use ringer_uapi::Errno;
 use ringer_uapi::bytes::{i64_at, u32_at, u64_at};
 use ringer_uapi::flags::{Enter, Setup};
@@ -63,11 +63,14 @@ impl<H: Host> Engine<H> {
         let ring = self.ring_named(fd, flags.contains(Enter::REGISTERED_RING))?;
         let _active = Active::new(&ring);
         stats::add(self.host().counters(), stats::ENTERS, 1);
-        if ring.disabled.load(Acquire) {
+        if ring.is_disabled() {
             return Err(Errno::EBADFD);
         }
         let submitted = if let Some(sqpoll) = &ring.sqpoll {
             sqpoll.enter(self, &ring, flags);
+            to_submit
+        } else if ring.setup.contains(Setup::SQPOLL) {
+            self.call_sq_thread(&ring, flags.contains(Enter::SQ_WAKEUP))?;
             to_submit
         } else if to_submit > 0 {
             self.check_issuer(&ring)?;
@@ -211,12 +214,15 @@ impl<H: Host> Engine<H> {
     /// The ring that a call names by its descriptor, or by the calling thread's index.
     ///
     /// # Errors
-    /// `EBADF`, `EOPNOTSUPP`, `EOWNERDEAD` of a descriptor; `EINVAL`, `EBADF` of an index.
+    /// `EBADF`, `EOPNOTSUPP`, `EOWNERDEAD` (another process's that is not shared) of a descriptor; `EINVAL`, `EBADF` of an index.
     #[inline]
     pub(crate) fn ring_named(&self, fd: i32, by_index: bool) -> Result<Arc<Ring<H>>, Errno> {
         if by_index {
             return self.registered_ring(fd);
         }
-        self.ring(self.host().ring_of(fd)?).ok_or(Errno::EOPNOTSUPP)
+        match self.host().ring_of(fd) {
+            Err(Errno::EOWNERDEAD) => self.adopt(fd),
+            known => self.ring(known?).ok_or(Errno::EOPNOTSUPP),
+        }
     }
 }

@@ -12,6 +12,8 @@
 
 mod cq;
 mod enter;
+mod kin;
+mod lock;
 mod merge;
 mod message;
 mod region;
@@ -25,6 +27,8 @@ mod watchers;
 
 pub use cq::{Cq, Due};
 pub(crate) use enter::Active;
+pub(crate) use kin::{Kin, Note};
+pub use lock::{StateGuard, StateLock};
 pub use message::Outbox;
 pub(crate) use message::{Errand, Message};
 pub use region::Region;
@@ -44,7 +48,6 @@ use crate::resource::personality::{Acting, Personalities};
 use crate::resource::restrictions::Restrictions;
 use crate::resource::rsrc::BufTable;
 use crate::slab::{Key, Slab};
-use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -60,12 +63,10 @@ pub struct Ring<H: Host> {
     pub id: RingId,
     /// The flags it was set up with.
     pub setup: Setup,
-    /// Its descriptor, and what gives it pages.
-    pub mem: H::Ring,
     /// The CQ entries it was set up with: the kernel sizes its tables by them once and for all.
     pub cq_entries_first: u32,
     /// Everything else.
-    pub state: Mutex<H, State<H>>,
+    pub state: StateLock<H>,
     /// Futex of threads that wait without leading.
     pub wait_seq: AtomicU32,
     /// Calls under way in this ring.
@@ -84,6 +85,8 @@ pub struct Ring<H: Host> {
     pub user_memory: bool,
     /// The user that its registered memory counts for.
     pub user: Option<u32>,
+    /// Its descriptor, and what gives it memory: the last to go.
+    pub mem: H::Ring,
 }
 
 /// The pages of a ring of that host.
@@ -112,6 +115,8 @@ pub struct State<H: Host> {
     pub pages: Pages<H>,
     /// Where everything lies in them.
     pub geo: Geometry,
+    /// What it has in common with other processes' states of this ring, once there are any.
+    pub(crate) kin: Option<Kin<H>>,
     /// Our copy of the SQ head.
     pub sq_head: u32,
     /// Completion side.
@@ -237,6 +242,7 @@ impl<H: Host> State<H> {
         Self {
             pages,
             geo,
+            kin: None,
             sq_head: 0,
             cq: Cq::default(),
             due: Due::default(),
@@ -336,6 +342,31 @@ impl<H: Host> State<H> {
 }
 
 impl<H: Host> Ring<H> {
+    /// A ring in which nothing has happened yet.
+    fn new(
+        (id, setup): (RingId, Setup),
+        (mem, state): (H::Ring, State<H>),
+        sqpoll: Option<SqPoll<H>>,
+        user: Option<u32>,
+    ) -> Self {
+        Self {
+            id,
+            setup,
+            cq_entries_first: state.geo.cq_entries,
+            state: StateLock::new(state),
+            wait_seq: AtomicU32::new(0),
+            watchers: Watchers::default(),
+            active: AtomicU32::new(0),
+            indices: AtomicU32::new(0),
+            issuer: AtomicU32::new(0),
+            disabled: AtomicBool::new(setup.contains(Setup::R_DISABLED)),
+            sqpoll,
+            user_memory: setup.contains(Setup::NO_MMAP),
+            user,
+            mem,
+        }
+    }
+
     /// Whether completions may appear only when the owner asks for them.
     pub fn defers(&self) -> bool {
         self.setup.contains(Setup::DEFER_TASKRUN)

@@ -4,15 +4,13 @@
 //! `io_uring_fill_params`, then, with the memory there, `io_sq_offload_create`.
 
 use super::sqpoll::SqData;
-use super::{Ring, SqPoll, State, Watchers};
+use super::{Ring, SqPoll, State};
 use crate::engine::Engine;
 use crate::host::{Host, RingSpec};
-use crate::primitive::{AtomicBool, AtomicU32};
 use crate::resource::ringfd::FIRST_FREE as FIRST_FREE_INDEX;
 use crate::stats;
 use crate::support::rings::{FEATURES_REPORTED, SETUP_ACCEPTED};
 use crate::support::{Place, refusal};
-use crate::sync::mutex;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_ring::Geometry;
@@ -111,22 +109,8 @@ impl<H: Host> Engine<H> {
         let sqpoll = self.check_sqpoll(flags, p, geo.sq_entries)?;
         let state = State::new(pages, geo);
         state.init_pages();
-        let ring = Arc::new(Ring {
-            id: spec.id,
-            setup: flags,
-            mem,
-            cq_entries_first: geo.cq_entries,
-            state: mutex(state),
-            wait_seq: AtomicU32::new(0),
-            watchers: Watchers::default(),
-            active: AtomicU32::new(0),
-            indices: AtomicU32::new(0),
-            issuer: AtomicU32::new(0),
-            disabled: AtomicBool::new(flags.contains(Setup::R_DISABLED)),
-            sqpoll,
-            user_memory: spec.user_memory.is_some(),
-            user: self.host().memory_user(),
-        });
+        let user = self.host().memory_user();
+        let ring = Arc::new(Ring::new((spec.id, flags), (mem, state), sqpoll, user));
         if flags.contains(Setup::SINGLE_ISSUER) && !flags.contains(Setup::R_DISABLED) {
             ring.issuer.store(self.host().tid(), Relaxed);
         }

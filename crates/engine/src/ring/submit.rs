@@ -49,6 +49,7 @@ impl<H: Host> Engine<H> {
         if ring.sqpoll.is_none() && st.task != self.host().tid() {
             self.join(st);
         }
+        self.attend_kin(ring, st, false);
         let queued = st.sq_pages().tail().wrapping_sub(st.sq_head).min(st.geo.sq_entries);
         let left = queued.min(n);
         let mut chain: Vec<Req<H>> = Vec::new();
@@ -57,6 +58,9 @@ impl<H: Host> Engine<H> {
         st.ahead.calls(st.task);
         st.ahead.batch(true);
         st.unflushed = false;
+        if let Some(kin) = &mut st.kin {
+            kin.begin_taking(st.sq_head.wrapping_add(left));
+        }
         while taken < left {
             let index = st.sq_pages().index(st.sq_head);
             st.sq_head = st.sq_head.wrapping_add(1);
@@ -76,11 +80,15 @@ impl<H: Host> Engine<H> {
                 if more > 0 {
                     taken += more;
                     st.unflushed = true;
+                    st.took();
                     continue;
                 }
             }
             let batch = self.submit_one(ring, st, &sqe, &mut chain);
             st.unflushed |= chain.is_empty();
+            if chain.is_empty() {
+                st.took();
+            }
             if batch == Batch::Stop && !ring.setup.contains(Setup::SUBMIT_ALL) {
                 break;
             }
@@ -92,6 +100,12 @@ impl<H: Host> Engine<H> {
             self.start_chain(ring, st, chain);
         }
         st.sq_pages().publish_head(st.sq_head);
+        if let Some(kin) = &mut st.kin {
+            kin.end_taking(st.sq_head, &st.cq);
+            if kin.owes() {
+                self.ensure_relay();
+            }
+        }
         st.ahead.batch(false);
         st.unflushed = false;
         if !st.drained.is_empty() {
@@ -224,6 +238,7 @@ impl<H: Host> Engine<H> {
         (cmd, outcome): (Cmd, Outcome),
     ) {
         let mut req = self.request(sqe, Some(cmd), None);
+        req.note = st.note(req.user_data);
         find_buffer(st, &mut req);
         match outcome {
             // Many wait for devices, and a request is large.
@@ -306,6 +321,7 @@ impl<H: Host> Engine<H> {
         let op = sqe.opcode.min(63) as usize;
         stats::add(self.host().counters(), stats::REQUESTS + op, 1);
         let mut req = self.request(sqe, cmd, failed);
+        req.note = st.note(req.user_data);
         req.notif = notif;
         if let Some(who) = st.personalities.get(sqe.personality) {
             req.creds = Some(Box::new(Creds { who: who.clone(), origin: None }));
@@ -343,6 +359,7 @@ impl<H: Host> Engine<H> {
             hushed: false,
             on_worker: sqe.flags & SqeFlags::ASYNC.bits() != 0,
             task: self.host().tid(),
+            note: None,
         }
     }
 

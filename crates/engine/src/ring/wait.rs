@@ -20,12 +20,12 @@
 //! Who leaves while others sleep hands leadership over by waking them. Source of the rules: 6.18
 //! io_uring.c `io_cqring_wait`.
 
-use super::{Ring, State};
+use super::kin::lead_for;
+use super::{Ring, State, StateGuard};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing, PollEvent, Poller, SigMask};
 use crate::request::clocks::Target;
 use crate::request::start::owner_came;
-use crate::sync::MutexGuard;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
@@ -120,6 +120,7 @@ impl<H: Host> Engine<H> {
                 Ok(mask) => mask,
                 Err(e) => break Err(e),
             };
+            self.attend_kin(ring, &mut st, true);
             let ready = ring.cq_ready(&st);
             if ready >= span.want || st.cq_timeouts != timeouts || st.dying {
                 break Ok(());
@@ -208,11 +209,11 @@ impl<H: Host> Engine<H> {
     fn wait_once<'a>(
         &self,
         ring: &'a Arc<Ring<H>>,
-        mut st: MutexGuard<'a, H, State<H>>,
+        mut st: StateGuard<'a, H>,
         want: u32,
         until: Option<u64>,
         mask: Option<SigMask>,
-    ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
+    ) -> (StateGuard<'a, H>, Result<(), Errno>) {
         if !st.ahead.is_empty() {
             if mask.is_none() && self.waits_for_disk(ring, &st, want, until) {
                 let (mut st, r) = self.read_oldest(ring, st);
@@ -236,7 +237,7 @@ impl<H: Host> Engine<H> {
             let timeout = self.remaining(&st, until);
             return self.sleep(ring, st, timeout);
         };
-        let timeout = self.remaining(&st, until);
+        let timeout = lead_for(&st, self.remaining(&st, until));
         st.leader = me;
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
         self.unlock(ring, st);
@@ -260,9 +261,9 @@ impl<H: Host> Engine<H> {
     fn sleep<'a>(
         &self,
         ring: &'a Arc<Ring<H>>,
-        mut st: MutexGuard<'a, H, State<H>>,
+        mut st: StateGuard<'a, H>,
         timeout: Option<u64>,
-    ) -> (MutexGuard<'a, H, State<H>>, Result<(), Errno>) {
+    ) -> (StateGuard<'a, H>, Result<(), Errno>) {
         let r = self.doze(ring, &mut st, timeout);
         self.after_wait(ring, &mut st);
         (st, r)
@@ -272,9 +273,14 @@ impl<H: Host> Engine<H> {
     pub(crate) fn doze(
         &self,
         ring: &Arc<Ring<H>>,
-        st: &mut MutexGuard<'_, H, State<H>>,
+        st: &mut StateGuard<'_, H>,
         timeout: Option<u64>,
     ) -> Result<(), Errno> {
+        if let Some(common) = st.kin.as_ref().map(|kin| kin.common().clone()) {
+            let r = self.doze_among(ring, st, &common, timeout);
+            st.may_post = true;
+            return r;
+        }
         st.sleepers += 1;
         // Relaxed: read and bumped under the lock, so a bump after this is seen by the futex.
         let seq = ring.wait_seq.load(Relaxed);

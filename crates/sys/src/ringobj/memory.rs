@@ -15,6 +15,7 @@ use rust_alloc::sync::Arc;
 
 use crate::generation;
 use crate::keeper::{Shelf, Wait};
+use crate::kin::Views;
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::standin;
@@ -36,6 +37,8 @@ pub(super) struct Memory {
 enum From {
     /// A memfd in the shelf's table, with the file offset of the SQEs.
     Memfd { fd: i32, sqes_off: u64 },
+    /// A ring's of the process that this one was forked from, and whether it is that one's application's.
+    Inherited { is_users: bool },
     /// The caller's memory: for each region whether it is an alias of ours, to be unmapped.
     User { rings_alias: bool, sqes_alias: bool },
 }
@@ -99,6 +102,39 @@ impl Memory {
         Ok(Self { rings, sqes, from, geometry, shelf, generation })
     }
 
+    /// What a process that this one was forked from shared.
+    pub(super) fn inherited(
+        shelf: &Arc<Shelf>,
+        geometry: &Geometry,
+        views: &Views,
+    ) -> SysResult<Self> {
+        let rings = as_map(views.rings.0, views.rings.1)?;
+        let sqes = as_map(views.sqes.0, views.sqes.1)?;
+        let (from, shelf) = (From::Inherited { is_users: views.is_users }, Arc::clone(shelf));
+        let (geometry, generation) = (*geometry, generation::current());
+        Ok(Self { rings, sqes, from, geometry, shelf, generation })
+    }
+
+    /// Lets children that are forked from here on have our views, too.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: memory of the application's of which a child gets a copy.
+    pub(super) fn share(&self) -> SysResult<Views> {
+        let is_users = match self.from {
+            From::Memfd { .. } => false,
+            From::Inherited { is_users } => is_users,
+            From::User { rings_alias: true, sqes_alias: true } => true,
+            From::User { .. } => return Err(Errno::EOPNOTSUPP),
+        };
+        let views = [&self.rings, &self.sqes].map(|map| (map.addr(), map.len()));
+        for (at, len) in views {
+            // SAFETY: our own views; takes nothing away from this process.
+            unsafe { raw::madvise(at, pages(len), g::MADV_DOFORK) }?;
+        }
+        let [rings, sqes] = views;
+        Ok(Views { rings, sqes, is_users })
+    }
+
     pub(super) fn rings(&self) -> &Map {
         &self.rings
     }
@@ -116,18 +152,23 @@ impl Memory {
         match (self.from, region) {
             (From::Memfd { fd, .. }, Region::Rings) => Some((fd, 0)),
             (From::Memfd { fd, sqes_off }, Region::Sqes) => Some((fd, sqes_off)),
-            (From::User { .. }, _) | (_, Region::Param) => None,
+            (From::User { .. } | From::Inherited { .. }, _) | (_, Region::Param) => None,
         }
+    }
+
+    /// Whether [`Memory::second_view`] may work.
+    pub(super) fn has_second_view(&self, region: Region) -> bool {
+        let is_users = matches!(self.from, From::User { .. } | From::Inherited { is_users: true });
+        !is_users && region != Region::Param
     }
 
     /// Maps a region of the memfd once more, readable and writable, without asking the shelf for its
     /// descriptor; inherited by fork. `None`: this way does not work here.
     pub(super) fn second_view(&self, region: Region, len: usize, populate: bool) -> Option<usize> {
-        let view = match (self.from, region) {
-            (From::Memfd { .. }, Region::Rings) => &self.rings,
-            (From::Memfd { .. }, Region::Sqes) => &self.sqes,
-            (From::User { .. }, _) | (_, Region::Param) => return None,
-        };
+        if !self.has_second_view(region) {
+            return None;
+        }
+        let view = if region == Region::Rings { &self.rings } else { &self.sqes };
         view_again(view.addr(), len, populate)
     }
 
@@ -162,6 +203,10 @@ impl Drop for Memory {
                 unmap(&self.rings);
                 unmap(&self.sqes);
                 self.shelf.close(rust_alloc::vec![fd], Wait::No);
+            }
+            From::Inherited { .. } => {
+                unmap(&self.rings);
+                unmap(&self.sqes);
             }
             From::User { rings_alias, sqes_alias } => {
                 drop_user_region(&self.rings, rings_alias);

@@ -36,7 +36,6 @@ impl std::fmt::Display for Open {
 pub const GAPS: &[(&str, Open)] = &[
     ("PROBE_ALL", Open::Issue(5)),
     // Threads, fork and exec.
-    ("RING_IN_A_CHILD", Open::Issue(6)),
     ("RING_ACROSS_EXEC", Open::Issue(6)),
     ("SUBMITTER_GONE", Open::Differs(6, "requests outlive the thread that submitted them")),
     // What is there and differs.

@@ -58,8 +58,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.29",
         a_child_can_submit_to_its_parents_ring,
-        "A forked child may submit to the ring, the parent sees the completion.",
-        needs "RING_IN_A_CHILD"
+        "A forked child may submit to the ring, the parent sees the completion."
     ),
     claim!(
         "3.29",

@@ -16,6 +16,7 @@ mod epolls;
 mod eventfd;
 mod files;
 mod flags;
+mod forks;
 mod futex;
 mod kbuf;
 mod kit;
@@ -104,6 +105,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     sqpoll::CLAIMS,
     workers::CLAIMS,
     lifetime::CLAIMS,
+    forks::CLAIMS,
     napi::CLAIMS,
     patch2019::CLAIMS,
 ];
