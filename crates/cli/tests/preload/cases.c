@@ -397,14 +397,14 @@ static void case_closefrom(char **argv) {
     use_a_ring();
 }
 
-/* A ring stays its maker's; the child makes its own; both go on. */
+/* The child uses its maker's ring and makes its own; both go on. */
 static void case_fork(char **argv) {
     (void)argv;
     CHECK(try_ring(&outer, 8) == 0);
     nop(&outer);
     pid_t pid = fork();
     if (pid == 0) {
-        CHECK(enter(&outer, 0, 0) < 0);
+        nop(&outer);
         use_a_ring();
         exit(0);
     }

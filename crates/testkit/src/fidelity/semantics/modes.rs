@@ -117,8 +117,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim!(
         "3.24",
         a_child_can_wake_the_submission_thread,
-        "A forked child can wake the SQPOLL thread of its parent.",
-        needs "RING_IN_A_CHILD"
+        "A forked child can wake the SQPOLL thread of its parent."
     ),
     claim!("3.25", iopoll_needs_direct_files, "On an IOPOLL ring a buffered read is EOPNOTSUPP."),
     claim!(
