@@ -131,6 +131,7 @@ fn together(plan: &Plan) -> Vec<Part> {
         ("races", races),
         ("rings-inline", soak("prog-inline", "soak-rings", count(2_500), limit)),
         ("forks", soak("prog", "soak-forks", count(300), limit)),
+        ("kin", soak("prog", "soak-kin", count(400), limit)),
     ];
     let one = |(name, kind): (&'static str, u64)| -> Part {
         (name, soak("prog", "soak-rings", format!("{}/{kind}", count(1_500)), limit))

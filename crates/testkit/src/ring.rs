@@ -299,6 +299,11 @@ impl Ring {
         }
     }
 
+    /// How many completions wait to be reaped.
+    pub fn cq_waiting(&self) -> u32 {
+        self.cq_tail().wrapping_sub(self.cq().load(self.params.cq_off.head as usize))
+    }
+
     /// Waits for the next completion.
     ///
     /// # Errors

@@ -82,6 +82,7 @@ const PROGRAMS: &[Entry] = &[
     ("query", query::query),
     ("soak-rings", soak::rings),
     ("soak-forks", soak::forks),
+    ("soak-kin", soak::kin),
     ("soak-mixed", soak::mixed),
     ("soak-races", soak::races),
     ("soak-victim", soak::victim),

@@ -7,11 +7,13 @@
 
 mod account;
 mod kills;
+mod kin;
 mod mixed;
 mod races;
 mod rings;
 
 pub use kills::{forks, victim};
+pub use kin::kin;
 pub use mixed::mixed;
 pub use races::races;
 pub use rings::rings;
