@@ -510,6 +510,8 @@ impl<H: Host> Engine<H> {
             State::note_chain(&mut kin, req);
         }
         let needs_relay = kin.common.mine.load(Relaxed) > 0 || ring.sqpoll.is_some();
+        // Who waits does so as the only process: it has to wait anew.
+        self.wake_waiters(ring, &mut st, true);
         // From here on the guard lets go of the lock in common, too.
         st.kin = Some(kin);
         self.unlock(ring, st);

@@ -17,13 +17,15 @@ struct Program {
     argv: fn(&Scene<'_>) -> Vec<String>,
     judge: fn(&Ran, &Scene<'_>) -> Result<(), String>,
     opcodes: &'static [&'static str],
-    /// Other programs that it starts.
+    /// Other programs that it starts, and files; what has a slash may be in the target folder.
     needs: &'static [&'static str],
 }
 
 struct Scene<'a> {
     dir: &'a Path,
     clients: &'a str,
+    /// The target folder.
+    target: &'a Path,
 }
 
 impl Scene<'_> {
@@ -158,6 +160,9 @@ fn client(scene: &Scene<'_>, name: &str) -> Vec<String> {
     vec![format!("{}/{name}", scene.clients), scene.dir.to_string_lossy().into_owned()]
 }
 
+/// What `tests/programs/postgres-fetch.sh` fetched, in the target folder.
+const POSTGRES: &str = "postgres-18/usr/lib/postgresql/18/bin/postgres";
+
 /// Among what a program needs: the right to become another user.
 const USERS: &str = "the right to become another user";
 
@@ -240,6 +245,16 @@ const PROGRAMS: &[Program] = &[
         judge: |ran, _| says("rows 54060, checksums equal", ran),
         opcodes: &["READV", "WRITEV"],
         needs: &["mariadbd", "mariadb-install-db", "mariadb-admin"],
+    },
+    Program {
+        name: "PostgreSQL 18, killed and recovered",
+        argv: |s| {
+            let bin = s.target.join(POSTGRES).with_file_name("");
+            [script(s, "postgres.sh"), vec![bin.to_string_lossy().into_owned()]].concat()
+        },
+        judge: |ran, _| says("accounts 500000, balances equal, nothing committed lost", ran),
+        opcodes: &["READ", "READV"],
+        needs: &[POSTGRES, USERS],
     },
     Program {
         name: "samba, vfs_io_uring",
@@ -340,27 +355,28 @@ enum Verdict {
     Failed(String),
 }
 
-fn installed(program: &str) -> bool {
+fn installed(program: &str, target: &Path) -> bool {
     if program == USERS {
         let mut command = std::process::Command::new("setpriv");
         command.args(["--reuid=65534", "--clear-groups", "true"]);
         return command.output().is_ok_and(|out| out.status.success());
     }
     if program.contains('/') {
-        return Path::new(program).exists();
+        return Path::new(program).exists() || target.join(program).exists();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|d| d.join(program).exists())
 }
 
-fn run(p: &Program, ringer: &str, clients: &str, under: Under) -> Verdict {
+fn run(p: &Program, ringer: &str, built: (&str, &Path), under: Under) -> Verdict {
     let scratch = Scratch::new();
     let dir = scratch.path("");
-    let scene = Scene { dir: &dir, clients };
+    let (clients, target) = built;
+    let scene = Scene { dir: &dir, clients, target };
     let argv = (p.argv)(&scene);
     let program = argv.iter().find(|w| *w != "env" && !w.contains('=')).expect("a program");
     for needed in [program.as_str()].iter().chain(p.needs) {
-        if !installed(needed) {
+        if !installed(needed, target) {
             return Verdict::Skipped(format!("{needed} is not there"));
         }
     }
@@ -398,9 +414,10 @@ fn main() -> ExitCode {
         println!("usage: programs --ringer PATH --clients FOLDER [--only NAME] [--here]");
         return ExitCode::from(2);
     };
-    if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
-        harness::prebuilt(folder);
-    }
+    let exe = std::env::current_exe().expect("a name");
+    let folder = exe.parent().expect("a folder");
+    harness::prebuilt(folder);
+    let target = folder.parent().unwrap_or(folder);
     let clients = value("--clients").unwrap_or_default();
     let only = value("--only").unwrap_or_default();
     let here = args.iter().any(|a| a == "--here");
@@ -417,7 +434,7 @@ fn main() -> ExitCode {
     for p in PROGRAMS.iter().filter(|p| p.name.contains(&only)) {
         for &under in &places {
             let before = std::time::Instant::now();
-            let verdict = run(p, &ringer, &clients, under);
+            let verdict = run(p, &ringer, (&clients, target), under);
             let ms = before.elapsed().as_millis();
             let said = match verdict {
                 Verdict::Passed => {

@@ -15,6 +15,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.29",
+        a_thread_that_waits_through_a_fork_is_woken,
+        "A thread that waits in enter while another one forks is woken by the child's completion, whatever it waits for itself."
+    ),
+    claim!(
+        "3.29",
         each_uses_its_own_memory_and_descriptors,
         "A request reads into the memory, and from the descriptors, of the process that submitted it."
     ),
@@ -157,6 +162,28 @@ fn a_parent_that_waits_is_woken_by_what_its_child_does() -> Outcome {
     expect("the wait", enter_fd(fd, 0, 1, GETEVENTS), Ok(0))?;
     ends(&ring, &[(7, 0)])?;
     well(pid)
+}
+
+fn a_thread_that_waits_through_a_fork_is_woken() -> Outcome {
+    for pending in [0, 1] {
+        let mut ring = ring()?;
+        let (silent, _w) = pipe()?;
+        let buf = Buf::new(8);
+        let reads: Vec<Sqe> = (0..pending).map(|_| read(silent, buf.addr(), 8, 0, 1)).collect();
+        submit(&mut ring, &reads)?;
+        let fd = ring.fd;
+        let waits = std::thread::spawn(move || enter_fd(fd, 0, 1, GETEVENTS));
+        // It has the time to fall asleep.
+        let _ = os::poll(-1, 0, 20);
+        let pid = child(|| {
+            ring.catch_up();
+            submit(&mut ring, &[nop(7)])
+        })?;
+        expect("the wait", waits.join().map_err(|_| "a panic")?, Ok(0))?;
+        ends(&ring, &[(7, 0)])?;
+        well(pid)?;
+    }
+    Ok(())
 }
 
 fn own_memory(mut ring: Ring) -> Outcome {
