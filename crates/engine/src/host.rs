@@ -212,8 +212,6 @@ pub trait HostCommons: Send + Sync + Debug {
     /// # Errors
     /// As [`Host::park`].
     fn park(&self, at: usize, expected: u32, timeout_ns: Option<u64>) -> HostResult<()>;
-    /// Wakes who sleeps there, in all processes.
-    fn unpark(&self, at: usize);
     /// Ends [`Host::await_call`] in another process, now or when it next begins.
     fn call(&self, process: u32);
 }
@@ -244,9 +242,6 @@ impl HostCommons for Alone {
     fn park(&self, _at: usize, _expected: u32, _timeout_ns: Option<u64>) -> HostResult<()> {
         match *self {}
     }
-    fn unpark(&self, _at: usize) {
-        match *self {}
-    }
     fn call(&self, _process: u32) {
         match *self {}
     }
@@ -266,6 +261,8 @@ pub trait HostRing: Send + Sync + Debug {
     fn share(&self, _len: usize) -> HostResult<Self::Commons> {
         Err(Errno::EOPNOTSUPP)
     }
+    /// Wakes who sleeps in [`HostCommons::park`] on the word at that byte, in all processes.
+    fn unpark_among(&self, _at: usize) {}
     /// Makes memory of other sizes, which nobody maps yet. Calls `then` between the two regions, with
     /// the first.
     ///

@@ -365,6 +365,13 @@ impl LinuxCommons {
         }
     }
 
+    /// Wakes who sleeps on the word at that byte of the engine's, of the ring with that page.
+    pub(crate) fn unpark(addr: usize, at: usize) {
+        if let Ok(word) = map_of(addr + head::SIZE + at, 4) {
+            raw::futex_wake_among(word.w32(0), u32::MAX);
+        }
+    }
+
     fn holder(&self) -> &AtomicU32 {
         self.page.w32(head::HOLDER)
     }
@@ -436,10 +443,6 @@ impl HostCommons for LinuxCommons {
 
     fn park(&self, at: usize, expected: u32, timeout_ns: Option<u64>) -> HostResult<()> {
         thread::park_among(self.words.w32(at), expected, timeout_ns)
-    }
-
-    fn unpark(&self, at: usize) {
-        raw::futex_wake_among(self.words.w32(at), u32::MAX);
     }
 
     fn call(&self, process: u32) {

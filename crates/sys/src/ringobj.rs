@@ -575,6 +575,13 @@ impl HostRing for LinuxRing {
         Ok(commons)
     }
 
+    fn unpark_among(&self, at: usize) {
+        let commons = self.0.commons.load(Relaxed);
+        if commons != 0 {
+            LinuxCommons::unpark(commons, at);
+        }
+    }
+
     fn remake(
         &self,
         geometry: &Geometry,

@@ -20,7 +20,7 @@
 //! behind it (6.18 io_uring.c `io_cqring_event_overflow`). What it does not do: decide whether the
 //! caller may post now; DEFER_TASKRUN rings queue in `State::deferred` instead.
 
-use super::kin::{Common, ring_bell};
+use super::kin::{ring_bell, wake_all};
 use super::{Errand, Ring, State, StateGuard};
 use crate::engine::Engine;
 use crate::host::{Host, HostRing, Poller};
@@ -37,11 +37,11 @@ pub struct Due<H: Host> {
     sleepers: bool,
     leader: bool,
     pub(super) signal: bool,
+    /// Who waits on a ring that other processes have, too, in any of them.
+    pub(super) bell: bool,
     /// The host was told that completions come.
     announced: bool,
     eventfd: Option<H::File>,
-    /// Who waits in other processes, or here, on a ring that those have, too.
-    pub(super) bell: Option<Arc<Common<H>>>,
     /// For other rings.
     pub(super) errands: Vec<Errand<H>>,
 }
@@ -52,9 +52,9 @@ impl<H: Host> Default for Due<H> {
             sleepers: false,
             leader: false,
             signal: false,
+            bell: false,
             announced: false,
             eventfd: None,
-            bell: None,
             errands: Vec::new(),
         }
     }
@@ -310,7 +310,7 @@ impl<H: Host> Engine<H> {
         self.pay(ring, due)
     }
 
-    #[inline]
+    #[inline(always)]
     fn pay(&self, ring: &Ring<H>, (due, leader): Owed<H>) -> Vec<Errand<H>> {
         // Before who waits wakes and looks at it.
         if let Some(file) = due.eventfd {
@@ -319,8 +319,8 @@ impl<H: Host> Engine<H> {
         if due.sleepers {
             self.host().unpark(&ring.wait_seq, u32::MAX);
         }
-        if let Some(common) = due.bell {
-            common.wake();
+        if due.bell {
+            wake_all(ring);
         }
         if let Some(p) = leader {
             p.wake();
@@ -358,15 +358,13 @@ impl<H: Host> Engine<H> {
 #[cold]
 fn wake_kin<H: Host>(st: &mut State<H>) {
     st.due.leader |= st.leader != 0;
-    if let Some(common) = ring_bell(st) {
-        st.due.bell = Some(common);
-    }
+    st.due.bell |= ring_bell(st);
 }
 
 /// What is due, and the poller whose leader is to be woken.
 type Owed<H> = (Due<H>, Option<Arc<<H as Host>::Poller>>);
 
-#[inline]
+#[inline(always)]
 fn take_due<H: Host>(ring: &Arc<Ring<H>>, st: &mut State<H>) -> Owed<H> {
     let mut due = core::mem::take(&mut st.due);
     if st.outbox.claim() {

@@ -250,16 +250,10 @@ impl<H: Host> Common<H> {
         }
     }
 
-    /// Has everybody who waits for completions look. To be followed by [`Common::wake`], once the lock
-    /// is free.
+    /// See [`ring_bell`].
     fn ring_bell(&self) -> bool {
         self.host.words().w32(at::BELL).fetch_add(1, Relaxed);
         self.get(at::SLEEPERS) > 0
-    }
-
-    /// Wakes who was told to look.
-    pub(super) fn wake(&self) {
-        self.host.unpark(at::BELL);
     }
 
     /// What others than this process owe.
@@ -402,8 +396,24 @@ impl<H: Host> Kin<H> {
 }
 
 impl<H: Host> State<H> {
+    /// So many entries are going to be taken.
+    #[cold]
+    pub(super) fn begin_taking(&mut self, n: u32) {
+        if let Some(kin) = &mut self.kin {
+            kin.begin_taking(self.sq_head.wrapping_add(n));
+        }
+    }
+
+    /// No more are taken. Whether something of this process is under way.
+    #[cold]
+    pub(super) fn end_taking(&mut self) -> bool {
+        let Some(kin) = &mut self.kin else { return false };
+        kin.end_taking(self.sq_head, &self.cq);
+        kin.owes()
+    }
+
     /// In a batch: what was taken has ended, or is noted.
-    #[inline]
+    #[cold]
     pub(super) fn took(&mut self) {
         if let Some(kin) = &mut self.kin {
             kin.took(self.sq_head, &self.cq);
@@ -417,8 +427,7 @@ impl<H: Host> State<H> {
         let first = kin.common.mine.load(Relaxed) == 0;
         let note = kin.note(user_data);
         // Who sleeps without a limit does not look yet whether this process lives.
-        let bell = if first { ring_bell(self) } else { None };
-        self.due.bell = bell.or(self.due.bell.take());
+        self.due.bell |= first && ring_bell(self);
         note
     }
 
@@ -442,10 +451,13 @@ impl<H: Host> State<H> {
 
 impl<H: Host> Ring<H> {
     /// Whether the ring waits for ENABLE_RINGS.
+    #[inline(always)]
     pub(crate) fn is_disabled(&self) -> bool {
-        if !self.disabled.load(Acquire) {
-            return false;
-        }
+        self.disabled.load(Acquire) && self.is_disabled_among()
+    }
+
+    #[cold]
+    fn is_disabled_among(&self) -> bool {
         let Some(common) = self.common() else { return true };
         if common.get(at::DISABLED) != 0 {
             return true;
@@ -594,6 +606,7 @@ impl<H: Host> Engine<H> {
 
     /// Looks after what a ring has in common with others: ends what those owe that are gone, and has
     /// the others hurry, if `waits`.
+    #[cold]
     pub(super) fn attend_kin(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, waits: bool) {
         let Some(kin) = &st.kin else { return };
         let common = kin.common.clone();
@@ -750,8 +763,13 @@ pub(super) fn lead_for<H: Host>(st: &State<H>, timeout: Option<u64>) -> Option<u
     }
 }
 
-/// Notes for [`Engine::wake_waiters`](crate::Engine) that who waits elsewhere is to be woken.
-pub(super) fn ring_bell<H: Host>(st: &State<H>) -> Option<Arc<Common<H>>> {
-    let common = &st.kin.as_ref()?.common;
-    common.ring_bell().then(|| common.clone())
+/// Has everybody who waits for completions look. True: somebody sleeps, and is to be woken
+/// ([`wake_all`]) once the lock is free.
+pub(super) fn ring_bell<H: Host>(st: &State<H>) -> bool {
+    st.kin.as_ref().is_some_and(|kin| kin.common.ring_bell())
+}
+
+/// Wakes who was told to look.
+pub(super) fn wake_all<H: Host>(ring: &Ring<H>) {
+    ring.mem.unpark_among(at::BELL);
 }

@@ -23,7 +23,7 @@ impl<H: Host> StateLock<H> {
     }
 
     /// Takes the lock.
-    #[inline]
+    #[inline(always)]
     pub fn lock(&self) -> StateGuard<'_, H> {
         let mut guard = self.0.lock();
         if guard.kin.is_some() {
@@ -77,21 +77,21 @@ impl<H: Host> StateGuard<'_, H> {
 impl<H: Host> Deref for StateGuard<'_, H> {
     type Target = State<H>;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &State<H> {
         &self.0
     }
 }
 
 impl<H: Host> DerefMut for StateGuard<'_, H> {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut State<H> {
         &mut self.0
     }
 }
 
 impl<H: Host> Drop for StateGuard<'_, H> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.0.kin.is_some() {
             leave(&mut self.0);

@@ -49,7 +49,10 @@ impl<H: Host> Engine<H> {
         if ring.sqpoll.is_none() && st.task != self.host().tid() {
             self.join(st);
         }
-        self.attend_kin(ring, st, false);
+        let shared = st.kin.is_some();
+        if shared {
+            self.attend_kin(ring, st, false);
+        }
         let queued = st.sq_pages().tail().wrapping_sub(st.sq_head).min(st.geo.sq_entries);
         let left = queued.min(n);
         let mut chain: Vec<Req<H>> = Vec::new();
@@ -58,8 +61,8 @@ impl<H: Host> Engine<H> {
         st.ahead.calls(st.task);
         st.ahead.batch(true);
         st.unflushed = false;
-        if let Some(kin) = &mut st.kin {
-            kin.begin_taking(st.sq_head.wrapping_add(left));
+        if shared {
+            st.begin_taking(left);
         }
         while taken < left {
             let index = st.sq_pages().index(st.sq_head);
@@ -80,13 +83,15 @@ impl<H: Host> Engine<H> {
                 if more > 0 {
                     taken += more;
                     st.unflushed = true;
-                    st.took();
+                    if shared {
+                        st.took();
+                    }
                     continue;
                 }
             }
             let batch = self.submit_one(ring, st, &sqe, &mut chain);
             st.unflushed |= chain.is_empty();
-            if chain.is_empty() {
+            if shared && chain.is_empty() {
                 st.took();
             }
             if batch == Batch::Stop && !ring.setup.contains(Setup::SUBMIT_ALL) {
@@ -100,11 +105,8 @@ impl<H: Host> Engine<H> {
             self.start_chain(ring, st, chain);
         }
         st.sq_pages().publish_head(st.sq_head);
-        if let Some(kin) = &mut st.kin {
-            kin.end_taking(st.sq_head, &st.cq);
-            if kin.owes() {
-                self.ensure_relay();
-            }
+        if shared && st.end_taking() {
+            self.ensure_relay();
         }
         st.ahead.batch(false);
         st.unflushed = false;

@@ -120,7 +120,9 @@ impl<H: Host> Engine<H> {
                 Ok(mask) => mask,
                 Err(e) => break Err(e),
             };
-            self.attend_kin(ring, &mut st, true);
+            if st.kin.is_some() {
+                self.attend_kin(ring, &mut st, true);
+            }
             let ready = ring.cq_ready(&st);
             if ready >= span.want || st.cq_timeouts != timeouts || st.dying {
                 break Ok(());
