@@ -79,6 +79,9 @@ pub(crate) struct RunArgs {
     /// Leave inline calls as they are: each one traps
     #[arg(long)]
     pub(crate) no_patch: bool,
+    /// Complete requests late and in any legal order, as SEED decides; by ringer, whatever --native says
+    #[arg(long, value_name = "SEED")]
+    pub(crate) shuffle: Option<u32>,
     /// The program, searched in PATH
     #[arg(value_name = "PROG")]
     pub(crate) program: OsString,

@@ -44,7 +44,7 @@ fn prepare_and_exec(args: &RunArgs) -> Result<std::convert::Infallible, Refusal>
         .fix("remove the setuid bit and the file capabilities from ringer"));
     }
     let stats = args.stats.as_deref().map(stats::create).transpose()?;
-    if args.native == NativeChoice::Auto && Native::ask().will_do() {
+    if args.native == NativeChoice::Auto && args.shuffle.is_none() && Native::ask().will_do() {
         let path = program::locate(&args.program)?;
         if let Some(file) = stats {
             file.note_native(&path)?;
@@ -79,6 +79,9 @@ fn exec_with(program: &Program, changes: &Changes<'_>) -> Refusal {
     }
     if changes.args.no_patch {
         env.push(("RINGER_NO_PATCH".into(), "1".into()));
+    }
+    if let Some(seed) = changes.args.shuffle {
+        env.push(("RINGER_SHUFFLE".into(), seed.to_string().into()));
     }
     exec(&program.path, changes.args, env.into_iter())
 }

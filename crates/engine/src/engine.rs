@@ -25,6 +25,8 @@ use ringer_uapi::Errno;
 pub struct Engine<H: Host> {
     host: H,
     policy: Box<dyn Policy>,
+    /// What the policy says of that.
+    delays: bool,
     me: Weak<Self>,
     rings: Mutex<H, Vec<Place<H>>>,
     /// Places that are not free. Written with `rings` locked.
@@ -64,6 +66,7 @@ impl<H: Host> Engine<H> {
     pub fn with_policy(host: H, policy: Box<dyn Policy>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             host,
+            delays: policy.delays(),
             policy,
             me: me.clone(),
             rings: mutex(Vec::new()),
@@ -95,6 +98,12 @@ impl<H: Host> Engine<H> {
 
     pub(crate) fn policy(&self) -> &dyn Policy {
         &*self.policy
+    }
+
+    /// Whether completions may be held.
+    #[inline]
+    pub(crate) fn delays(&self) -> bool {
+        self.delays
     }
 
     /// For threads that the engine starts.

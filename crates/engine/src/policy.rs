@@ -11,6 +11,14 @@ pub trait Policy: Send + Sync + Debug {
     fn next_ready(&self, n: usize) -> usize;
     /// How much of a transfer of `len` bytes is attempted at once (1..=len).
     fn share(&self, len: u32) -> u32;
+    /// Whether [`Policy::delay`] may be more than 0. Asked once.
+    fn delays(&self) -> bool {
+        false
+    }
+    /// How long the completion of a request that has ended is held \[ns\].
+    fn delay(&self) -> u64 {
+        0
+    }
 }
 
 /// First come, first served; everything at once.

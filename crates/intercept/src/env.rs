@@ -98,6 +98,6 @@ impl Environ {
 }
 
 /// A decimal number.
-pub fn number(text: &[u8]) -> Option<i32> {
+pub fn number<T: core::str::FromStr>(text: &[u8]) -> Option<T> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }

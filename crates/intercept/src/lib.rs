@@ -31,6 +31,7 @@ pub mod process;
 pub mod resolve;
 pub mod root;
 pub mod scan;
+mod shuffle;
 mod site;
 pub mod start;
 pub mod stats;

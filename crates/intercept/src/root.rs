@@ -10,6 +10,7 @@
 //! A child made by vfork(2) shares the memory and would find its parent's engine, whose threads
 //! and descriptor table are not its own; [`get_or_make`] refuses it, by the process id.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 use ringer_engine::Engine;
@@ -76,7 +77,10 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     }
     let host = LinuxHost::new();
     crate::stats::begin(setup_flags());
-    let engine = Arc::into_raw(Engine::new(host));
+    let engine = Arc::into_raw(match crate::shuffle::chosen() {
+        Some(policy) => Engine::with_policy(host, Box::new(policy)),
+        None => Engine::new(host),
+    });
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);
     crate::process::watch_forks();

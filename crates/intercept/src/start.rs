@@ -9,7 +9,7 @@
 
 use crate::env::{self, Environ};
 use crate::scan::{self, Seen};
-use crate::{filter, mask, patch, resolve::Real, stats, trap};
+use crate::{filter, mask, patch, resolve::Real, shuffle, stats, trap};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
@@ -51,6 +51,9 @@ fn read_variables(environ: &Environ) {
     NO_TRAP.store(environ.get(b"RINGER_NO_TRAP").is_some_and(|v| v == b"1"), Relaxed);
     if environ.get(b"RINGER_NO_PATCH").is_some_and(|v| v == b"1") {
         patch::forbid();
+    }
+    if let Some(seed) = environ.get(b"RINGER_SHUFFLE").and_then(env::number) {
+        shuffle::choose(seed);
     }
     if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
         stats::configure(path);

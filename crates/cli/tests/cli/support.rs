@@ -33,6 +33,7 @@ fn clean<S: AsRef<OsStr>>(mut c: Command, args: impl IntoIterator<Item = S>) -> 
         "RINGER_STATS",
         "RINGER_NO_TRAP",
         "RINGER_NO_PATCH",
+        "RINGER_SHUFFLE",
         "RINGER_HANDSHAKE",
         "NO_COLOR",
     ] {

@@ -314,12 +314,18 @@ impl<H: Host> Engine<H> {
         }
         let now = self.host().now(Clock::Monotonic);
         while let Some(key) = st.timers.pop_due(now) {
+            if self.let_go_of_held(st, key) {
+                continue;
+            }
             let Some(req) = st.reqs.remove(key) else { continue };
             if req.head.is_some() {
                 self.fire_linked(ring, st, req);
             } else {
                 self.fire_timeout(ring, st, req);
             }
+        }
+        if st.may_post && !st.deferred.is_empty() {
+            self.run_deferred(ring, st);
         }
         self.run_ready(ring, st);
     }

@@ -42,6 +42,12 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
+        if self.delays() {
+            let ns = self.delay(ring, st, &req);
+            if ns > 0 {
+                return self.hold(ring, st, req, (res, cflags), ns);
+            }
+        }
         if st.may_post && res.is_ok() && req.is_bare() {
             ring.post(st, Cqe::new(req.user_data, res, cflags));
             self.put_refs(ring, st, &mut req);

@@ -6,6 +6,7 @@ pub mod cancel;
 pub(crate) mod clocks;
 pub mod complete;
 mod edges;
+pub mod held;
 pub mod iowq;
 pub mod notif;
 pub mod reactor;

@@ -39,7 +39,7 @@ use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{
-    Req, ahead::Ahead, aio::Transfers, apoll::Watch, table::Requests, timers::Timers,
+    Req, ahead::Ahead, aio::Transfers, apoll::Watch, held::Held, table::Requests, timers::Timers,
 };
 use crate::resource::filetable::FileTable;
 use crate::resource::kbuf::Groups;
@@ -143,6 +143,8 @@ pub struct State<H: Host> {
     pub aio: Transfers<H>,
     /// Times they wait for.
     pub timers: Timers,
+    /// Those whose completions are held.
+    pub held: Held,
     /// Chain members whose turn has come.
     pub ready: VecDeque<Box<Req<H>>>,
     /// Multishot requests in watches that let others run and go on with the next round.
@@ -256,6 +258,7 @@ impl<H: Host> State<H> {
             ahead: Ahead::default(),
             aio: Transfers::default(),
             timers: Timers::default(),
+            held: Held::default(),
             ready: VecDeque::new(),
             requeued: VecDeque::new(),
             drained: VecDeque::new(),

@@ -74,6 +74,7 @@ impl<H: Host> Engine<H> {
             taken += 1;
             let sqe = st.sq_pages().sqe(index);
             if is_read(&sqe)
+                && !self.delays()
                 && chain.is_empty()
                 && left - taken > 0
                 && next_entry(st).is_some_and(|next| follows(&sqe, &next))
@@ -83,9 +84,6 @@ impl<H: Host> Engine<H> {
                 if more > 0 {
                     taken += more;
                     st.unflushed = true;
-                    if shared {
-                        st.took();
-                    }
                     continue;
                 }
             }
@@ -137,6 +135,9 @@ impl<H: Host> Engine<H> {
         for sqe in self.submit_run(ring, st, &run) {
             self.submit_plain(ring, st, sqe);
         }
+        if st.kin.is_some() {
+            st.took();
+        }
         more
     }
 
@@ -158,6 +159,7 @@ impl<H: Host> Engine<H> {
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
             let special = sqe.file_index != 0 || sqe.personality != 0 || looks_up(sqe);
+            let special = special || self.delays();
             if !st.draining() && def.is_some_and(|d| d.inline_first()) && !special {
                 return self.submit_plain(ring, st, sqe);
             }

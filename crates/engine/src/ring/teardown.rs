@@ -105,6 +105,7 @@ impl<H: Host> Engine<H> {
         }
         self.cancel_started(st);
         self.end_ahead(ring, st);
+        self.end_held(st);
         while let Some(req) = st.drained.pop_front() {
             self.complete(ring, st, *req, Err(Errno::ECANCELED), 0);
         }

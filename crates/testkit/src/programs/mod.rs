@@ -16,6 +16,7 @@ pub mod identity;
 pub mod leaving;
 pub mod lifetime;
 pub mod modes;
+pub mod order;
 pub mod query;
 pub mod registration;
 pub mod rough;
@@ -58,6 +59,7 @@ const PROGRAMS: &[Entry] = &[
     ("identity-landlock", identity::landlock),
     ("identity-directory", identity::directory),
     ("leave", leaving::leave),
+    ("order", order::order),
     ("teardown", lifetime::teardown),
     ("last-mapping", lifetime::last_mapping),
     ("counts", lifetime::counts),
