@@ -17,6 +17,8 @@ struct Program {
     argv: fn(&Scene<'_>) -> Vec<String>,
     judge: fn(&Ran, &Scene<'_>) -> Result<(), String>,
     opcodes: &'static [&'static str],
+    /// Whether it runs on the kernel's ring as well, where its variables change nothing.
+    kernel: bool,
     /// Other programs that it starts, and files; what has a slash may be in the target folder.
     needs: &'static [&'static str],
 }
@@ -147,6 +149,29 @@ fn plocate(scene: &Scene<'_>) -> Vec<String> {
     words(&format!("{copy} --database {db} needle27"))
 }
 
+fn musl(scene: &Scene<'_>) -> Vec<String> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/programs/musl-uring.c");
+    let program = scene.path("musl-uring");
+    // musl-gcc knows musl's headers alone; the kernel's come after them.
+    let line = format!(
+        "-O2 -Wall -Wextra -Werror -idirafter /usr/include \
+         -idirafter /usr/include/x86_64-linux-gnu -o {program} {source}"
+    );
+    if let Ok(built) = std::process::Command::new("musl-gcc").args(words(&line)).status() {
+        assert!(built.success(), "{source} does not build");
+    }
+    vec![program, scene.dir.to_string_lossy().into_owned()]
+}
+
+fn python(scene: &Scene<'_>) -> Vec<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/programs/python-liburing.py");
+    let wheel = scene.target.join(WHEEL).to_string_lossy().into_owned();
+    let mut argv = vec!["env".to_owned(), format!("PYTHONPATH={wheel}")];
+    argv.extend(["/usr/bin/python3".to_owned(), script.to_owned()]);
+    argv.push(scene.dir.to_string_lossy().into_owned());
+    argv
+}
+
 fn says(what: &str, ran: &Ran) -> Result<(), String> {
     if ran.stdout.contains(what) { Ok(()) } else { Err(format!("it said {:?}", ran.stdout)) }
 }
@@ -163,6 +188,12 @@ fn client(scene: &Scene<'_>, name: &str) -> Vec<String> {
 /// What `tests/programs/postgres-fetch.sh` fetched, in the target folder.
 const POSTGRES: &str = "postgres-18/usr/lib/postgresql/18/bin/postgres";
 
+/// What `tests/programs/python-fetch.sh` fetched, in the target folder.
+const WHEEL: &str = "python-liburing";
+
+/// Has completions come late and in another order, under ringer.
+const SHUFFLED: &str = "RINGER_SHUFFLE=20261127";
+
 /// Among what a program needs: the right to become another user.
 const USERS: &str = "the right to become another user";
 
@@ -172,6 +203,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| fio(s, &format!("--rw=randwrite {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ", "WRITE"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -179,6 +211,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| fio(s, "--rw=randread"),
         judge: fio_result,
         opcodes: &["READ"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -186,6 +219,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| fio(s, &format!("--rw=randrw --thread --fsync=64 --io_size=32m {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ", "WRITE"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -193,6 +227,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| fio(s, &format!("--rw=randwrite --registerfiles --fixedbufs {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ_FIXED", "WRITE_FIXED"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -200,6 +235,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| fio(s, &format!("--rw=randwrite --direct=1 {VERIFY}")),
         judge: fio_result,
         opcodes: &["READ", "WRITE"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -207,6 +243,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| fio(s, "--rw=randread --registerfiles --sqthread_poll"),
         judge: fio_result,
         opcodes: &["READ"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -214,6 +251,7 @@ const PROGRAMS: &[Program] = &[
         argv: convert,
         judge: same_images,
         opcodes: &["READV", "WRITEV"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -221,6 +259,7 @@ const PROGRAMS: &[Program] = &[
         argv: qemu_io,
         judge: patterns,
         opcodes: &["READV", "WRITEV", "FSYNC"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -228,7 +267,16 @@ const PROGRAMS: &[Program] = &[
         argv: |s| script(s, "qemu-nbd.sh"),
         judge: |ran, _| says("image 25165824 bytes, equal", ran),
         opcodes: &["READV", "WRITEV", "FSYNC"],
+        kernel: true,
         needs: &["qemu-nbd", "qemu-io"],
+    },
+    Program {
+        name: "qemu-system, booted from a disk",
+        argv: |s| script(s, "qemu-system.sh"),
+        judge: |ran, _| says("2 machines, 8192 sectors read and written, sums equal", ran),
+        opcodes: &["READV", "WRITEV", "FSYNC"],
+        kernel: true,
+        needs: &["qemu-system-x86_64", "as", "ld"],
     },
     Program {
         name: "node, 200 files",
@@ -237,13 +285,23 @@ const PROGRAMS: &[Program] = &[
             says("30b4bd12c492b2cf7984513b9c1ebefae823a2b3dfe58b094f4cb1415bdfbf33", ran)
         },
         opcodes: &["READV", "WRITEV", "FSYNC", "OPENAT", "STATX", "CLOSE", "RENAMEAT", "EPOLL_CTL"],
+        kernel: true,
         needs: &[],
     },
     Program {
         name: "mariadbd, killed and recovered",
         argv: |s| script(s, "mariadb.sh"),
-        judge: |ran, _| says("rows 54060, checksums equal", ran),
+        judge: |ran, _| says("rows 54060, checksums equal, nothing committed lost", ran),
         opcodes: &["READV", "WRITEV"],
+        kernel: true,
+        needs: &["mariadbd", "mariadb-install-db", "mariadb-admin"],
+    },
+    Program {
+        name: "mariadbd, completions shuffled",
+        argv: |s| [vec!["env".into(), SHUFFLED.into()], script(s, "mariadb.sh")].concat(),
+        judge: |ran, _| says("rows 54060, checksums equal, nothing committed lost", ran),
+        opcodes: &["READV", "WRITEV"],
+        kernel: false,
         needs: &["mariadbd", "mariadb-install-db", "mariadb-admin"],
     },
     Program {
@@ -254,6 +312,23 @@ const PROGRAMS: &[Program] = &[
         },
         judge: |ran, _| says("accounts 500000, balances equal, nothing committed lost", ran),
         opcodes: &["READ", "READV"],
+        kernel: true,
+        needs: &[POSTGRES, USERS],
+    },
+    Program {
+        name: "PostgreSQL 18, completions shuffled",
+        argv: |s| {
+            let bin = s.target.join(POSTGRES).with_file_name("");
+            [
+                vec!["env".into(), SHUFFLED.into()],
+                script(s, "postgres.sh"),
+                vec![bin.to_string_lossy().into_owned()],
+            ]
+            .concat()
+        },
+        judge: |ran, _| says("accounts 500000, balances equal, nothing committed lost", ran),
+        opcodes: &["READ", "READV"],
+        kernel: false,
         needs: &[POSTGRES, USERS],
     },
     Program {
@@ -264,6 +339,7 @@ const PROGRAMS: &[Program] = &[
         },
         judge: |ran, _| says("48 files, bytes equal", ran),
         opcodes: &["READV", "WRITEV"],
+        kernel: true,
         needs: &["smbd", "smbclient", "/usr/lib/x86_64-linux-gnu/samba/vfs/io_uring.so", USERS],
     },
     Program {
@@ -274,6 +350,7 @@ const PROGRAMS: &[Program] = &[
             n => Err(format!("{n} names")),
         },
         opcodes: &["READV"],
+        kernel: true,
         needs: &["updatedb.plocate"],
     },
     Program {
@@ -289,13 +366,45 @@ const PROGRAMS: &[Program] = &[
             false => Err(format!("it said {:?}", ran.stderr)),
         },
         opcodes: &["FALLOCATE", "FADVISE", "MADVISE", "SYNC_FILE_RANGE", "READV", "WRITEV"],
+        kernel: true,
         needs: &["stress-ng"],
+    },
+    Program {
+        name: "C with musl, syscall(2) and instructions",
+        argv: musl,
+        judge: |ran, _| says("musl: 8 parts, twice", ran),
+        opcodes: &[
+            "READ",
+            "WRITE",
+            "FSYNC",
+            "RECV",
+            "SEND",
+            "POLL_ADD",
+            "READ_FIXED",
+            "WRITE_FIXED",
+        ],
+        kernel: true,
+        needs: &["musl-gcc"],
+    },
+    Program {
+        name: "Python, a wheel with liburing inside",
+        argv: python,
+        judge: |ran, _| {
+            says("files bbfd149944e076250a8315da 566cc4c85bc7deae0a813ec0, echoed 1456", ran)
+        },
+        opcodes: &[
+            "OPENAT", "WRITE", "FSYNC", "READ", "STATX", "CLOSE", "RENAMEAT", "ACCEPT", "CONNECT",
+            "SEND", "RECV",
+        ],
+        kernel: true,
+        needs: &["python-liburing/liburing/liburing.so"],
     },
     Program {
         name: "io-uring crate, fixed files and buffers",
         argv: |s| client(s, "crate-copy"),
         judge: |ran, _| says("eff0fd60890045883e8aab72ace77d67", ran),
         opcodes: &["READ_FIXED", "WRITE_FIXED", "FSYNC"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -303,6 +412,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| client(s, "tokio-echo"),
         judge: echoed_and_copied,
         opcodes: &["ACCEPT", "CONNECT", "READ", "WRITE", "CLOSE"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -310,6 +420,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| client(s, "tokio-files"),
         judge: |ran, _| says("files 40, bytes 15557960", ran),
         opcodes: &["OPENAT", "STATX", "READ", "WRITE"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -319,6 +430,7 @@ const PROGRAMS: &[Program] = &[
         opcodes: &[
             "ACCEPT", "CONNECT", "SEND", "RECV", "OPENAT", "READ", "WRITE", "FSYNC", "CLOSE",
         ],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -326,6 +438,7 @@ const PROGRAMS: &[Program] = &[
         argv: |s| client(s, "compio-echo"),
         judge: echoed_and_copied,
         opcodes: &["SOCKET", "BIND", "LISTEN", "ACCEPT", "CONNECT", "SEND", "RECV", "POLL_ADD"],
+        kernel: true,
         needs: &[],
     },
     Program {
@@ -344,6 +457,7 @@ const PROGRAMS: &[Program] = &[
             "WRITE_FIXED",
             "STATX",
         ],
+        kernel: true,
         needs: &[],
     },
 ];
@@ -375,7 +489,7 @@ fn run(p: &Program, ringer: &str, built: (&str, &Path), under: Under) -> Verdict
     let scene = Scene { dir: &dir, clients, target };
     let argv = (p.argv)(&scene);
     let program = argv.iter().find(|w| *w != "env" && !w.contains('=')).expect("a program");
-    for needed in [program.as_str()].iter().chain(p.needs) {
+    for needed in p.needs.iter().chain([&program.as_str()]) {
         if !installed(needed, target) {
             return Verdict::Skipped(format!("{needed} is not there"));
         }
@@ -432,7 +546,7 @@ fn main() -> ExitCode {
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for p in PROGRAMS.iter().filter(|p| p.name.contains(&only)) {
-        for &under in &places {
+        for &under in places.iter().filter(|under| p.kernel || **under != Under::Kernel) {
             let before = std::time::Instant::now();
             let verdict = run(p, &ringer, (&clients, target), under);
             let ms = before.elapsed().as_millis();
