@@ -78,6 +78,15 @@ pub fn forked() {
     }
 }
 
+/// The same in a child that shares its parent's descriptor table (`CLONE_FILES`): what it closed would
+/// be closed for the parent, too.
+pub fn forked_with_files() {
+    if WATCHING.load(Relaxed) {
+        generation::after_fork();
+        fdtable::after_fork_with_files();
+    }
+}
+
 /// How often libc calls what keys hold at a thread's end (`PTHREAD_DESTRUCTOR_ITERATIONS`).
 const ROUNDS: usize = 4;
 /// The key, with [`HAS_KEY`]; a forked child inherits key and values, and what they lead to finds

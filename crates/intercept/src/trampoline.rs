@@ -69,7 +69,9 @@ global_asm!(
     ".type \\name, @function",
     ".balign 16",
     "\\name:",
+    // Whoever unwinds ends here. libgcc aborts on a frame without a CFA before it looks at rip.
     ".cfi_startproc simple",
+    ".cfi_def_cfa rsp, 8",
     ".cfi_undefined rip",
     // Step over the red zone; lea and push leave the flags alone.
     "lea rsp, [rsp - 128]",

@@ -108,17 +108,20 @@ fn dup(nr: u32, args: [usize; 6]) -> isize {
 }
 
 fn fork(nr: u32, args: [usize; 6]) -> isize {
-    let shares_memory = match nr {
-        g::__NR_clone => args[0] & g::CLONE_VM as usize != 0,
-        g::__NR_clone3 => word(args[0]).is_none_or(|flags| flags & u64::from(g::CLONE_VM) != 0),
-        _ => false,
+    let flags = match nr {
+        g::__NR_clone => args[0] as u64,
+        // A bad pointer is the real call's to refuse: no child comes of it.
+        g::__NR_clone3 => word(args[0]).unwrap_or(u64::from(g::CLONE_VM)),
+        _ => 0,
     };
-    if !shares_memory {
-        process::about_to_fork();
+    let shares = |what: u32| flags & u64::from(what) != 0;
+    if shares(g::CLONE_VM) {
+        return pass(nr, args);
     }
+    process::about_to_fork();
     let r = pass(nr, args);
-    if r == 0 && !shares_memory {
-        process::forked();
+    if r == 0 {
+        if shares(g::CLONE_FILES) { process::forked_with_files() } else { process::forked() }
     }
     r
 }

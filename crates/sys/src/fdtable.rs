@@ -370,6 +370,16 @@ pub fn after_fork_in_child() {
     }
 }
 
+/// The same where parent and child share the kernel's table (`CLONE_FILES`): the parent's engine goes
+/// on with its numbers, which this process must neither see nor close either.
+pub fn after_fork_with_files() {
+    for (_, w) in words(0, u32::MAX) {
+        if w.load(Relaxed) & OURS != 0 {
+            w.store(OURS | stamp(), Relaxed);
+        }
+    }
+}
+
 /// The pipes of all live rings, of this process and of those it was forked from.
 mod inodes {
     use super::*;

@@ -82,6 +82,8 @@ mod at {
     pub(super) const NOTES: usize = 92;
     /// Requests of all processes that are under way and noted.
     pub(super) const OWED: usize = 96;
+    /// How many notes were ever made.
+    pub(super) const MADE: usize = 100;
     /// The first note.
     pub(super) const FIRST: usize = 128;
 
@@ -107,8 +109,11 @@ pub(crate) type CommonsOf<H> = <<H as Host>::Ring as HostRing>::Commons;
 #[derive(Debug)]
 pub(crate) struct Common<H: Host> {
     host: CommonsOf<H>,
-    /// Notes of this process.
+    /// How many notes there is room for.
+    room: usize,
+    /// Notes of this process, and how many it ever made.
     mine: Count,
+    made: Count,
 }
 
 /// What a request owes, for others to see. Over when it is dropped: after its last completion.
@@ -140,7 +145,6 @@ impl<H: Host> Note<H> {
 struct Owed {
     at: usize,
     owner: u32,
-    began: u64,
     user_data: u64,
     deadline: u64,
 }
@@ -156,7 +160,8 @@ impl<H: Host> Common<H> {
     }
 
     fn new(host: CommonsOf<H>) -> Arc<Self> {
-        Arc::new(Self { host, mine: Count::new(0) })
+        let room = host.words().w32(at::NOTES).load(Relaxed).clamp(1, NOTES.1) as usize;
+        Arc::new(Self { host, room, mine: Count::new(0), made: Count::new(0) })
     }
 
     fn get(&self, at: usize) -> u32 {
@@ -168,20 +173,26 @@ impl<H: Host> Common<H> {
     }
 
     /// Says what the ring is. Nobody else knows of it yet.
-    fn describe(&self, ring: &Ring<H>, geo: &Geometry) {
-        self.host.words().w64(at::COUNT).store(1, Relaxed);
-        self.set(at::ISSUER, ring.issuer.load(Relaxed));
-        self.set(at::DISABLED, u32::from(ring.disabled.load(Relaxed)));
-        self.set(at::CREATOR, self.host.me());
-        self.set(at::SETUP, ring.setup.bits());
-        self.set(at::SQ_ENTRIES, geo.sq_entries);
-        self.set(at::CQ_ENTRIES, geo.cq_entries);
-        self.set(at::NOTES, Self::room(geo));
+    fn describe(host: &CommonsOf<H>, ring: &Ring<H>, geo: &Geometry) {
+        let set = |at: usize, value: u32| host.words().w32(at).store(value, Relaxed);
+        host.words().w64(at::COUNT).store(1, Relaxed);
+        set(at::ISSUER, ring.issuer.load(Relaxed));
+        set(at::DISABLED, u32::from(ring.disabled.load(Relaxed)));
+        set(at::CREATOR, host.me());
+        set(at::SETUP, ring.setup.bits());
+        set(at::SQ_ENTRIES, geo.sq_entries);
+        set(at::CQ_ENTRIES, geo.cq_entries);
+        set(at::NOTES, Self::room(geo));
+    }
+
+    /// All notes, from the one behind the `last`th on.
+    fn notes_after(&self, last: usize) -> impl Iterator<Item = (usize, usize)> {
+        let index = move |i| (last + i) % self.room;
+        (1..=self.room).map(move |i| (index(i), at::FIRST + index(i) * at::STRIDE))
     }
 
     fn notes(&self) -> impl Iterator<Item = usize> {
-        let room = self.get(at::NOTES).min(NOTES.1) as usize;
-        (0..room).map(|i| at::FIRST + i * at::STRIDE)
+        self.notes_after(self.room - 1).map(|(_, note)| note)
     }
 
     /// Whether a note stands for something that is still owed.
@@ -197,7 +208,7 @@ impl<H: Host> Common<H> {
             return None;
         }
         let (user_data, deadline) = (word(at::USER_DATA), word(at::DEADLINE));
-        Some(Owed { at: note, owner, began, user_data, deadline })
+        Some(Owed { at: note, owner, user_data, deadline })
     }
 
     /// Whether a note may be used for another request: nothing was in it, or that is over.
@@ -269,18 +280,17 @@ pub(crate) struct Kin<H: Host> {
     common: Arc<Common<H>>,
     /// The SQ head as others may find it: entries before it ended, or are noted.
     handled: u32,
-    /// The place of the note that was made last.
+    /// The index of the note that was made last.
     last: usize,
     /// Whether this process is counted in `BACKLOGS`.
     backlogged: bool,
-    /// Others were called for what began before.
-    called: u64,
+    /// Notes that others had made at the last look at what they owe, and when that was \[ns\].
+    looked: (u32, u64),
 }
 
 impl<H: Host> Kin<H> {
     fn new(common: Arc<Common<H>>) -> Self {
-        let (handled, last) = (0, at::FIRST);
-        Self { common, handled, last, backlogged: false, called: 0 }
+        Self { common, handled: 0, last: 0, backlogged: false, looked: (0, 0) }
     }
 
     /// The words in common.
@@ -374,11 +384,8 @@ impl<H: Host> Kin<H> {
     /// Notes a request. `None`: there are too many.
     fn note(&mut self, user_data: u64) -> Option<Note<H>> {
         let common = &self.common;
-        let last = self.last;
-        let later = common.notes().filter(|n| *n > last);
-        let place = later.chain(common.notes().take_while(|n| *n <= last));
-        let at = place.into_iter().find(|n| common.is_free(*n))?;
-        self.last = at;
+        let (index, at) = common.notes_after(self.last).find(|(_, n)| common.is_free(*n))?;
+        self.last = index;
         let words = common.host.words();
         let count = words.w64(at::COUNT).load(Relaxed);
         words.w32(at + at::OWNER).store(0, Relaxed);
@@ -390,7 +397,9 @@ impl<H: Host> Kin<H> {
         // Release: pairs with the Acquire in `owed`.
         words.w32(at + at::OWNER).store(common.host.me(), Release);
         words.w32(at::OWED).fetch_add(1, Relaxed);
+        words.w32(at::MADE).fetch_add(1, Relaxed);
         common.mine.fetch_add(1, Relaxed);
+        common.made.fetch_add(1, Relaxed);
         Some(Note { common: common.clone(), at })
     }
 }
@@ -498,8 +507,8 @@ impl<H: Host> Engine<H> {
             return;
         }
         let Ok(host) = ring.mem.share(Common::<H>::len(&st.geo)) else { return };
+        Common::<H>::describe(&host, ring, &st.geo);
         let common = Common::new(host);
-        common.describe(ring, &st.geo);
         if ring.defers() && ring.issuer.load(Relaxed) != 0 {
             // Nobody else may do anything with it, and its owner nothing but what it did.
             return;
@@ -604,18 +613,34 @@ impl<H: Host> Engine<H> {
         r
     }
 
-    /// Looks after what a ring has in common with others: ends what those owe that are gone, and has
-    /// the others hurry, if `waits`.
+    /// Before entries are taken: a process that took some may have ended meanwhile.
     #[cold]
-    pub(super) fn attend_kin(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, waits: bool) {
+    pub(super) fn attend_taker(&self, ring: &Ring<H>, st: &mut State<H>) {
         let Some(kin) = &st.kin else { return };
         let common = kin.common.clone();
         let taker = common.get(at::TAKING);
         if taker != 0 && taker != common.host.me() && !common.host.lives(taker) {
             self.take_over(ring, st, &common);
         }
-        if common.others_owe() {
-            self.end_dead(ring, st, &common, waits);
+    }
+
+    /// Ends what those owe that are gone, and has the others hurry. Every [`LOOK_NS`], and when something
+    /// has begun since.
+    #[cold]
+    pub(super) fn attend_kin(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+        self.attend_taker(ring, st);
+        let Some(kin) = &mut st.kin else { return };
+        if !kin.common.others_owe() {
+            return;
+        }
+        let made = kin.common.get(at::MADE).wrapping_sub(kin.common.made.load(Relaxed));
+        let now = self.host().now(Clock::Monotonic);
+        let (seen, at) = core::mem::replace(&mut kin.looked, (made, now));
+        if seen != made || now >= at.saturating_add(LOOK_NS) {
+            let common = kin.common.clone();
+            self.end_dead(ring, st, &common, seen != made);
+        } else {
+            kin.looked.1 = at;
         }
     }
 
@@ -636,21 +661,17 @@ impl<H: Host> Engine<H> {
         st.cq_pages().publish_tail(st.cq.published);
     }
 
-    /// Posts what processes owe that are gone; the others are called, if `waits`.
+    /// Posts what processes owe that are gone; calls the others, if they are to `hurry`.
     #[cold]
-    fn end_dead(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, common: &Common<H>, waits: bool) {
+    fn end_dead(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, common: &Common<H>, hurry: bool) {
         let others = common.others();
         let mut owners: Vec<u32> = others.iter().map(|owed| owed.owner).collect();
         owners.sort_unstable();
         owners.dedup();
         let (alive, dead): (Vec<u32>, Vec<u32>) =
             owners.iter().partition(|process| common.host.lives(**process));
-        if let Some(kin) = st.kin.as_mut().filter(|_| waits) {
-            let newest = others.iter().map(|owed| owed.began + 1).max().unwrap_or(0);
-            if newest > kin.called {
-                kin.called = newest;
-                alive.iter().for_each(|process| common.host.call(*process));
-            }
+        if hurry {
+            alive.iter().for_each(|process| common.host.call(*process));
         }
         if dead.is_empty() {
             return;
@@ -737,7 +758,7 @@ impl<H: Host> Engine<H> {
         if let Some(sp) = &ring.sqpoll {
             sp.kick(self.host());
         }
-        self.attend_kin(ring, &mut st, false);
+        self.attend_kin(ring, &mut st);
         self.run_ready_in_turns(ring, st);
     }
 

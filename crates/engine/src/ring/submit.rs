@@ -51,7 +51,7 @@ impl<H: Host> Engine<H> {
         }
         let shared = st.kin.is_some();
         if shared {
-            self.attend_kin(ring, st, false);
+            self.attend_taker(ring, st);
         }
         let queued = st.sq_pages().tail().wrapping_sub(st.sq_head).min(st.geo.sq_entries);
         let left = queued.min(n);

@@ -121,7 +121,7 @@ impl<H: Host> Engine<H> {
                 Err(e) => break Err(e),
             };
             if st.kin.is_some() {
-                self.attend_kin(ring, &mut st, true);
+                self.attend_kin(ring, &mut st);
             }
             let ready = ring.cq_ready(&st);
             if ready >= span.want || st.cq_timeouts != timeouts || st.dying {
