@@ -631,6 +631,19 @@ static void case_limit_20(char **argv) {
     printf("%d\n", left);
 }
 
+/* Nobody waits for it. Whoever then carries out io_uring has made what that takes: while it does, a low
+ * number may be taken for a moment. */
+static void completes_by_itself(struct ring *r) {
+    works(r);
+    struct pending p;
+    submit_pending(r, &p, 0, 64);
+    CHECK(write(p.pipe[1], "12345678", 8) == 8);
+    struct io_uring_cqe c;
+    while (!reap(r, &c))
+        sched_yield();
+    CHECK(c.user_data == 64 && c.res == 8 && close(p.pipe[0]) == 0 && close(p.pipe[1]) == 0);
+}
+
 /* The lowest free numbers are the program's, and those below 1024 are left for select. */
 static void case_low_numbers(char **argv) {
     (void)argv;
@@ -639,6 +652,7 @@ static void case_low_numbers(char **argv) {
     CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0);
     CHECK(try_ring(&outer, 8) == 0);
     CHECK(outer.fd == 3);
+    completes_by_itself(&outer);
     int want = 4, pair[2];
     struct pending p[4];
     for (int i = 0; i < 4; i++) {
@@ -866,7 +880,7 @@ static void child_of_threads(void) {
 
 static void *forks_often(void *arg) {
     (void)arg;
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 30; i++) {
         CHECK(status_of(forked(child_of_threads)) == 0);
         works(&outer);
     }
