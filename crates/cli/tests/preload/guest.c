@@ -527,23 +527,6 @@ static void *submits_until_its_end(void *arg) {
     return 0;
 }
 
-/* Wherever it is cancelled, the others go on. */
-static void case_cancelled_anywhere(char **argv) {
-    (void)argv;
-    CHECK(try_ring(&outer, 8) == 0);
-    for (int i = 0; i < 100; i++) {
-        struct ring *own = malloc(sizeof *own);
-        CHECK(try_ring(own, 8) == 0);
-        rounds = 0;
-        pthread_t t = start(submits_until_its_end, own);
-        while (rounds < 20 + i)
-            sched_yield();
-        CHECK(pthread_cancel(t) == 0 && ended(t) == PTHREAD_CANCELED);
-        works(&outer);
-        use_a_ring();
-    }
-}
-
 enum { ENDING = 16 };
 static struct pending theirs[ENDING][3];
 static struct __kernel_timespec hour = {.tv_sec = 3600};
@@ -689,36 +672,33 @@ static void case_low_numbers(char **argv) {
     printf("%d\n", left);
 }
 
-static void close_all_but(int keep, int inlined) {
+static void close_all_but(int keep) {
     DIR *d = opendir("/proc/self/fd");
     CHECK(d);
     for (struct dirent *e; (e = readdir(d));) {
         int fd = atoi(e->d_name);
         if (e->d_name[0] == '.' || fd <= 2 || fd == keep || fd == dirfd(d))
             continue;
-        if (inlined)
-            inline_call(SYS_close, fd, 0, 0, 0, 0, 0);
-        else
-            close(fd);
+        close(fd);
     }
     closedir(d);
 }
 
-/* A program that closes whatever it finds but its ring. argv[2]: by "libc" or "inline" calls. */
+/* A program that closes whatever it finds but its ring. */
 static void case_walker(char **argv) {
-    int inlined = !strcmp(argv[2], "inline");
+    (void)argv;
     CHECK(try_ring(&outer, 8) == 0);
     works(&outer);
     struct pending p;
     submit_pending(&outer, &p, 0, 90);
-    close_all_but(outer.fd, inlined);
+    close_all_but(outer.fd);
     /* The pipe's last writer went with the others: the read that waited ends with nothing. */
     struct done c = next(&outer);
     CHECK(c.user_data == 90 && c.res == 0);
     for (int i = 0; i < 3; i++) {
         works(&outer);
         use_a_ring();
-        close_all_but(outer.fd, inlined);
+        close_all_but(outer.fd);
     }
 }
 
@@ -1079,7 +1059,6 @@ static const struct {
     {"faults", case_faults},
     {"signalfd", case_signalfd},
     {"cancelled", case_cancelled},
-    {"cancelled-anywhere", case_cancelled_anywhere},
     {"thread-ends", case_thread_ends},
     {"tiny-stacks", case_tiny_stacks},
     {"limit-20", case_limit_20},

@@ -32,6 +32,9 @@ use ringer_uapi::Errno;
 
 /// Events taken from the poller at once.
 const BATCH: usize = 64;
+/// How long a sleeper relies on whoever leads \[ns\]: that one may have left its wait by siglongjmp(3), or
+/// ended in it, and never come back.
+const BEHIND_NS: u64 = 500_000_000;
 /// Waits in a row that may be satisfied without looking at the poller.
 const UNPOLLED_MAX: u32 = 4;
 
@@ -196,15 +199,15 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Handles what is ready now, without waiting.
-    pub(crate) fn poll_events(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
+    /// Handles what is ready now, without waiting; how much that is.
+    pub(crate) fn poll_events(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) -> usize {
         st.unpolled = 0;
         st.poll_now = false;
-        let Some(poller) = st.poller.clone() else { return };
+        let Some(poller) = st.poller.clone() else { return 0 };
         let mut events = [PollEvent::default(); BATCH];
-        if let Ok(n) = poller.wait(&mut events, Some(0), None) {
-            self.on_events(ring, st, events.get(..n).unwrap_or(&[]));
-        }
+        let n = poller.wait(&mut events, Some(0), None).unwrap_or(0);
+        self.on_events(ring, st, events.get(..n).unwrap_or(&[]));
+        n
     }
 
     /// Leads or sleeps once.
@@ -246,7 +249,12 @@ impl<H: Host> Engine<H> {
         let mut events = [PollEvent::default(); BATCH];
         let r = poller.wait(&mut events, timeout, mask);
         let mut st = ring.state.lock();
-        st.leader = 0;
+        if st.leader == me {
+            st.leader = 0;
+        } else if st.leader != 0 {
+            // Somebody took the lead meanwhile, and may have been meant.
+            st.due.leader();
+        }
         st.unpolled = 0;
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
         if st.sleepers == 0 {
@@ -266,7 +274,17 @@ impl<H: Host> Engine<H> {
         mut st: StateGuard<'a, H>,
         timeout: Option<u64>,
     ) -> (StateGuard<'a, H>, Result<(), Errno>) {
-        let r = self.doze(ring, &mut st, timeout);
+        let (leader, epoch) = (st.leader, st.lead_epoch);
+        let looks = leader != 0 && st.polled > 0 && timeout.is_none_or(|ns| ns > BEHIND_NS);
+        let mut r = self.doze(ring, &mut st, if looks { Some(BEHIND_NS) } else { timeout });
+        if looks && r == Err(Errno::ETIMEDOUT) {
+            r = Ok(());
+            let stays = st.leader == leader && st.lead_epoch == epoch && !st.dying;
+            if stays && self.poll_events(ring, &mut st) > 0 {
+                // Whoever leads would have had these.
+                st.leader = 0;
+            }
+        }
         self.after_wait(ring, &mut st);
         (st, r)
     }
