@@ -511,22 +511,6 @@ static void case_cancelled(char **argv) {
     }
 }
 
-static _Atomic long rounds;
-
-static void *submits_until_its_end(void *arg) {
-    struct ring *r = arg;
-    int before;
-    CHECK(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before) == 0);
-    for (;; rounds++) {
-        struct io_uring_cqe c;
-        sqe(r, IORING_OP_NOP);
-        enter(r, 1, 1);
-        while (reap(r, &c))
-            ;
-    }
-    return 0;
-}
-
 enum { ENDING = 16 };
 static struct pending theirs[ENDING][3];
 static struct __kernel_timespec hour = {.tv_sec = 3600};
