@@ -165,7 +165,7 @@ pub(crate) fn add_ring(st: &g::stat, id: RingId) {
     inodes::add(st, stamp() | (id.0 & ID_MASK));
 }
 
-/// Says where what a ring has in common with those that children of this process will have lies.
+/// Says where what is known of a ring that is shared lies (`kin::Shared`).
 pub(crate) fn set_commons(pipe: (u64, u64), at: usize) {
     inodes::set_commons(pipe, at);
 }
@@ -393,7 +393,7 @@ mod inodes {
         /// 0: free.
         ino: [AtomicU64; PER_NODE],
         ring: [AtomicU64; PER_NODE],
-        /// Where what it has in common with other processes lies, 0 for nowhere.
+        /// Where its `kin::Shared` lies, 0 for nowhere.
         commons: [AtomicUsize; PER_NODE],
         next: AtomicPtr<Node>,
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  process table   [number, pid, start, stack, namespace, calls] ...   one for all of a lineage
-//!  a ring's page   lock | where its memory lies | the engine's words   one for each shared ring
+//!  a ring's page   lock | the engine's words                           one for each shared ring
 //! ```
 //!
 //! Both are anonymous shared memory, at the same address in every process: whoever knows it was forked
@@ -277,12 +277,6 @@ mod head {
     pub(super) const HOLDER: usize = 0;
     /// Somebody in one of the processes waits on the ring's descriptor.
     pub(super) const POLLED: usize = 4;
-    /// How long the page is.
-    pub(super) const LEN: usize = 8;
-    /// Where the ring's memory lies in this lineage: address and length of the rings, of the SQEs.
-    pub(super) const VIEWS: [usize; 4] = [16, 24, 32, 40];
-    /// Whether that memory is the application's own.
-    pub(super) const IS_USERS: usize = 48;
     pub(super) const SIZE: usize = 64;
 }
 
@@ -297,6 +291,71 @@ pub(crate) struct Views {
     pub(crate) is_users: bool,
 }
 
+/// What a process knows of a ring that it shared. A child inherits a copy of it, which no other process can
+/// change: the page itself is as hostile as any memory that others write.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Address and length of the page.
+    page: (usize, usize),
+    /// See [`Views`].
+    pub(crate) views: Views,
+}
+
+impl Shared {
+    /// Makes the page of a ring.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn make(len: usize, views: Views) -> SysResult<&'static Self> {
+        let whole = head::SIZE + len;
+        let new = Self { page: (shared(whole)?, whole), views };
+        // A number that was closed may still lead to it: it is never freed.
+        Ok(Box::leak(Box::new(new)))
+    }
+
+    /// What lies at an address that [`Shared::addr`] answered, here or in an ancestor; `None` for 0.
+    pub(crate) fn at(addr: usize) -> Option<&'static Self> {
+        let at: *const Self = core::ptr::with_exposed_provenance(addr);
+        // SAFETY: 0, or the address of a leaked box of this process's or inherited, which never changes.
+        unsafe { at.as_ref() }
+    }
+
+    /// Where this lies.
+    pub(crate) fn addr(&'static self) -> usize {
+        core::ptr::from_ref(self).expose_provenance()
+    }
+
+    fn head(&self) -> SysResult<Map> {
+        map_of(self.page.0, head::SIZE)
+    }
+
+    /// Whether somebody in any process waits on the ring's descriptor.
+    #[inline]
+    pub(crate) fn is_polled(&self) -> bool {
+        self.head().is_ok_and(|m| m.w32(head::POLLED).load(Relaxed) != 0)
+    }
+
+    /// Somebody does.
+    pub(crate) fn set_polled(&self) {
+        if let Ok(m) = self.head() {
+            m.w32(head::POLLED).store(1, Relaxed);
+        }
+    }
+
+    /// Wakes who sleeps on the word at that byte of the engine's.
+    pub(crate) fn unpark(&self, at: usize) {
+        if let Ok(page) = map_of(self.page.0, self.page.1) {
+            raw::futex_wake_among(page.w32(head::SIZE + at), u32::MAX);
+        }
+    }
+
+    /// The ring is gone in this process: so is its page.
+    pub(crate) fn unmap(&self) {
+        // SAFETY: a page of `make`'s or inherited; the caller is the last to use it here.
+        let _ = unsafe { raw::munmap(self.page.0, self.page.1) };
+    }
+}
+
 /// See the module's doc.
 #[derive(Debug)]
 pub struct LinuxCommons {
@@ -306,70 +365,15 @@ pub struct LinuxCommons {
 }
 
 impl LinuxCommons {
-    /// Makes the page of a ring.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    pub(crate) fn make(len: usize, views: &Views) -> SysResult<Self> {
-        let whole = head::SIZE + len;
-        let me = me()?;
-        let page = map_of(shared(whole)?, whole)?;
-        let values = [views.rings.0, views.rings.1, views.sqes.0, views.sqes.1];
-        for (at, value) in head::VIEWS.into_iter().zip(values) {
-            page.w64(at).store(value as u64, Relaxed);
-        }
-        page.w64(head::LEN).store(whole as u64, Relaxed);
-        page.w64(head::IS_USERS).store(u64::from(views.is_users), Relaxed);
-        Self::over(page, me)
-    }
-
-    /// The page that a process made which this one was forked from.
+    /// The page of a ring, made here or inherited.
     ///
     /// # Errors
     /// `ENOMEM`: this process gets no number.
-    pub(crate) fn inherit(at: usize) -> SysResult<(Self, Views)> {
-        let len = map_of(at, head::SIZE)?.w64(head::LEN).load(Relaxed) as usize;
+    pub(crate) fn of(shared: &Shared) -> SysResult<Self> {
+        let (at, len) = shared.page;
         let page = map_of(at, len)?;
-        let [a, b, c, d] = head::VIEWS.map(|at| page.w64(at).load(Relaxed) as usize);
-        let is_users = page.w64(head::IS_USERS).load(Relaxed) != 0;
-        Ok((Self::over(page, me()?)?, Views { rings: (a, b), sqes: (c, d), is_users }))
-    }
-
-    fn over(page: Map, me: u32) -> SysResult<Self> {
-        let words = map_of(page.addr() + head::SIZE, page.len() - head::SIZE)?;
-        Ok(Self { page, words, me })
-    }
-
-    /// Where the page lies.
-    pub(crate) fn addr(&self) -> usize {
-        self.page.addr()
-    }
-
-    /// Ends the page of a ring that was never shared after all, or is gone.
-    pub(crate) fn unmap(addr: usize) {
-        let len = map_of(addr, head::SIZE).map_or(0, |m| m.w64(head::LEN).load(Relaxed) as usize);
-        // SAFETY: a page of `make`'s or inherited; the caller is the last to use it here.
-        let _ = unsafe { raw::munmap(addr, len) };
-    }
-
-    /// Whether somebody in any process waits on the descriptor of the ring with that page.
-    #[inline]
-    pub(crate) fn is_polled(addr: usize) -> bool {
-        map_of(addr, head::SIZE).is_ok_and(|m| m.w32(head::POLLED).load(Relaxed) != 0)
-    }
-
-    /// Somebody does.
-    pub(crate) fn set_polled(addr: usize) {
-        if let Ok(m) = map_of(addr, head::SIZE) {
-            m.w32(head::POLLED).store(1, Relaxed);
-        }
-    }
-
-    /// Wakes who sleeps on the word at that byte of the engine's, of the ring with that page.
-    pub(crate) fn unpark(addr: usize, at: usize) {
-        if let Ok(word) = map_of(addr + head::SIZE + at, 4) {
-            raw::futex_wake_among(word.w32(0), u32::MAX);
-        }
+        let words = map_of(at + head::SIZE, len - head::SIZE)?;
+        Ok(Self { page, words, me: me()? })
     }
 
     fn holder(&self) -> &AtomicU32 {
@@ -492,10 +496,10 @@ mod tests {
     #[test]
     fn the_lock_of_a_child_that_was_killed_is_taken_from_it() {
         let none = Views { rings: (0, 0), sqes: (0, 0), is_users: false };
-        let commons = LinuxCommons::make(64, &none).unwrap();
-        let at = commons.addr();
+        let shared = Shared::make(64, none).unwrap();
+        let commons = LinuxCommons::of(shared).unwrap();
         let code = in_child(move || {
-            let (theirs, _) = LinuxCommons::inherit(at).unwrap();
+            let theirs = LinuxCommons::of(shared).unwrap();
             assert_eq!(theirs.lock(), None);
             theirs.words().w32(0).store(theirs.me(), Relaxed);
             0

@@ -46,7 +46,7 @@ use ringer_uapi::{
 use crate::fdtable;
 use crate::generation::{self, Wiped};
 use crate::keeper::{self, Shelf, Wait};
-use crate::kin::LinuxCommons;
+use crate::kin::{LinuxCommons, Shared, Views};
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::readiness::{Descriptor, Readiness};
@@ -76,7 +76,7 @@ struct Inner {
     /// In the shelf's table until the application has its own, and while somebody keeps the ring.
     read_end: ForkMutex<ReadEnd>,
     readiness: Readiness,
-    /// Where what it has in common with rings of other processes lies, 0 for nowhere.
+    /// Where its [`Shared`] lies, 0 for nowhere.
     commons: AtomicUsize,
     /// The pipe's device and inode.
     pipe: (u64, u64),
@@ -244,11 +244,14 @@ pub fn adopt(
         return Err(Errno::EEXIST);
     }
     let at = fdtable::commons_of(&st);
-    if at == 0 {
+    let shared = Shared::at(at).ok_or(Errno::EOWNERDEAD)?;
+    let commons = LinuxCommons::of(shared)?;
+    let geometry = geometry(commons.words());
+    let Views { rings: (_, most), sqes: (_, most_sqes), .. } = shared.views;
+    if geometry.rings_len() > most || geometry.sqes_len() > most_sqes {
+        // Somebody scribbled over its sizes.
         return Err(Errno::EOWNERDEAD);
     }
-    let (commons, views) = LinuxCommons::inherit(at)?;
-    let geometry = geometry(commons.words());
     let shelf = keeper::get()?.shelf_for(1)?;
     // The calling thread's table is the application's, or it could not name the number.
     let (home, path) = (Arc::clone(&shelf), memory::proc_path(crate::thread::tid(), fd));
@@ -259,7 +262,7 @@ pub fn adopt(
         })
     });
     let write_end = opened.inspect_err(|_| shelf.unpromise(1))?;
-    let pages = LinuxPages(Arc::new(Memory::inherited(&shelf, &geometry, &views)?));
+    let pages = LinuxPages(Arc::new(Memory::inherited(&shelf, &geometry, &shared.views)?));
     let inner = Arc::new(Inner {
         id,
         shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
@@ -350,9 +353,8 @@ impl Drop for Inner {
         }
         self.buf_rings.clear();
         self.shelf.close(numbers, Wait::No);
-        let commons = self.commons.load(Relaxed);
-        if commons != 0 {
-            LinuxCommons::unmap(commons);
+        if let Some(shared) = self.shared() {
+            shared.unmap();
         }
     }
 }
@@ -391,11 +393,16 @@ impl Inner {
         }
     }
 
+    /// What is known of it if other processes have it, too.
+    #[inline]
+    fn shared(&self) -> Option<&'static Shared> {
+        Shared::at(self.commons.load(Relaxed))
+    }
+
     /// Whether somebody waits on the descriptor in a process that has the ring, too.
     #[inline]
     fn polled_elsewhere(&self) -> bool {
-        let at = self.commons.load(Relaxed);
-        at != 0 && LinuxCommons::is_polled(at)
+        self.shared().is_some_and(Shared::is_polled)
     }
 
     /// Somebody is about to wait on the descriptor.
@@ -403,9 +410,8 @@ impl Inner {
         if !self.readiness.is_polled() {
             self.begin_polled();
         }
-        let at = self.commons.load(Relaxed);
-        if at != 0 {
-            LinuxCommons::set_polled(at);
+        if let Some(shared) = self.shared() {
+            shared.set_polled();
             self.readiness.mistrust(self);
         }
         self.readiness.look(self);
@@ -566,19 +572,19 @@ impl HostRing for LinuxRing {
             return Err(Errno::EEXIST);
         }
         let views = inner.shown.lock().memory.share()?;
-        let commons = LinuxCommons::make(len, &views)?;
-        inner.commons.store(commons.addr(), Relaxed);
-        fdtable::set_commons(inner.pipe, commons.addr());
+        let shared = Shared::make(len, views)?;
+        let commons = LinuxCommons::of(shared).inspect_err(|_| shared.unmap())?;
+        inner.commons.store(shared.addr(), Relaxed);
+        fdtable::set_commons(inner.pipe, shared.addr());
         if inner.readiness.is_polled() {
-            LinuxCommons::set_polled(commons.addr());
+            shared.set_polled();
         }
         Ok(commons)
     }
 
     fn unpark_among(&self, at: usize) {
-        let commons = self.0.commons.load(Relaxed);
-        if commons != 0 {
-            LinuxCommons::unpark(commons, at);
+        if let Some(shared) = self.0.shared() {
+            shared.unpark(at);
         }
     }
 

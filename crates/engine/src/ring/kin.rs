@@ -547,10 +547,13 @@ impl<H: Host> Engine<H> {
     /// `EOWNERDEAD`: it was not shared. `ENOMEM`, `EMFILE`, `ENFILE`.
     pub fn adopt(&self, fd: i32) -> Result<Arc<Ring<H>>, Errno> {
         let id = self.reserve_ring()?;
+        // Read once: another process may change it.
+        let mut geometry = None;
         let adopted = self.host().ring_adopt(fd, id, |words| {
             let word = |at: usize| words.w32(at).load(Relaxed);
             let setup = Setup::from_bits_truncate(word(at::SETUP));
-            super::setup::lay_out((word(at::SQ_ENTRIES), word(at::CQ_ENTRIES)), setup)
+            let sizes = (word(at::SQ_ENTRIES), word(at::CQ_ENTRIES));
+            geometry.insert((setup, super::setup::lay_out(sizes, setup))).1
         });
         let (mem, pages, host) = match adopted {
             Ok(made) => made,
@@ -563,9 +566,7 @@ impl<H: Host> Engine<H> {
             }
         };
         let common = Common::<H>::new(host);
-        let setup = Setup::from_bits_truncate(common.get(at::SETUP));
-        let geo =
-            super::setup::lay_out((common.get(at::SQ_ENTRIES), common.get(at::CQ_ENTRIES)), setup);
+        let (setup, geo) = geometry.ok_or(Errno::EOWNERDEAD)?;
         let mut state = State::new(pages, geo);
         state.kin = Some(Kin::new(common.clone()));
         let ring = Arc::new(Ring::new((id, setup), (mem, state), None, None));
