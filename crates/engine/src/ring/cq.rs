@@ -61,11 +61,6 @@ impl<H: Host> Default for Due<H> {
 }
 
 impl<H: Host> Due<H> {
-    /// Whoever leads is to be woken.
-    pub(super) fn leader(&mut self) {
-        self.leader = true;
-    }
-
     /// The ring's descriptor is to be made readable.
     pub(crate) fn signal(&mut self) {
         self.signal = true;

@@ -193,6 +193,8 @@ pub struct State<H: Host> {
     pub told: bool,
     /// The thread that is in the poller's wait, 0 for none.
     pub leader: u32,
+    /// One that was not there when something came: see `wait.rs`.
+    pub missed: u32,
     /// Threads asleep on `wait_seq`.
     pub sleepers: u32,
     /// The fewest completions that anybody waiting wants to see.
@@ -283,6 +285,7 @@ impl<H: Host> State<H> {
             outbox: Outbox::default(),
             told: false,
             leader: 0,
+            missed: 0,
             sleepers: 0,
             want: u32::MAX,
             cq_timeouts: 0,

@@ -24,6 +24,7 @@ use super::kin::lead_for;
 use super::{Ring, State, StateGuard};
 use crate::engine::Engine;
 use crate::host::{Clock, Host, HostRing, PollEvent, Poller, SigMask};
+use crate::primitive::bound;
 use crate::request::clocks::Target;
 use crate::request::start::owner_came;
 use alloc::sync::Arc;
@@ -35,6 +36,8 @@ const BATCH: usize = 64;
 /// How long a sleeper relies on whoever leads \[ns\]: that one may have left its wait by siglongjmp(3), or
 /// ended in it, and never come back.
 const BEHIND_NS: u64 = 500_000_000;
+/// The same once that was seen of it.
+const MISSED_NS: u64 = 5_000_000;
 /// Waits in a row that may be satisfied without looking at the poller.
 const UNPOLLED_MAX: u32 = 4;
 
@@ -249,12 +252,7 @@ impl<H: Host> Engine<H> {
         let mut events = [PollEvent::default(); BATCH];
         let r = poller.wait(&mut events, timeout, mask);
         let mut st = ring.state.lock();
-        if st.leader == me {
-            st.leader = 0;
-        } else if st.leader != 0 {
-            // Somebody took the lead meanwhile, and may have been meant.
-            st.due.leader();
-        }
+        st.leader = 0;
         st.unpolled = 0;
         st.lead_epoch = st.lead_epoch.wrapping_add(1);
         if st.sleepers == 0 {
@@ -275,14 +273,18 @@ impl<H: Host> Engine<H> {
         timeout: Option<u64>,
     ) -> (StateGuard<'a, H>, Result<(), Errno>) {
         let (leader, epoch) = (st.leader, st.lead_epoch);
-        let looks = leader != 0 && st.polled > 0 && timeout.is_none_or(|ns| ns > BEHIND_NS);
-        let mut r = self.doze(ring, &mut st, if looks { Some(BEHIND_NS) } else { timeout });
+        let trust = if st.missed == leader { MISSED_NS } else { BEHIND_NS };
+        // No model has a thread that leaves its wait, and in all of them time passes at once.
+        let looks =
+            bound(1, 0) != 0 && leader != 0 && st.polled > 0 && timeout.is_none_or(|ns| ns > trust);
+        let mut r = self.doze(ring, &mut st, if looks { Some(trust) } else { timeout });
         if looks && r == Err(Errno::ETIMEDOUT) {
             r = Ok(());
             let stays = st.leader == leader && st.lead_epoch == epoch && !st.dying;
             if stays && self.poll_events(ring, &mut st) > 0 {
-                // Whoever leads would have had these.
-                st.leader = 0;
+                // Whoever leads would have had these. It stays in the books, so that it is woken if it
+                // is there after all.
+                st.missed = leader;
             }
         }
         self.after_wait(ring, &mut st);
