@@ -194,6 +194,15 @@ const WHEEL: &str = "python-liburing";
 /// Has completions come late and in another order, under ringer.
 const SHUFFLED: &str = "RINGER_SHUFFLE=20261127";
 
+fn shuffled(argv: Vec<String>) -> Vec<String> {
+    [vec!["env".into(), SHUFFLED.into()], argv].concat()
+}
+
+fn postgres(scene: &Scene<'_>) -> Vec<String> {
+    let bin = scene.target.join(POSTGRES).with_file_name("");
+    [script(scene, "postgres.sh"), vec![bin.to_string_lossy().into_owned()]].concat()
+}
+
 /// Among what a program needs: the right to become another user.
 const USERS: &str = "the right to become another user";
 
@@ -298,7 +307,7 @@ const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "mariadbd, completions shuffled",
-        argv: |s| [vec!["env".into(), SHUFFLED.into()], script(s, "mariadb.sh")].concat(),
+        argv: |s| shuffled(script(s, "mariadb.sh")),
         judge: |ran, _| says("rows 54060, checksums equal, nothing committed lost", ran),
         opcodes: &["READV", "WRITEV"],
         kernel: false,
@@ -306,10 +315,7 @@ const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "PostgreSQL 18, killed and recovered",
-        argv: |s| {
-            let bin = s.target.join(POSTGRES).with_file_name("");
-            [script(s, "postgres.sh"), vec![bin.to_string_lossy().into_owned()]].concat()
-        },
+        argv: postgres,
         judge: |ran, _| says("accounts 500000, balances equal, nothing committed lost", ran),
         opcodes: &["READ", "READV"],
         kernel: true,
@@ -317,15 +323,7 @@ const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "PostgreSQL 18, completions shuffled",
-        argv: |s| {
-            let bin = s.target.join(POSTGRES).with_file_name("");
-            [
-                vec!["env".into(), SHUFFLED.into()],
-                script(s, "postgres.sh"),
-                vec![bin.to_string_lossy().into_owned()],
-            ]
-            .concat()
-        },
+        argv: |s| shuffled(postgres(s)),
         judge: |ran, _| says("accounts 500000, balances equal, nothing committed lost", ran),
         opcodes: &["READ", "READV"],
         kernel: false,
