@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use support::RINGER;
+use support::{RINGER, link_kernel_headers};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preload");
 const BLOCKED: Under = Under::Blocked(Profile::Eperm);
@@ -54,26 +54,13 @@ impl Built {
             }
         }
     }
-
-    /// The kernel's headers by themselves: musl's compiler does not look where libc's are.
-    fn link_kernel_headers(&self) {
-        let include = self.folder.path("include");
-        std::fs::create_dir(&include).expect("a new folder");
-        for (name, place) in [
-            ("linux", "/usr/include/linux"),
-            ("asm-generic", "/usr/include/asm-generic"),
-            ("asm", "/usr/include/x86_64-linux-gnu/asm"),
-        ] {
-            std::os::unix::fs::symlink(place, include.join(name)).expect("a new link");
-        }
-    }
 }
 
 fn built() -> Option<&'static Built> {
     static BUILT: OnceLock<Option<Built>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let mut built = Built { folder: Scratch::new(), ways: vec!["libc", "inline"] };
-        built.link_kernel_headers();
+        link_kernel_headers(&built.folder.path("include"));
         let all = built.compile("cc", "libc", &["-ldl"])
             && built.compile("cc", "inline", &["-DINLINE", "-ldl"]);
         if built.compile("musl-gcc", "musl", &[])

@@ -4,11 +4,14 @@
 //! with libc's, for glibc and for musl. What has no compiler here is not tested, which is said.
 #![allow(clippy::print_stderr, reason = "a skip says why")]
 
+mod support;
+
 use ringer_testkit::harness::Scratch;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use support::link_kernel_headers;
 
 const LIBRARY: &str = env!("RINGER_PRELOAD_SO");
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preload");
@@ -42,26 +45,13 @@ impl Built {
             }
         }
     }
-
-    /// The kernel's headers by themselves: musl's compiler does not look where libc's are.
-    fn link_kernel_headers(&self) {
-        let include = self.path("include");
-        std::fs::create_dir(&include).expect("a new folder");
-        for (name, place) in [
-            ("linux", "/usr/include/linux"),
-            ("asm-generic", "/usr/include/asm-generic"),
-            ("asm", "/usr/include/x86_64-linux-gnu/asm"),
-        ] {
-            std::os::unix::fs::symlink(place, include.join(name)).expect("a new link");
-        }
-    }
 }
 
 fn built() -> Option<&'static Built> {
     static BUILT: OnceLock<Option<Built>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let mut built = Built { folder: Scratch::new(), ways: vec!["libc", "inline"] };
-        built.link_kernel_headers();
+        link_kernel_headers(&built.path("include"));
         let threads = ["-pthread", "-ldl"];
         let inline = ["-DINLINE", "-pthread", "-ldl"];
         let all = built.compile("cc", "libc", "cases.c", &threads)

@@ -123,3 +123,15 @@ macro_rules! claims {
 }
 #[allow(unused_imports, reason = "every test file uses a part of this one")]
 pub(crate) use claims;
+
+/// The kernel's headers by themselves, in a new folder: musl's compiler does not look where libc's are.
+pub(crate) fn link_kernel_headers(include: &std::path::Path) {
+    std::fs::create_dir(include).expect("a new folder");
+    for (name, place) in [
+        ("linux", "/usr/include/linux"),
+        ("asm-generic", "/usr/include/asm-generic"),
+        ("asm", "/usr/include/x86_64-linux-gnu/asm"),
+    ] {
+        std::os::unix::fs::symlink(place, include.join(name)).expect("a new link");
+    }
+}
