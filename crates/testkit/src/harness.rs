@@ -1,7 +1,7 @@
 //! How tests run programs: natively, under ringer, under a blocker; what `--stats` said.
 //!
 //! ```text
-//!   Run::new(ringer).profile(Docker).program(["prog", "spine"])
+//!   prog(ringer, Under::Blocked(Docker), ["spine"])
 //!     -> blocked --profile docker -- ringer run --native never --stats F -- prog spine
 //!     -> Ran { code, stdout, stderr, ended_ns, stats }
 //! ```
@@ -11,6 +11,7 @@
 
 use crate::block::Profile;
 use crate::os;
+use crate::stuck::Watch;
 use serde_json::Value;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -106,6 +107,8 @@ pub struct Ran {
     pub ended_ns: u64,
     /// What `--stats` wrote.
     pub stats: Stats,
+    /// Where its threads were, if it took long.
+    pub stuck: String,
 }
 
 impl Ran {
@@ -115,7 +118,8 @@ impl Ran {
     /// When the program failed or something was said on stderr.
     #[track_caller]
     pub fn ok(self) -> Self {
-        assert!(self.code == 0, "exit code {}\n{}\n{}", self.code, self.stdout, self.stderr);
+        let Self { code, stdout, stderr, stuck, .. } = &self;
+        assert!(*code == 0, "exit code {code}\n{stdout}\n{stderr}\n{stuck}");
         assert!(self.stderr.is_empty(), "unexpected words on stderr: {}", self.stderr);
         self
     }
@@ -206,6 +210,7 @@ pub fn run_within(seconds: u32, ringer: &str, under: Under, argv: &[&str]) -> Ra
     let mut child = c.spawn().unwrap_or_else(|e| panic!("{prog}: {e}"));
     let out = child.stdout.take().map(|p| std::thread::spawn(move || slurp(p)));
     let err = child.stderr.take().map(|p| std::thread::spawn(move || slurp(p)));
+    let watch = Watch::over(child.id());
     let status = child.wait().expect("wait");
     let ended_ns = os::clock(libc::CLOCK_MONOTONIC);
     let text = |t: Option<std::thread::JoinHandle<String>>| {
@@ -217,6 +222,7 @@ pub fn run_within(seconds: u32, ringer: &str, under: Under, argv: &[&str]) -> Ra
         stderr: text(err),
         ended_ns,
         stats: if under == Under::Kernel { Stats::default() } else { Stats::read(ringer, &stats) },
+        stuck: watch.seen(),
     }
 }
 

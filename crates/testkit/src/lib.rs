@@ -21,6 +21,7 @@ pub mod os;
 pub mod programs;
 pub mod ring;
 pub mod sqe;
+mod stuck;
 pub mod transcript;
 
 pub use os::{Errno, Sys};
