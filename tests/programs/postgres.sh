@@ -1,59 +1,19 @@
 #!/usr/bin/env bash
 # postgres.sh FOLDER BIN: PostgreSQL 18 with io_method=io_uring is loaded, loses a backend, recovers, and is checked.
 #
-# The postmaster makes a ring for each process that there may be and forks; a backend submits on its own and reaps
-# any. It refuses root, who therefore runs BIN's programs as nobody. Everything lives in FOLDER; whoever preloads
-# something into this script preloads it into the server, which listens on a socket there only. Its buffers are so
-# few that every scan reads: from the page cache first, past it (debug_io_direct) once it was started again.
+# postgres-server.sh says how it runs. Its buffers are so few that every scan reads: from the page cache first, past
+# it (debug_io_direct) once it was started again.
 # Prints "accounts 500000, balances equal, nothing committed lost"; fails otherwise.
 set -eu -o pipefail
 dir=$1 bin=$2
-data=$dir/data log=$dir/log
-export LC_ALL=C PGHOST=$dir PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=10
-user=()
-if [ "$(id -u)" -eq 0 ]; then
-    user=(setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups)
-    chown nobody "$dir"
-    # What counts there must be the server's own.
-    [ -z "${RINGER_STATS:-}" ] || chown nobody "$RINGER_STATS" "$(dirname "$RINGER_STATS")"
-fi
+. "$(dirname "$0")/postgres-server.sh"
 ended() {
     local code=$?
     [ $code -eq 0 ] || grep -vE "checkpoint|recovery mode|not yet accepting|recovery state" "$log" | tail -n 20 >&2
-    [ -n "${server:-}" ] && kill -QUIT "$server" 2>/dev/null && wait "$server"
+    end_server
     exit $code
 }
 trap ended EXIT
-
-run() {
-    local program=$1
-    shift
-    timeout 30 "${user[@]}" "$bin/$program" "$@"
-}
-sql() { run psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --command="$1"; }
-die() { echo "$*" >&2; exit 1; }
-
-# until_true WHAT COMMAND...: waits for a state, for at most 20 s.
-until_true() {
-    local what=$1 tries=0
-    shift
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries + 1))
-        [ $tries -le 200 ] && kill -0 "$server" 2>/dev/null || die "it never $what"
-        sleep 0.1
-    done
-}
-
-start() {
-    "${user[@]}" "$bin/postgres" -D "$data" "$@" >>"$log" 2>&1 &
-    server=$!
-    until_true "answered" sql 'SELECT 1'
-}
-stop() {
-    kill -INT "$server"
-    wait "$server" || die "it ended with $?"
-    server=
-}
 
 # The balances of accounts, tellers, branches and the history of all that was committed, which are the same number.
 balances() {
@@ -79,12 +39,7 @@ scans() {
 }
 committed() { sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$1"; }
 
-run initdb --no-sync --no-instructions --auth=trust --username=postgres -D "$data" >"$dir/initdb" 2>&1 ||
-    { cat "$dir/initdb" >&2; exit 1; }
-"${user[@]}" tee -a "$data/postgresql.conf" >/dev/null <<CONF
-io_method = io_uring
-listen_addresses = ''
-unix_socket_directories = '$dir'
+initialise <<CONF
 shared_buffers = 16MB
 max_connections = 24
 max_wal_size = 64MB
@@ -95,7 +50,6 @@ statement_timeout = 25s
 restart_after_crash = on
 CONF
 start
-[ "$(sql 'SHOW io_method')" = io_uring ] || die "not by io_uring"
 run pgbench --initialize --scale=5 --quiet >"$dir/load" 2>&1 || { cat "$dir/load" >&2; exit 1; }
 whole=$(accounts 0)
 [ "${whole%%|*}" -eq 500000 ] || die "loaded: $whole"
