@@ -282,6 +282,12 @@ fn what_a_stub_runs_does_what_it_did_in_its_place() {
 }
 
 #[test]
+fn a_site_keeps_the_flags_exactly_where_its_function_may_look_at_them() {
+    let Some((traps, patched)) = sites("sites", "flags", &[]) else { return };
+    assert!(patched == 9 && traps <= 9 * 16 + FEW, "{traps} traps, {patched} patched");
+}
+
+#[test]
 fn a_patched_site_works_in_a_forked_child() {
     let Some((traps, patched)) = sites("sites", "forked", &[]) else { return };
     assert!(patched == 1 && traps <= 2 * FEW, "{traps} traps, {patched} patched");

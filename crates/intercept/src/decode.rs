@@ -28,7 +28,7 @@ enum Imm {
     TestZ,
 }
 
-/// One instruction, as far as `scan.rs` and `site.rs` ask.
+/// One instruction, as far as `scan.rs`, `site.rs` and `flags.rs` ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Insn {
     /// Length \[bytes\].
@@ -37,6 +37,8 @@ pub(crate) struct Insn {
     pub(crate) opcode_at: usize,
     /// The REX prefix, 0 without one.
     pub(crate) rex: u8,
+    /// Offset of ModRM, 0 without one.
+    pub(crate) modrm_at: usize,
     /// Offset of the 4-byte distance from the next instruction to an operand in memory, if that is how
     /// it is named; 0 otherwise.
     pub(crate) relative_at: usize,
@@ -181,6 +183,7 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
     let (opcode_len, modrm, imm) = opcode(code.get(p.len..)?)?;
     let mut len = p.len + opcode_len;
     let (mut reg, mut relative_at) = (0, 0);
+    let modrm_at = if modrm { len } else { 0 };
     if modrm {
         let operands = operands(code.get(len..)?)?;
         relative_at = if operands.relative { len + 1 } else { 0 };
@@ -202,7 +205,8 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
         Imm::TestByte => usize::from(reg < 2),
         Imm::TestZ => usize::from(reg < 2) * z,
     };
-    let insn = Insn { len, opcode_at: p.len, rex: p.rex, relative_at, addr32: p.addr32 };
+    let (opcode_at, rex, addr32) = (p.len, p.rex, p.addr32);
+    let insn = Insn { len, opcode_at, rex, modrm_at, relative_at, addr32 };
     (len <= 15 && len <= code.len()).then_some(insn)
 }
 

@@ -36,14 +36,14 @@ type Answer = Result<usize, Errno>;
 pub fn entry(nr: usize, args: [usize; 6]) -> isize {
     match nr as u32 {
         g::__NR_mmap => mmap(args),
-        nr => Errno::mux(guarded(nr, args)),
+        nr => inside(|| Errno::mux(call(nr, args))),
     }
 }
 
-/// Counts the thread in and out of the engine.
-#[inline]
-fn guarded(nr: u32, args: [usize; 6]) -> Answer {
-    inside(|| call(nr, args))
+/// Carries out `io_uring_enter`, for who knows that it is that.
+#[inline(always)]
+pub(crate) fn enter([a, b, c, d, e, f]: [usize; 6]) -> isize {
+    inside(|| enter_engine(a as i32, b as u32, c as u32, d as u32, e as u64, f as u64))
 }
 
 /// The calling thread is about to end: what goes with it goes.
@@ -63,19 +63,20 @@ pub fn ring_closing(id: RingId) {
 pub(crate) fn aside(work: impl FnOnce()) {
     let _ = inside(|| {
         work();
-        Ok(0)
+        0
     });
 }
 
+/// Counts the thread in and out of the engine.
 #[inline(always)]
-fn inside(call: impl FnOnce() -> Answer) -> Answer {
+fn inside(call: impl FnOnce() -> isize) -> isize {
     let record = thread::record();
     let [_, entered_at, ..] = &record.scratch;
     let here = stack_pointer();
     // Only this thread and its own signal handlers, which leave the count as they found it, touch
     // it: a plain load and store are enough.
     if record.depth.load(Relaxed) != 0 && !was_left(here, entered_at.load(Relaxed)) {
-        return Err(Errno::EAGAIN);
+        return Errno::mux(Err(Errno::EAGAIN));
     }
     entered_at.store(here, Relaxed);
     record.depth.store(1, Relaxed);
@@ -101,6 +102,15 @@ fn was_left(here: u64, entered_at: u64) -> bool {
     // SAFETY: the kernel writes one `stack_t` of 24 bytes to `now`.
     let ret = unsafe { raw::syscall2(g::__NR_sigaltstack, 0, now.as_mut_ptr() as usize) };
     here > entered_at && ret == 0 && now[1] as u32 & SS_ONSTACK == 0
+}
+
+/// Numbers as the caller has them in registers, and an answer in one.
+fn enter_engine(fd: i32, submit: u32, min: u32, flags: u32, argp: u64, argsz: u64) -> isize {
+    let engine = match root::get() {
+        Some(engine) => Ok(engine),
+        None => without_engine(fd, flags),
+    };
+    Errno::mux(engine.and_then(|e| e.enter(fd, submit, min, flags, argp, argsz)))
 }
 
 #[inline]

@@ -23,6 +23,7 @@ mod decode;
 pub mod entry;
 pub mod env;
 pub mod filter;
+mod flags;
 pub mod got;
 pub mod mask;
 pub mod objects;

@@ -4,6 +4,7 @@
 //! ```text
 //!  trap, trap, ... --16th--> where does the function begin? (unwind.rs)
 //!                            is there a safe plan?          (site.rs)
+//!                            who asks for the flags?        (flags.rs)
 //!                            a stub within reach:   rw- page, filled, then r-x
 //!                            the page(s) of code:   rw- copy, changed, then r-x,
 //!                                                   moved over the original (mremap)
@@ -20,7 +21,7 @@
 
 use crate::scan::{Code, Seen};
 use crate::site::{self, Places};
-use crate::{entry, start, stats, trampoline, unwind};
+use crate::{entry, flags, start, stats, trampoline, unwind};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use ringer_engine::stats as layout;
@@ -95,14 +96,22 @@ fn is_due(after: u64) -> bool {
 
 fn patch(seen: &Seen, after: u64) -> Option<()> {
     let code = seen.code_at(after - 1)?;
-    let start = unwind::function_start(code.functions?, after - 1)?;
+    let (start, next) = unwind::function(code.functions?, after - 1)?;
     let len = after.checked_sub(start).filter(|&len| len <= FUNCTION_MAX)?;
     let function = copy(start, len as usize)?;
     let plan = site::plan(&function)?;
     let line = function.get(plan.at..(len as usize).checked_sub(2)?)?;
     let from = start + plan.at as u64;
-    let jump_to = put_stub(code, from, line)?;
-    change(from, &site::jump(from, jump_to)?)
+    let trampoline = trampoline::for_stub(flags_are_asked_for(start, after, next));
+    let jump_to = put_stub(code, from, line, trampoline)?;
+    change(from, &site::replacement(from, plan.len, jump_to)?)
+}
+
+/// Whether the function from `start` to `next` may tell what the call before `after` leaves in the flags.
+fn flags_are_asked_for(start: u64, after: u64, next: Option<u64>) -> bool {
+    let len = next.and_then(|next| next.checked_sub(start)).filter(|&len| len <= FUNCTION_MAX);
+    let function = len.and_then(|len| copy(start, len as usize));
+    function.is_none_or(|code| flags::are_asked_for(&code, (after - start) as usize))
 }
 
 /// Application memory, as it is now.
@@ -163,9 +172,9 @@ impl Drop for Pages {
 }
 
 /// Puts the stub for `line` at `from` within reach: its address.
-fn put_stub(code: Code, from: u64, line: &[u8]) -> Option<u64> {
+fn put_stub(code: Code, from: u64, line: &[u8], trampoline: u64) -> Option<u64> {
     let page = below(code.lowest, from)?;
-    let places = Places { from, stub: page.at, trampoline: trampoline::for_stub() };
+    let places = Places { from, stub: page.at, trampoline };
     page.write(0, &site::stub(line, places)?)?;
     page.seal()?;
     Some(page.keep())
@@ -186,8 +195,8 @@ fn below(object: u64, from: u64) -> Option<Pages> {
     }
 }
 
-/// Puts a jump over the instruction at `from`.
-fn change(from: u64, jump: &[u8; site::JMP_LEN]) -> Option<()> {
+/// Puts what begins with a jump over the instruction at `from`, which is as long.
+fn change(from: u64, jump: &[u8]) -> Option<()> {
     let page = PAGE as u64;
     let first = from & !(page - 1);
     let len = (from + jump.len() as u64).next_multiple_of(page) - first;
@@ -246,7 +255,7 @@ mod tests {
             for _ in 0..2000 {
                 change(from, &jump).unwrap();
                 assert_eq!(code(), 2);
-                change(from, mov[..5].try_into().unwrap()).unwrap();
+                change(from, &mov[..5]).unwrap();
                 assert_eq!(code(), 1);
             }
             over.store(true, Relaxed);

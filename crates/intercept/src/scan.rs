@@ -17,6 +17,10 @@
 use crate::decode::{Insn, decode};
 use crate::objects::{self, Next, Object};
 use alloc::vec::Vec;
+use core::arch::x86_64::{
+    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+    _mm_set1_epi8, _mm_setzero_si128,
+};
 
 /// Addresses `lo..hi` of executable code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,18 +337,42 @@ impl<'a> Pairs<'a> {
 
     /// Goes on to the first block that has one, or to where none fits any more.
     fn skip_blocks(&mut self) {
-        let [first, second] = self.pair;
         while let Some(block) =
             self.code.get(self.at..).and_then(<[u8]>::first_chunk::<{ BLOCK + 1 }>)
         {
-            // Without a branch, so that the compiler compares 16 bytes at a time.
-            let places = block.iter().zip(&block[1..]);
-            if places.fold(0, |any, (&a, &b)| any | u8::from((a == first) & (b == second))) != 0 {
+            // SAFETY: every x86-64 processor has SSE2.
+            if unsafe { has_pair(block, self.pair) } {
                 return;
             }
             self.at += BLOCK;
         }
     }
+}
+
+/// Whether a block has a pair, 16 places at a time. By hand: the library is built without vectors of the
+/// compiler's own making (`trampoline.rs`).
+#[target_feature(enable = "sse2")]
+fn has_pair(block: &[u8; BLOCK + 1], pair: [u8; 2]) -> bool {
+    let [first, second] = pair;
+    let first = _mm_set1_epi8(first.cast_signed());
+    let second = _mm_set1_epi8(second.cast_signed());
+    let mut any = _mm_setzero_si128();
+    for at in (0..BLOCK).step_by(16) {
+        let firsts = _mm_cmpeq_epi8(sixteen(block, at), first);
+        let seconds = _mm_cmpeq_epi8(sixteen(block, at + 1), second);
+        any = _mm_or_si128(any, _mm_and_si128(firsts, seconds));
+    }
+    _mm_movemask_epi8(any) != 0
+}
+
+/// The bytes of a block from `at` on.
+#[target_feature(enable = "sse2")]
+fn sixteen(block: &[u8; BLOCK + 1], at: usize) -> __m128i {
+    let eight = |at: usize| {
+        let bytes = block.get(at..).and_then(<[u8]>::first_chunk);
+        i64::from_le_bytes(bytes.copied().unwrap_or_default())
+    };
+    _mm_set_epi64x(eight(at + 8), eight(at))
 }
 
 /// Places looked at together: this is the scan's inner loop, what a program pays for each byte of

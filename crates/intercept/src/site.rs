@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  before                              after                      stub
-//!    mov r9d, 8           6 bytes        jmp stub; 1 dead byte -->  mov r9d, 8
+//!    mov r9d, 8           6 bytes        jmp stub; nop --------->  mov r9d, 8
 //!    xor r8d, r8d                        xor r8d, r8d               xor r8d, r8d
 //!    mov eax, ebx                        mov eax, ebx               mov eax, ebx
 //!    syscall                             syscall   <-- no --------  is rax enter's number?
@@ -28,6 +28,8 @@ use alloc::vec::Vec;
 const JMP: u8 = 0xe9;
 /// Its length \[bytes\].
 pub(crate) const JMP_LEN: usize = 5;
+/// `nop`.
+const NOP: u8 = 0x90;
 /// Most bytes that a stub runs in another place.
 const MOVED_MAX: usize = 64;
 /// Most bytes of a stub.
@@ -42,6 +44,8 @@ const ENTER: u32 = linux_raw_sys::general::__NR_io_uring_enter;
 pub(crate) struct Plan {
     /// Offset of the instruction that becomes a jump, from the function's start \[bytes\].
     pub(crate) at: usize,
+    /// Its length \[bytes\].
+    pub(crate) len: usize,
 }
 
 /// The plan for the `syscall` at the end of `code`, which begins where its function does. `None`: it
@@ -56,19 +60,24 @@ pub(crate) fn plan(code: &[u8]) -> Option<Plan> {
         if !moves(line.get(at..)?, insn) {
             best = None;
         } else if insn.len >= JMP_LEN {
-            best = Some(at);
+            best = Some(Plan { at, len: insn.len });
         }
         at += insn.len;
     }
-    let at = best.filter(|at| last == SYSCALL && end - at <= MOVED_MAX)?;
-    Some(Plan { at })
+    best.filter(|plan| last == SYSCALL && end - plan.at <= MOVED_MAX)
 }
 
 /// Whether an instruction does the same in another place, and leads to the next.
 fn moves(bytes: &[u8], insn: Insn) -> bool {
+    let cut = insn.addr32 && insn.relative_at != 0;
+    !leaves(bytes, insn) && !cut
+}
+
+/// Whether an instruction may lead to another place than the next.
+pub(crate) fn leaves(bytes: &[u8], insn: Insn) -> bool {
     let op = |i: usize| bytes.get(insn.opcode_at + i).copied().unwrap_or(0);
     let reg = op(1) >> 3 & 7;
-    let leaves = match op(0) {
+    match op(0) {
         // Jumps, loops, calls, returns, interrupts, hlt.
         0x70..=0x7f | 0xe0..=0xe3 | 0xe8..=0xeb | 0x9a => true,
         0xc2 | 0xc3 | 0xca..=0xcf | 0xf1 | 0xf4 => true,
@@ -81,9 +90,15 @@ fn moves(bytes: &[u8], insn: Insn) -> bool {
             0x00 | 0x01 | 0x05..=0x0b | 0x20..=0x23 | 0x30..=0x37 | 0x80..=0x8f | 0xaa | 0xb9 | 0xff
         ),
         _ => false,
-    };
-    let cut = insn.addr32 && insn.relative_at != 0;
-    !leaves && !cut
+    }
+}
+
+/// What an instruction of `len` bytes at the address `from` becomes: the jump, and a nop for each byte
+/// that is left of it, so that a later sweep stays in step.
+pub(crate) fn replacement(from: u64, len: usize, stub: u64) -> Option<Vec<u8>> {
+    let mut code = Vec::from(jump(from, stub)?);
+    code.resize(len.max(JMP_LEN), NOP);
+    Some(code)
 }
 
 /// The jump, for an instruction at the address `from`.
@@ -180,7 +195,7 @@ mod tests {
         for insn in leaving {
             assert_eq!(plan(&function(&[MOV_NUMBER, insn, XOR_SIG])), None, "{insn:x?}");
             let behind = plan(&function(&[insn, MOV_NUMBER]));
-            assert_eq!(behind, Some(Plan { at: 6 + insn.len() }), "{insn:x?}");
+            assert_eq!(behind, Some(Plan { at: 6 + insn.len(), len: 5 }), "{insn:x?}");
         }
     }
 
@@ -193,6 +208,18 @@ mod tests {
         assert_eq!(plan(&SYSCALL), None);
         assert_eq!(plan(&[]), None);
         assert_eq!(plan(&[0xb8, 0xaa, 1, 0, 0, 0x0f, 0x0b]), None);
+    }
+
+    #[test]
+    fn a_sweep_stays_in_step_behind_a_site_that_was_changed() {
+        let changed = replacement(0x1000, MOV_SIZE.len(), 0x9000).unwrap();
+        assert_eq!((changed.len(), changed[0], changed[5]), (MOV_SIZE.len(), JMP, NOP));
+        // test al, al; xor eax, eax; xor edx, edx: who jumps there goes on to trap.
+        let rest = [0x84, 0xc0, 0x31, 0xc0, 0x31, 0xd2];
+        assert_eq!(plan(&function(&[&changed, &rest])), None);
+        let left_over = [&changed[..5], &MOV_SIZE[5..]].concat();
+        // add [rax+rax*8-0x2dce3fcf], al
+        assert_eq!(plan(&function(&[&left_over, &rest])), Some(Plan { at: 11, len: 7 }));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! From the program's code, in the middle of a function, to the engine and back.
 //!
 //! ```text
-//!  program's stack:  [ red zone | flags, registers | xmm0-15 | frames of the engine ... ]
+//!  program's stack:  [ red zone | flags, registers | xmm0-7 | frames of the engine ... ]
 //!  entry(nr, a..f); everything back; rax := result; jmp rcx
 //! ```
 //! What the program sees is what the `syscall` instruction does: rax the result, rcx the address
-//! after it, r11 the flags, everything else as it was. The red zone below its stack pointer is
-//! stepped over (liburing keeps data there). Of the vector state xmm0-15 are saved, and no more: the
-//! library holds no instruction that changes any other part of it (x87 and MMX, the upper halves
-//! and AVX-512, MXCSR; the test `it_holds_no_vector_extension` reads its disassembly), and the
-//! kernel's calls change none.
+//! after it, r11 the flags, everything else as it was; but for r11 and the arithmetic flags where it
+//! never looks at them (`flags.rs`). The red zone below its stack pointer is stepped over (liburing
+//! keeps data there). Of the vector state xmm0-7 are saved, and no more: the library holds no
+//! instruction that names any other part of it (xmm8-15, x87 and MMX, the upper halves and AVX-512,
+//! MXCSR; the test `it_holds_no_vector_extension` reads its disassembly; the compiler is told to leave
+//! loops scalar, and what moves structures takes four), and the kernel's calls change none.
 //!
 //! What it does not do: change stacks. The engine needs some 16 KiB below the caller's stack pointer;
 //! C and Rust threads have that, a goroutine has not (and Go replaces the handler: LIMITATIONS).
@@ -20,8 +21,10 @@ use core::arch::global_asm;
 unsafe extern "C" {
     /// Where `trap.rs` sends a thread: registers as at the `syscall`, rcx = where to return to.
     static ringer_trampoline: u8;
-    /// The same for a stub of a patched site.
+    /// The same for a stub of a patched site, where rax is io_uring_enter's number.
     static ringer_patched: u8;
+    /// The same, and the direction flag is clear; r11 and the arithmetic flags come back as anything.
+    static ringer_patched_bare: u8;
 }
 
 /// The address that a trapped thread goes on at.
@@ -29,9 +32,12 @@ pub(crate) fn for_trap() -> u64 {
     (&raw const ringer_trampoline).expose_provenance() as u64
 }
 
-/// The address that the stub of a patched site jumps to.
-pub(crate) fn for_stub() -> u64 {
-    (&raw const ringer_patched).expose_provenance() as u64
+/// The address that the stub of a patched site jumps to: of one whose function may ask for the flags, or
+/// does not.
+pub(crate) fn for_stub(flags_are_asked_for: bool) -> u64 {
+    let bare = &raw const ringer_patched_bare;
+    let keeping = &raw const ringer_patched;
+    (if flags_are_asked_for { keeping } else { bare }).expose_provenance() as u64
 }
 
 #[allow(clippy::too_many_arguments, reason = "a system call's number, arguments and place")]
@@ -50,24 +56,18 @@ extern "C" fn from_trap(
     answer
 }
 
-extern "C" fn from_stub(
-    nr: usize,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    f: usize,
-) -> isize {
-    entry::entry(nr, [a, b, c, d, e, f])
+extern "C" fn from_stub(a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+    entry::enter([a, b, c, d, e, f])
 }
 
 global_asm!(
-    ".macro ringer_enter name, callee",
+    // The arguments are in a system call's registers. A stub's are those of the function that it calls,
+    // but for the fourth; the trap's begin with the number, and two go by the stack.
+    ".macro ringer_enter name, callee, stub, flags",
     ".globl \\name",
     ".hidden \\name",
     ".type \\name, @function",
-    ".balign 16",
+    ".balign 64",
     "\\name:",
     // Whoever unwinds ends here. libgcc aborts on a frame without a CFA before it looks at rip.
     ".cfi_startproc simple",
@@ -75,10 +75,12 @@ global_asm!(
     ".cfi_undefined rip",
     // Step over the red zone; lea and push leave the flags alone.
     "lea rsp, [rsp - 128]",
+    ".if \\flags",
     "pushfq",
+    "cld",
+    ".endif",
     "push rbp",
     "mov rbp, rsp",
-    "cld",
     "push rcx",
     "push rdi",
     "push rsi",
@@ -86,7 +88,7 @@ global_asm!(
     "push r10",
     "push r8",
     "push r9",
-    "sub rsp, 256",
+    "sub rsp, 128",
     "and rsp, -16",
     "movaps [rsp], xmm0",
     "movaps [rsp + 16], xmm1",
@@ -96,15 +98,12 @@ global_asm!(
     "movaps [rsp + 80], xmm5",
     "movaps [rsp + 96], xmm6",
     "movaps [rsp + 112], xmm7",
-    "movaps [rsp + 128], xmm8",
-    "movaps [rsp + 144], xmm9",
-    "movaps [rsp + 160], xmm10",
-    "movaps [rsp + 176], xmm11",
-    "movaps [rsp + 192], xmm12",
-    "movaps [rsp + 208], xmm13",
-    "movaps [rsp + 224], xmm14",
-    "movaps [rsp + 240], xmm15",
-    // callee(nr, a, b, c, d, e, f, after): the last two on the stack, rsp 16-aligned at the call.
+    ".if \\stub",
+    // callee(a, b, c, d, e, f)
+    "mov rcx, r10",
+    "call \\callee",
+    ".else",
+    // callee(nr, a, b, c, d, e, f, after)
     "push rcx",
     "push r9",
     "mov r9, r8",
@@ -114,28 +113,23 @@ global_asm!(
     "mov rsi, rdi",
     "mov rdi, rax",
     "call \\callee",
-    "movaps xmm0, [rsp + 16]",
-    "movaps xmm1, [rsp + 32]",
-    "movaps xmm2, [rsp + 48]",
-    "movaps xmm3, [rsp + 64]",
-    "movaps xmm4, [rsp + 80]",
-    "movaps xmm5, [rsp + 96]",
-    "movaps xmm6, [rsp + 112]",
-    "movaps xmm7, [rsp + 128]",
-    "movaps xmm8, [rsp + 144]",
-    "movaps xmm9, [rsp + 160]",
-    "movaps xmm10, [rsp + 176]",
-    "movaps xmm11, [rsp + 192]",
-    "movaps xmm12, [rsp + 208]",
-    "movaps xmm13, [rsp + 224]",
-    "movaps xmm14, [rsp + 240]",
-    "movaps xmm15, [rsp + 256]",
+    "lea rsp, [rsp + 16]",
+    ".endif",
+    "movaps xmm0, [rsp]",
+    "movaps xmm1, [rsp + 16]",
+    "movaps xmm2, [rsp + 32]",
+    "movaps xmm3, [rsp + 48]",
+    "movaps xmm4, [rsp + 64]",
+    "movaps xmm5, [rsp + 80]",
+    "movaps xmm6, [rsp + 96]",
+    "movaps xmm7, [rsp + 112]",
     "mov rcx, [rbp - 8]",
     "mov rdi, [rbp - 16]",
     "mov rsi, [rbp - 24]",
     "mov rdx, [rbp - 32]",
     "mov r8, [rbp - 48]",
     "mov r9, [rbp - 56]",
+    ".if \\flags",
     // r11 = flags, as the syscall instruction leaves it.
     "mov r11, [rbp + 8]",
     "test r11d, 0x44500",
@@ -163,12 +157,20 @@ global_asm!(
     "popfq",
     "lea rsp, [rsp + 128]",
     "jmp rcx",
+    ".else",
+    "mov r10, [rbp - 40]",
+    "mov rsp, rbp",
+    "pop rbp",
+    "lea rsp, [rsp + 128]",
+    "jmp rcx",
+    ".endif",
     ".cfi_endproc",
     ".size \\name, . - \\name",
     ".endm",
     ".pushsection .text.ringer_trampoline, \"ax\", @progbits",
-    "ringer_enter ringer_trampoline, {trap}",
-    "ringer_enter ringer_patched, {stub}",
+    "ringer_enter ringer_trampoline, {trap}, 0, 1",
+    "ringer_enter ringer_patched, {stub}, 1, 1",
+    "ringer_enter ringer_patched_bare, {stub}, 1, 0",
     ".popsection",
     ".purgem ringer_enter",
     trap = sym from_trap,

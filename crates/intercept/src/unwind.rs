@@ -22,9 +22,9 @@ const ENTRIES: u64 = 12;
 /// Length of an entry \[bytes\].
 const ENTRY: u64 = 8;
 
-/// The start of the function that `addr` is in, or of the last one before it; `None` without such a
-/// table at `table`.
-pub(crate) fn function_start(table: Range, addr: u64) -> Option<u64> {
+/// The start of the function that `addr` is in, or of the last one before it, and that of the next one;
+/// `None` without such a table at `table`.
+pub(crate) fn function(table: Range, addr: u64) -> Option<(u64, Option<u64>)> {
     let word = |at: u64| usermem::load32(table.lo.checked_add(at)?).ok();
     let room = table.hi.checked_sub(table.lo)?.checked_sub(ENTRIES)? / ENTRY;
     if word(0)? != HEADER {
@@ -39,7 +39,7 @@ pub(crate) fn function_start(table: Range, addr: u64) -> Option<u64> {
         let mid = lo.midpoint(hi);
         if start(mid)? <= addr { lo = mid + 1 } else { hi = mid }
     }
-    start(lo.checked_sub(1)?)
+    Some((start(lo.checked_sub(1)?)?, if lo < n { start(lo) } else { None }))
 }
 
 #[cfg(test)]
@@ -58,30 +58,31 @@ mod tests {
     #[test]
     fn the_last_start_not_behind_an_address_is_found() {
         let (_words, t) = table(&[-900, -500, 0x2000, 0x2100]);
+        let from_table = |at: u64| at.wrapping_sub(t.lo).cast_signed();
         let find = |at: i64| {
-            function_start(t, t.lo.wrapping_add_signed(at))
-                .map(|s| s.wrapping_sub(t.lo).cast_signed())
+            let (start, next) = function(t, t.lo.wrapping_add_signed(at))?;
+            Some((from_table(start), next.map(from_table)))
         };
         assert_eq!(find(-901), None);
-        assert_eq!(find(-900), Some(-900));
-        assert_eq!(find(-501), Some(-900));
-        assert_eq!(find(0x20ff), Some(0x2000));
-        assert_eq!(find(0x9_0000), Some(0x2100));
+        assert_eq!(find(-900), Some((-900, Some(-500))));
+        assert_eq!(find(-501), Some((-900, Some(-500))));
+        assert_eq!(find(0x20ff), Some((0x2000, Some(0x2100))));
+        assert_eq!(find(0x9_0000), Some((0x2100, None)));
     }
 
     #[test]
     fn what_is_no_such_table_is_none() {
         let (mut words, t) = table(&[0]);
-        assert_eq!(function_start(Range { hi: t.lo + 11, ..t }, t.lo), None);
-        assert_eq!(function_start(Range { lo: 8, hi: 4096 }, 100), None);
+        assert_eq!(function(Range { hi: t.lo + 11, ..t }, t.lo), None);
+        assert_eq!(function(Range { lo: 8, hi: 4096 }, 100), None);
         words[0] ^= 1;
-        assert_eq!(function_start(t, t.lo + 8), None);
+        assert_eq!(function(t, t.lo + 8), None);
     }
 
     #[test]
     fn a_count_beyond_the_table_is_cut() {
         let (mut words, t) = table(&[0, 8]);
         words[2] = u32::MAX;
-        assert_eq!(function_start(t, t.lo + 100), Some(t.lo + 8));
+        assert_eq!(function(t, t.lo + 100), Some((t.lo + 8, None)));
     }
 }

@@ -93,8 +93,15 @@ fn nested(crates: &Path, target_dir: &Path, triple: &str) -> Command {
         }
     }
     // Baseline x86-64 whatever a user's config.toml says: the trampoline's promise to the program
-    // about vector registers rests on it. (The variable wins over `build.rustflags`.)
-    c.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-cpu=x86-64\u{1f}-Crelocation-model=pic");
+    // about vector registers rests on it, and so does its saving few: no code is vectorised. (The
+    // variable wins over `build.rustflags`.)
+    let flags = [
+        "-Ctarget-cpu=x86-64",
+        "-Crelocation-model=pic",
+        "-Cno-vectorize-loops",
+        "-Cno-vectorize-slp",
+    ];
+    c.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     c.current_dir(crates)
         .args(["rustc", "--quiet", "--package", "ringer-preload", "--lib"])
         .args(["--profile", "preload", "--crate-type", "cdylib", "--features", "cdylib"])
