@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  <= 32 KiB  22 size classes (2^n and 1.5 * 2^n), each a lock-free list of free blocks (`freelist`)
-//!             empty: mmap a chunk, cut it, push the blocks
+//!             empty: mmap a chunk, cut it, push the blocks; the first few from a little that is
+//!             there already, as each page touched anew costs microseconds
 //!  larger     mmap, mremap, munmap
 //!  mmap fails: from the reserve, [ taken ... | next -> untouched ]
 //! ```
@@ -35,6 +36,10 @@ const MIN: usize = 16;
 const MAX: usize = 32 * 1024;
 /// Least amount to ask of the kernel for a class \[bytes\].
 const CHUNK: usize = 16 * 1024;
+/// What the first small blocks of all classes come from \[bytes\].
+const EARLY: usize = 32 * 1024;
+/// Most that a class takes of that at once \[bytes\].
+const EARLY_CHUNK: usize = 1024;
 /// Address space of the reserve \[bytes\]; no page of it is resident before it is needed.
 const RESERVE: usize = 2 << 20;
 /// Largest allocation that the reserve serves: what is larger follows a program's wish (the size of
@@ -85,13 +90,7 @@ impl List {
     /// Asks the kernel for a chunk of blocks, keeps all but one. The first block's bytes are zero.
     #[cold]
     fn refill(&self, size: usize) -> Option<usize> {
-        let align = size.next_power_of_two().clamp(PAGE, MAX);
-        let chunk = CHUNK.max(4 * size).next_multiple_of(PAGE);
-        let (first, chunk) = map_aligned(chunk, align).map(|at| (at, chunk)).or_else(|| {
-            // No more of it than is needed now.
-            let little = size.next_multiple_of(PAGE);
-            RESERVED.take(little, align).map(|at| (at, little))
-        })?;
+        let (first, chunk) = early(size).or_else(|| Self::fresh(size))?;
         let count = chunk / size;
         if count > 1 {
             let block = |i: usize| first + i * size;
@@ -102,6 +101,35 @@ impl List {
         }
         Some(first)
     }
+
+    /// Zero pages for blocks of a size: where, and how many bytes.
+    fn fresh(size: usize) -> Option<(usize, usize)> {
+        let align = size.next_power_of_two().clamp(PAGE, MAX);
+        let chunk = CHUNK.max(4 * size).next_multiple_of(PAGE);
+        map_aligned(chunk, align).map(|at| (at, chunk)).or_else(|| {
+            // No more of it than is needed now.
+            let little = size.next_multiple_of(PAGE);
+            RESERVED.take(little, align).map(|at| (at, little))
+        })
+    }
+}
+
+/// Zero bytes that are handed out from their start, once.
+#[repr(align(4096))]
+struct Early([AtomicU64; EARLY / 8]);
+
+static EARLY_BYTES: Early = Early([const { AtomicU64::new(0) }; EARLY / 8]);
+static EARLY_USED: AtomicUsize = AtomicUsize::new(0);
+
+/// A few blocks of a size, while there are any: where, and how many bytes.
+fn early(size: usize) -> Option<(usize, usize)> {
+    if size > 2 * PAGE {
+        return None;
+    }
+    let (len, align) = (size.max(EARLY_CHUNK), size.next_power_of_two().min(PAGE));
+    let after = |used: usize| Some(used.next_multiple_of(align) + len).filter(|end| *end <= EARLY);
+    let used = EARLY_USED.fetch_update(Relaxed, Relaxed, after).ok()?;
+    Some((EARLY_BYTES.0.as_ptr().expose_provenance() + used.next_multiple_of(align), len))
 }
 
 /// A range of zero pages that is handed out from its start, once.

@@ -320,20 +320,24 @@ pub fn dup_high(fd: i32) -> SysResult<i32> {
     Ok(high)
 }
 
+/// Moves a descriptor that we just made into the reserved range.
+///
+/// # Errors
+/// As [`dup_high`]; then it stays where it is.
+pub(crate) fn take_high(fd: i32) -> SysResult<i32> {
+    let high = dup_high(fd)?;
+    let _ = raw::close(fd);
+    Ok(high)
+}
+
 /// Moves a descriptor that we just made into the reserved range; it keeps its number (then
 /// close-on-exec and marked) when the range is full.
 pub fn move_high(fd: i32) -> i32 {
-    match dup_high(fd) {
-        Ok(high) => {
-            let _ = raw::close(fd);
-            high
-        }
-        Err(_) => {
-            let _ = raw::fcntl(fd, g::F_SETFD, g::FD_CLOEXEC as usize);
-            mark(fd);
-            fd
-        }
-    }
+    take_high(fd).unwrap_or_else(|_| {
+        let _ = raw::fcntl(fd, g::F_SETFD, g::FD_CLOEXEC as usize);
+        mark(fd);
+        fd
+    })
 }
 
 /// The parts of `lo..=hi` that hold no number of ours, in order: what an interposed

@@ -1,17 +1,22 @@
 //! Where the engine's descriptors live: threads with descriptor tables of their own.
 //!
 //! ```text
-//!  application's table        N (high) ---- socket pair ---- M     router's table (shelf 0)
+//!  application's table        N (high) ---- socket pair ---- M     router's table
 //!    callers, workers   <-- descriptors travel as messages -->       homes, memfds, write ends
 //!  a private thread's table   N                                      epoll <- watcher thread
-//!  shelf 1, 2, ...'s table    N, homes ...
+//!  another shelf's table      N, homes ...
 //!  janitor: shares the application's table, tells the engine about last closes
 //! ```
 //!
 //! Nothing in a shelf's table is visible to the application's `closefrom`, inherited by fork, or
 //! able to drop a POSIX lock by its close: such locks belong to the application's table. Orders
-//! travel through memory ([`clerk::Clerk`]); only descriptors need the socket. All use of the
-//! socket is serialised by its lock, so that every message meets its receiver.
+//! travel through memory ([`clerk::Clerk`]); only descriptors need the socket, whose router
+//! begins with the first of them. All use of the socket is serialised by its lock, so that every
+//! message meets its receiver.
+//!
+//! The janitor is there with the first ring, and the shelves when they are needed. What it does for
+//! itself it does behind the application's back, so it never takes a low number of that table, not
+//! even for a moment: a program may count on the lowest free one.
 //!
 //! A shelf holds as many numbers as RLIMIT_NOFILE allows. When the shelves are full, or there is no
 //! socket (the application's table had no two free numbers), files are *carried*: a new shelf is
@@ -25,7 +30,7 @@ mod passing;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 use rust_alloc::boxed::Box;
 use rust_alloc::sync::Arc;
@@ -39,6 +44,7 @@ use crate::fdtable;
 use crate::generation::{self, Wiped};
 use crate::lock::ForkMutex;
 use crate::raw::{self, SysResult, general as g};
+use crate::ringobj::proc_path;
 use crate::thread::{self, Name, Spec, Table};
 use janitor::Janitor;
 pub use janitor::{OnClosed, on_ring_closed};
@@ -110,17 +116,21 @@ impl Shelf {
             socket,
             watch: ForkMutex::new(None),
         });
-        let body = Arc::clone(&shelf);
-        let spec = Spec { name: Name::new("iou-keeper"), table: Table::Private(keep), cpu: None };
-        thread::spawn(
-            spec,
-            Box::new(move || {
-                let _own = own_table();
-                fdtable::grow_table(TABLE_START);
-                body.clerk.serve();
-            }),
-        )?;
+        // Refused, or before 5.9: a copy, of which everything else is closed.
+        let empty = if keep.is_empty() { shelf.begin(Table::Empty) } else { Err(Errno::EINVAL) };
+        empty.or_else(|_| shelf.begin(Table::Private(keep)))?;
         Ok(shelf)
+    }
+
+    fn begin(self: &Arc<Self>, table: Table<'_>) -> SysResult<()> {
+        let body = Arc::clone(self);
+        let spec = Spec { name: Name::new("iou-keeper"), table, cpu: None };
+        let serve = move || {
+            let _own = own_table();
+            fdtable::grow_table(TABLE_START);
+            body.clerk.serve();
+        };
+        thread::spawn(spec, Box::new(serve)).map(drop)
     }
 
     /// How many more numbers it can take.
@@ -135,7 +145,7 @@ impl Shelf {
         FILLED + usize::from(self.socket != 0)
     }
 
-    /// Whether a new shelf would have no more room. Never the router.
+    /// Whether a new shelf would have no more room.
     fn as_new(&self) -> bool {
         let watching = usize::from(self.watch.lock().is_some());
         self.used.load(Relaxed) <= self.own() + watching
@@ -275,6 +285,72 @@ pub(crate) type Settled = (Home, Facts);
 
 // --- the keeper ------------------------------------------------------------------------------
 
+/// What descriptors travel by between the application's table and shelves.
+#[derive(Debug)]
+enum Line {
+    /// There is none: the application's table was full, or it closed our end.
+    Down,
+    /// A socket pair that nothing was sent by.
+    Laid(Pair),
+    /// And a router at its end.
+    Up(Socket),
+}
+
+impl Line {
+    fn up(&self) -> Option<&Socket> {
+        if let Self::Up(socket) = self { Some(socket) } else { None }
+    }
+
+    /// Gives up a pair before anybody used it; what the application closed of it is not ours any more.
+    fn cut(&self) {
+        if let Self::Laid(pair) = self {
+            let ends = [(pair.app_end, pair.inodes.0), (pair.router_end, pair.inodes.1)];
+            let left = ends.into_iter().filter(|(number, ino)| is_socket(*number, *ino));
+            left.for_each(|(number, _)| fdtable::close_ours(number));
+        }
+    }
+}
+
+/// A socket pair whose ends are both in the application's table.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    app_end: i32,
+    router_end: i32,
+    /// Inodes, against numbers that were closed behind our back.
+    inodes: (u64, u64),
+}
+
+impl Pair {
+    /// Needs two free numbers for a moment, and two for good.
+    fn make() -> SysResult<Self> {
+        let (app_end, router_end) = raw::socketpair(AF_UNIX, SOCK_SEQPACKET | g::O_CLOEXEC)?;
+        let (app_end, router_end) = (fdtable::move_high(app_end), fdtable::move_high(router_end));
+        let inodes = (raw::fstat(app_end)?.st_ino, raw::fstat(router_end)?.st_ino);
+        Ok(Self { app_end, router_end, inodes })
+    }
+
+    fn intact(&self) -> bool {
+        is_socket(self.app_end, self.inodes.0) && is_socket(self.router_end, self.inodes.1)
+    }
+
+    /// Starts a router, which takes its end.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`: no thread to be had; then nothing of it is left.
+    fn route(self) -> SysResult<Socket> {
+        let Self { app_end, router_end, inodes } = self;
+        let router = Shelf::start(&[router_end], 0);
+        fdtable::close_ours(router_end);
+        let router = router.inspect_err(|_| fdtable::close_ours(app_end))?;
+        Ok(Socket { app_end, ino: inodes.0, router, router_end })
+    }
+}
+
+/// Whether the calling thread's number is that socket.
+fn is_socket(number: i32, ino: u64) -> bool {
+    raw::fstat(number).is_ok_and(|st| st.st_ino == ino && st.st_mode & g::S_IFMT == g::S_IFSOCK)
+}
+
 /// The socket pair between the application's table and the router's.
 #[derive(Debug)]
 struct Socket {
@@ -286,32 +362,9 @@ struct Socket {
 }
 
 impl Socket {
-    /// Makes pair and router. Needs two free numbers for a moment, one for good.
-    fn make() -> SysResult<Self> {
-        let (app_end, router_end) = raw::socketpair(AF_UNIX, SOCK_SEQPACKET | g::O_CLOEXEC)?;
-        let app_end = fdtable::move_high(app_end);
-        let made = raw::fstat(app_end)
-            .and_then(|st| Shelf::start(&[router_end], 0).map(|router| (st.st_ino, router)));
-        let _ = raw::close(router_end);
-        match made {
-            Ok((ino, router)) => Ok(Self { app_end, ino, router, router_end }),
-            Err(e) => {
-                fdtable::close_ours(app_end);
-                Err(e)
-            }
-        }
-    }
-
-    /// Takes back what [`Socket::make`] made.
-    fn unmake(&self) {
-        self.router.clerk.stop();
-        fdtable::close_ours(self.app_end);
-    }
-
     /// Whether the calling thread's number still is our end.
     fn intact(&self) -> bool {
-        raw::fstat(self.app_end)
-            .is_ok_and(|st| st.st_ino == self.ino && st.st_mode & g::S_IFMT == g::S_IFSOCK)
+        is_socket(self.app_end, self.ino)
     }
 
     /// From the calling thread's table to the router's, or through it to another shelf's.
@@ -335,8 +388,8 @@ impl Socket {
 /// Everything there is, for one process.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    socket: ForkMutex<Option<Socket>>,
-    // Lock order: socket, then shelves.
+    line: ForkMutex<Line>,
+    // Lock order: line, then shelves.
     shelves: ForkMutex<Vec<Arc<Shelf>>>,
     janitor: Arc<Janitor>,
 }
@@ -364,17 +417,16 @@ pub(crate) fn get() -> SysResult<&'static Keeper> {
     }
     // First of all, while nobody shares the application's table in a single-threaded program: see
     // `fdtable::prepare`. No socket now is no reason to give up: files can be carried.
-    let socket = Socket::make().ok();
-    let shelves = socket.iter().map(|s| Arc::clone(&s.router)).collect();
-    let janitor = Janitor::start().inspect_err(|_| socket.iter().for_each(Socket::unmake))?;
+    let line = Pair::make().map_or(Line::Down, Line::Laid);
+    let janitor = Janitor::start().inspect_err(|_| line.cut())?;
     let new = Box::new(Keeper {
-        socket: ForkMutex::new(socket),
-        shelves: ForkMutex::new(shelves),
+        line: ForkMutex::new(line),
+        shelves: ForkMutex::new(Vec::new()),
         janitor,
     });
     let keeper: &'static Keeper = Box::leak(new);
     let at = core::ptr::from_ref(keeper).expose_provenance();
-    generation::wiped(Wiped::Keeper).store(at, core::sync::atomic::Ordering::Release);
+    generation::wiped(Wiped::Keeper).store(at, Release);
     Ok(keeper)
 }
 
@@ -389,6 +441,13 @@ pub fn poke() {
 pub(crate) fn sweep_readers() {
     if let Some(keeper) = existing() {
         keeper.janitor.sweep();
+    }
+}
+
+/// A ring's numbers are in the application's table, and want a shelf: see `ringobj`.
+pub(crate) fn home_soon(ring: RingId) {
+    if let Some(keeper) = existing() {
+        keeper.janitor.home_soon(ring);
     }
 }
 
@@ -417,16 +476,46 @@ impl Keeper {
     /// # Errors
     /// `EMFILE`: there is none and none can be made from here.
     fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> SysResult<R>) -> SysResult<R> {
-        let mut socket = self.socket.lock();
-        if socket.as_ref().is_none_or(|s| !s.intact()) {
+        let mut line = self.line.lock();
+        if line.up().is_none_or(|s| !s.intact()) {
             if !in_app_table() {
                 return Err(Errno::EMFILE);
             }
-            let new = Socket::make().map_err(|_| Errno::EMFILE)?;
+            let laid = match &*line {
+                Line::Laid(pair) if pair.intact() => Ok(*pair),
+                // It works behind the application's back.
+                _ if self.janitor.is_me() => Err(Errno::EMFILE),
+                lost => {
+                    lost.cut();
+                    Pair::make()
+                }
+            };
+            *line = Line::Down;
+            let new = laid.and_then(Pair::route).map_err(|_| Errno::EMFILE)?;
             self.shelves.lock().insert(0, Arc::clone(&new.router));
-            *socket = Some(new);
+            *line = Line::Up(new);
         }
-        socket.as_ref().map_or(Err(Errno::EMFILE), f)
+        line.up().map_or(Err(Errno::EMFILE), f)
+    }
+
+    /// Has the janitor do something, which has the application's table, and may do what a filter forbids
+    /// the calling thread. Never with a lock of a ring.
+    pub(crate) fn janitor_does<R: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> R {
+        self.janitor.call(f)
+    }
+
+    /// Has a router be there, if it can be: a descriptor that cannot be opened by its path comes by it.
+    pub(crate) fn raise_line(&self) {
+        // Without one, files are carried.
+        let _ = self.with_socket(|_| Ok(()));
+    }
+
+    /// The calling thread's end of a socket that is up, and which socket it is.
+    fn end(&self) -> Option<(i32, u64)> {
+        self.line.lock().up().filter(|s| s.intact()).map(|s| (s.app_end, s.ino))
     }
 
     /// The first shelf with any room that `suits`, and how many of `count` numbers it promises.
@@ -444,8 +533,7 @@ impl Keeper {
     }
 
     fn new_shelf(&self, keep: &[i32]) -> SysResult<Arc<Shelf>> {
-        let (app_end, ino) =
-            self.with_socket(|s| Ok((Some(s.app_end), s.ino))).unwrap_or((None, 0));
+        let (app_end, ino) = self.end().map_or((None, 0), |(end, ino)| (Some(end), ino));
         let keep: Vec<i32> = keep.iter().copied().chain(app_end).collect();
         let shelf = Shelf::start(&keep, ino)?;
         self.shelves.lock().push(Arc::clone(&shelf));
@@ -467,6 +555,32 @@ impl Keeper {
         let shelf = self.new_shelf(&[])?;
         promised(&shelf);
         Ok(shelf)
+    }
+
+    /// Opens files once more in a shelf's table: numbers of ours in the calling thread's, each with the
+    /// flags to open it with. What there was is the caller's to close.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`: no thread to be had.
+    pub(crate) fn take_in(&self, files: &[(i32, u32)]) -> SysResult<(Arc<Shelf>, Vec<i32>)> {
+        let (shelf, count, tid) = (self.shelf_for(files.len())?, files.len(), thread::tid());
+        let wanted = files.to_vec();
+        let opened = shelf.call(move || {
+            let mut there = Vec::new();
+            let all = wanted.into_iter().try_for_each(|(number, flags)| {
+                let path = proc_path(tid, number);
+                raw::openat(g::AT_FDCWD, &path, flags, 0).map(|new| there.push(new))
+            });
+            all.map(|()| there.clone()).inspect_err(|_| close_all(&there))
+        });
+        if let Ok(there) = opened {
+            return Ok((shelf, there));
+        }
+        // Of another pid namespace's /proc, or of another user: a copy of the table has them.
+        shelf.unpromise(count);
+        self.retire(&shelf);
+        let numbers: Vec<i32> = files.iter().map(|(number, _)| *number).collect();
+        Ok((self.new_shelf(&numbers)?, numbers))
     }
 
     /// Gives the files behind numbers of the calling thread's table a home, all or none.
@@ -579,9 +693,9 @@ impl Keeper {
     /// Ends a shelf that was cloned for files which are all gone.
     pub(crate) fn retire(&self, shelf: &Arc<Shelf>) {
         let mut shelves = self.shelves.lock();
-        // The router stays; so does a shelf with rings, or a watcher.
-        let router = shelves.first().is_some_and(|first| Arc::ptr_eq(first, shelf));
-        if router || shelf.used.load(Relaxed) > shelf.own() {
+        // The first stays, which is the router if there is one; so does a shelf with rings, or a watcher.
+        let first = shelves.first().is_some_and(|first| Arc::ptr_eq(first, shelf));
+        if first || shelf.used.load(Relaxed) > shelf.own() {
             return;
         }
         shelves.retain(|s| !Arc::ptr_eq(s, shelf));

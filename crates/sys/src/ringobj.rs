@@ -13,6 +13,15 @@
 //! a ring, as with the kernel. The usual mmap of the application duplicates the engine's view, which
 //! needs no descriptor.
 //!
+//! **Young rings.** A ring is made in the application's table, with write end and memfd high in it, so that
+//! io_uring_setup waits for no other thread and the first ring of a process for none to begin. Its
+//! numbers come into a shelf soon (janitor), or before anything else is done with them:
+//!
+//! ```text
+//!   young -- janitor, or who needs its write end or its memfd ---> at home
+//!     '----- closed before that: the janitor sees it ------------> ended, without a shelf
+//! ```
+//!
 //! **Readable byte.** Who writes and drops it when: `readiness`. A ring that nobody polls costs one
 //! load per posted batch; the interposed epoll_ctl, poll and select say who polls. Draining needs a reader, and a reader of ours hides the last
 //! close: it is made at the first drain and closed by the janitor when some 4 ms passed without
@@ -52,6 +61,7 @@ use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::readiness::{Descriptor, Readiness};
 use bufring::BufRings;
 use memory::Memory;
+pub(crate) use memory::proc_path;
 pub use memory::{owns_user_ring, unmap_around};
 use region::Region;
 
@@ -70,11 +80,8 @@ struct Inner {
     /// What was registered beside them.
     region: ForkMutex<Option<Region>>,
     buf_rings: BufRings,
-    shelf: Arc<Shelf>,
-    /// In the shelf's table.
-    write_end: i32,
-    /// In the shelf's table until the application has its own, and while somebody keeps the ring.
-    read_end: ForkMutex<ReadEnd>,
+    /// Its numbers. Lock order: this, then `shown`.
+    ends: ForkMutex<Ends>,
     readiness: Readiness,
     /// Where its [`Shared`] lies, 0 for nowhere.
     commons: AtomicUsize,
@@ -112,12 +119,48 @@ impl HostPages for LinuxPages {
     }
 }
 
-/// See [`Inner::read_end`].
+/// The ends of a ring's pipe that are ours.
 #[derive(Debug)]
-struct ReadEnd {
-    number: Option<i32>,
+struct Ends {
+    write_end: WriteEnd,
+    /// In the shelf's table until the application has its own, and while somebody keeps the ring.
+    read_end: Option<i32>,
     /// How often the ring is kept alive.
     kept: u32,
+}
+
+/// Where a write end is.
+#[derive(Debug)]
+enum WriteEnd {
+    /// High in the application's table. The ring has no descriptor yet, or has one.
+    Young(i32, Named),
+    /// In a shelf's.
+    Home(Home),
+}
+
+/// Whether the application was given a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    No,
+    Yes,
+}
+
+/// A write end's number in a shelf's table.
+#[derive(Clone, Debug)]
+struct Home {
+    shelf: Arc<Shelf>,
+    write_end: i32,
+}
+
+/// What became of a young ring's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Housed {
+    /// A shelf has them.
+    AtHome,
+    /// Nobody has the ring any more.
+    Closed,
+    /// There is no shelf to be had now.
+    Not,
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +201,73 @@ const NUMBERS: usize = 3;
 /// # Errors
 /// `ENOMEM`, `EMFILE`, `ENFILE`, `EAGAIN`; `EFAULT` for unusable user memory.
 pub fn create(spec: &RingSpec) -> SysResult<(LinuxRing, LinuxPages)> {
+    let young = if has_young_rings() { make_young(spec)? } else { None };
+    let (memory, ends, pipe) = young.map_or_else(|| make_at_home(spec), Ok)?;
+    let pages = LinuxPages(Arc::new(memory));
+    Ok((entered(spec.id, pipe, ends, &pages), pages))
+}
+
+/// A ring of this process, known as one from here on.
+fn entered(id: RingId, pipe: (u64, u64), ends: Ends, pages: &LinuxPages) -> LinuxRing {
+    let inner = Arc::new(Inner {
+        id,
+        shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
+        region: ForkMutex::new(None),
+        buf_rings: BufRings::default(),
+        ends: ForkMutex::new(ends),
+        readiness: Readiness::new(),
+        commons: AtomicUsize::new(0),
+        pipe,
+        doorbell: AtomicI32::new(NONE),
+        reader: ForkMutex::default(),
+        generation: generation::current(),
+    });
+    rings().lock().push(Arc::clone(&inner));
+    LinuxRing(inner)
+}
+
+/// What a ring is made of: its pipe's device and inode among it.
+type Made = (Memory, Ends, (u64, u64));
+
+/// Whether the calling thread's numbers are the application's, and are so many that two more for a
+/// moment are missed by nobody.
+fn has_young_rings() -> bool {
+    const ENOUGH: u64 = 256;
+    let limit = raw::rlimit(g::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    limit >= ENOUGH && keeper::in_app_table()
+}
+
+/// A young ring; `None`: not here (no two free numbers, or none that are high).
+fn make_young(spec: &RingSpec) -> SysResult<Option<Made>> {
+    let RingSpec { id, geometry, user_memory } = *spec;
+    let memory = match user_memory {
+        Some(at) => Memory::user(&geometry, at, |_| Ok(()))?,
+        None => match Memory::young(&geometry) {
+            Ok(memory) => memory,
+            Err(_) => return Ok(None),
+        },
+    };
+    let Ok((read_end, write_end)) = raw::pipe2(g::O_CLOEXEC | g::O_NONBLOCK) else {
+        return Ok(None);
+    };
+    let made = raw::fstat(write_end).and_then(|st| Ok((st, fdtable::take_high(write_end)?)));
+    let _ = raw::close(read_end);
+    let Ok((st, high)) = made else {
+        let _ = raw::close(write_end);
+        return Ok(None);
+    };
+    // Whoever asks for a ring is told that there is no thread to be had for it.
+    keeper::get().inspect_err(|_| fdtable::close_ours(high))?;
+    fdtable::add_ring(&st, id);
+    let write_end = WriteEnd::Young(high, Named::No);
+    let ends = Ends { write_end, read_end: None, kept: 0 };
+    Ok(Some((memory, ends, (st.st_dev, st.st_ino))))
+}
+
+/// A ring whose numbers are a shelf's from the start.
+fn make_at_home(spec: &RingSpec) -> SysResult<Made> {
     let keeper = keeper::get()?;
+    keeper.raise_line();
     let shelf = keeper.shelf_for(NUMBERS)?;
     let (memory, Pipe { read_end, write_end, id: pipe }) =
         made(&shelf, spec).inspect_err(|_| {
@@ -169,30 +278,14 @@ pub fn create(spec: &RingSpec) -> SysResult<(LinuxRing, LinuxPages)> {
         })?;
     // The memory has promised its own.
     shelf.unpromise(NUMBERS - 2);
-    let pages = LinuxPages(Arc::new(memory));
-    let inner = Arc::new(Inner {
-        id: spec.id,
-        shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
-        region: ForkMutex::new(None),
-        buf_rings: BufRings::default(),
-        shelf,
-        write_end,
-        read_end: ForkMutex::new(ReadEnd { number: Some(read_end), kept: 0 }),
-        readiness: Readiness::new(),
-        commons: AtomicUsize::new(0),
-        pipe,
-        doorbell: AtomicI32::new(NONE),
-        reader: ForkMutex::default(),
-        generation: generation::current(),
-    });
-    rings().lock().push(Arc::clone(&inner));
-    Ok((LinuxRing(inner), pages))
+    let write_end = WriteEnd::Home(Home { shelf, write_end });
+    Ok((memory, Ends { write_end, read_end: Some(read_end), kept: 0 }, pipe))
 }
 
 /// Memory and pipe, in one visit to the shelf.
 fn made(shelf: &Arc<Shelf>, spec: &RingSpec) -> SysResult<(Memory, Pipe)> {
     let RingSpec { id, geometry, user_memory } = *spec;
-    let user = user_memory.map(|at| Memory::user(shelf, &geometry, at, |_| Ok(()))).transpose()?;
+    let user = user_memory.map(|at| Memory::user(&geometry, at, |_| Ok(()))).transpose()?;
     let home = Arc::clone(shelf);
     shelf.call(move || {
         let memory = user.map_or_else(|| Memory::memfd(&home, &geometry), Ok)?;
@@ -210,11 +303,8 @@ struct Pipe {
 /// On a shelf's thread: a pipe, small, watched for its last close, and known as ring `id`.
 fn pipe(shelf: &Shelf, id: RingId) -> SysResult<Pipe> {
     let (read_end, write_end) = raw::pipe2(g::O_CLOEXEC | g::O_NONBLOCK)?;
-    // Little counts least against the user's pipe limit (refusal does no harm), but one byte must
-    // not make the pipe full: POLLOUT would go.
-    let _ = raw::fcntl(write_end, g::F_SETPIPE_SZ, 2 * PAGE);
     // The shelf's own read end keeps it from being closed before the application has one.
-    match shelf.watch(write_end, id).and_then(|()| raw::fstat(write_end)) {
+    match watch(shelf, write_end, id).and_then(|()| raw::fstat(write_end)) {
         Ok(st) => {
             fdtable::add_ring(&st, id);
             Ok(Pipe { read_end, write_end, id: (st.st_dev, st.st_ino) })
@@ -226,6 +316,38 @@ fn pipe(shelf: &Shelf, id: RingId) -> SysResult<Pipe> {
             Err(e)
         }
     }
+}
+
+/// On a shelf's thread: has a pipe be small, and watched for its last close.
+fn watch(shelf: &Shelf, write_end: i32, id: RingId) -> SysResult<()> {
+    // Little counts least against the user's pipe limit (refusal does no harm), but one byte must
+    // not make the pipe full: POLLOUT would go.
+    let _ = raw::fcntl(write_end, g::F_SETPIPE_SZ, 2 * PAGE);
+    shelf.watch(write_end, id)
+}
+
+/// For the janitor: has a shelf take a young ring's numbers.
+pub(crate) fn give_home(id: RingId) -> Housed {
+    let Some(ring) = find(id) else { return Housed::AtHome };
+    let mut ends = ring.ends.lock();
+    match ends.write_end {
+        WriteEnd::Home(_) => Housed::AtHome,
+        WriteEnd::Young(number, _) if ring.is_pipe(number) && has_no_reader(number) => {
+            Housed::Closed
+        }
+        WriteEnd::Young(..) => match ring.settle(&mut ends) {
+            Ok(_) => Housed::AtHome,
+            Err(Errno::EBADF) => Housed::Closed,
+            Err(_) => Housed::Not,
+        },
+    }
+}
+
+/// Whether a pipe's last reader went.
+fn has_no_reader(write_end: i32) -> bool {
+    let mut fds = [g::pollfd { fd: write_end, events: 0, revents: 0 }];
+    let _ = raw::poll(&mut fds, 0);
+    fds.iter().any(|fd| fd.revents & POLLERR != 0)
 }
 
 /// Makes what this process needs of a ring that the one it was forked from shared.
@@ -254,7 +376,7 @@ pub fn adopt(
     }
     let shelf = keeper::get()?.shelf_for(1)?;
     // The calling thread's table is the application's, or it could not name the number.
-    let (home, path) = (Arc::clone(&shelf), memory::proc_path(crate::thread::tid(), fd));
+    let (home, path) = (Arc::clone(&shelf), proc_path(crate::thread::tid(), fd));
     let opened = shelf.call(move || {
         let end = raw::openat(g::AT_FDCWD, &path, g::O_WRONLY | g::O_NONBLOCK | g::O_CLOEXEC, 0)?;
         home.watch(end, id).map(|()| end).inspect_err(|_| {
@@ -262,26 +384,14 @@ pub fn adopt(
         })
     });
     let write_end = opened.inspect_err(|_| shelf.unpromise(1))?;
-    let pages = LinuxPages(Arc::new(Memory::inherited(&shelf, &geometry, &shared.views)?));
-    let inner = Arc::new(Inner {
-        id,
-        shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
-        region: ForkMutex::new(None),
-        buf_rings: BufRings::default(),
-        shelf,
-        write_end,
-        read_end: ForkMutex::new(ReadEnd { number: None, kept: 0 }),
-        readiness: Readiness::new(),
-        commons: AtomicUsize::new(at),
-        pipe: (st.st_dev, st.st_ino),
-        doorbell: AtomicI32::new(NONE),
-        reader: ForkMutex::default(),
-        generation: generation::current(),
-    });
-    rings().lock().push(Arc::clone(&inner));
+    let pages = LinuxPages(Arc::new(Memory::inherited(&geometry, &shared.views)?));
+    let write_end = WriteEnd::Home(Home { shelf, write_end });
+    let ends = Ends { write_end, read_end: None, kept: 0 };
+    let ring = entered(id, (st.st_dev, st.st_ino), ends, &pages);
+    ring.0.commons.store(at, Relaxed);
     fdtable::adopt_ring(&st, id);
     fdtable::bind(fd, id);
-    Ok((LinuxRing(inner), pages, commons))
+    Ok((ring, pages, commons))
 }
 
 /// Puts the ring's descriptor at the lowest free number of the app table, close-on-exec.
@@ -290,36 +400,68 @@ pub fn adopt(
 /// `EMFILE`, `ENFILE`; `ENOMEM` without /proc and without the keeper's socket.
 pub fn install(ring: &LinuxRing) -> SysResult<i32> {
     let inner = &ring.0;
-    let end = inner.read_end.lock().number.ok_or(Errno::EBADF)?;
-    let flags = g::O_RDWR | g::O_NONBLOCK | g::O_CLOEXEC;
-    let fd = match reopen(&inner.shelf, end, flags) {
+    let mut ends = inner.ends.lock();
+    let WriteEnd::Young(number, _) = ends.write_end else {
+        drop(ends);
+        return install_from_home(inner);
+    };
+    let open = move || raw::openat(g::AT_FDCWD, &own_path(number), INSTALLED, 0);
+    let opened = match open() {
+        // A filter of the calling thread forbids it.
+        Err(Errno::EACCES | Errno::EPERM) => keeper::get()?.janitor_does(open),
+        other => other,
+    };
+    if opened.is_ok() {
+        ends.write_end = WriteEnd::Young(number, Named::Yes);
+    }
+    drop(ends);
+    match opened {
+        Ok(fd) => {
+            fdtable::bind(fd, inner.id);
+            keeper::home_soon(inner.id);
+            Ok(fd)
+        }
+        Err(e @ (Errno::EMFILE | Errno::ENFILE)) => Err(e),
+        Err(_) => {
+            // What cannot be opened by its path comes by the socket.
+            keeper::get()?.raise_line();
+            install_from_home(inner)
+        }
+    }
+}
+
+fn install_from_home(inner: &Inner) -> SysResult<i32> {
+    let home = inner.home()?;
+    let end = inner.ends.lock().read_end.unwrap_or(home.write_end);
+    let fd = match reopen(&home.shelf, end, INSTALLED) {
         Ok(fd) => fd,
         Err(e @ (Errno::EMFILE | Errno::ENFILE)) => return Err(e),
         // /proc of another pid namespace counts our threads differently: the keeper's own view of
         // itself is always right.
         Err(_) => {
-            let own = inner.shelf.call(move || raw::openat(g::AT_FDCWD, &own_path(end), flags, 0));
-            let home = keeper::Home { shelf: Arc::clone(&inner.shelf), number: own? };
             let keeper = keeper::get()?;
+            let own =
+                home.shelf.call(move || raw::openat(g::AT_FDCWD, &own_path(end), INSTALLED, 0));
+            let home = keeper::Home { shelf: Arc::clone(&home.shelf), number: own? };
             let fetched = keeper.fetch(&home, keeper::Cloexec::Yes);
-            inner.shelf.promise(1);
+            home.shelf.promise(1);
             keeper.close(rust_alloc::vec![home], Wait::Yes);
             fetched?
         }
     };
     fdtable::bind(fd, inner.id);
     // From here on the last close is the application's. Nobody need wait for that.
-    let own = inner.read_end.lock().number.take();
-    inner.shelf.close(own.into_iter().collect(), Wait::No);
+    let own = inner.ends.lock().read_end.take();
+    home.shelf.close(own.into_iter().collect(), Wait::No);
     Ok(fd)
 }
 
 /// Opens a pipe end of a shelf's table once more, into the calling thread's.
 fn reopen(shelf: &Shelf, number: i32, flags: u32) -> SysResult<i32> {
-    raw::openat(g::AT_FDCWD, &memory::proc_path(shelf.tid(), number), flags, 0)
+    raw::openat(g::AT_FDCWD, &proc_path(shelf.tid(), number), flags, 0)
 }
 
-/// On a shelf's thread: a path to its own number.
+/// A path to a number of the calling thread's own, for that thread only.
 fn own_path(number: i32) -> memory::ProcPath {
     memory::thread_self_path(number)
 }
@@ -341,18 +483,23 @@ impl Drop for Inner {
         }
         let doorbell = Some(self.doorbell.swap(NONE, Relaxed)).filter(|number| *number != NONE);
         for number in [doorbell, self.reader.lock().number.take()].into_iter().flatten() {
-            let pipe = self.pipe;
-            keeper::in_app_table_do(move || close_pipe(number, pipe));
+            close_file(number, self.pipe);
         }
-        let read_end = self.read_end.lock().number.take();
-        let mut numbers: Vec<i32> =
-            [Some(self.write_end), read_end].into_iter().flatten().collect();
-        if let Some(region) = self.region.lock().take() {
+        let region = self.region.lock().take();
+        if let Some(region) = &region {
             region.unmap();
-            numbers.extend(region.number());
         }
         self.buf_rings.clear();
-        self.shelf.close(numbers, Wait::No);
+        let mut ends = self.ends.lock();
+        let kept = [ends.read_end.take(), region.and_then(|region| region.number())];
+        match &ends.write_end {
+            WriteEnd::Young(number, _) => close_file(*number, self.pipe),
+            WriteEnd::Home(home) => {
+                let numbers = kept.into_iter().flatten().chain([home.write_end]).collect();
+                home.shelf.close(numbers, Wait::No);
+            }
+        }
+        drop(ends);
         if let Some(shared) = self.shared() {
             shared.unmap();
         }
@@ -364,7 +511,52 @@ impl Drop for Inner {
 impl Inner {
     /// Whether a number of the app table still is this ring's pipe.
     fn is_pipe(&self, number: i32) -> bool {
-        is_pipe(number, self.pipe)
+        is_file(number, self.pipe)
+    }
+
+    /// Its shelf, which a young ring gets now.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`: no thread to be had; `EBADF`: it is young, and cannot be reached from here.
+    fn home(&self) -> SysResult<Home> {
+        let mut ends = self.ends.lock();
+        match &ends.write_end {
+            WriteEnd::Home(home) => Ok(home.clone()),
+            WriteEnd::Young(..) => self.settle(&mut ends),
+        }
+    }
+
+    /// Has a shelf take what a young ring has in the application's table.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`: no thread to be had; `EBADF`: its write end is no more.
+    #[cold]
+    fn settle(&self, ends: &mut Ends) -> SysResult<Home> {
+        let WriteEnd::Young(number, named) = ends.write_end else { return Err(Errno::EBADF) };
+        if !keeper::in_app_table() || !self.is_pipe(number) {
+            return Err(Errno::EBADF);
+        }
+        let memory = Arc::clone(&self.shown.lock().memory);
+        let memfd = memory.young_number().map(|fd| (fd, g::O_RDWR | g::O_CLOEXEC));
+        // Without a reader there would be no write end: a ring without a descriptor has one of ours.
+        let reader = (named == Named::No).then_some((number, READER));
+        let files = [reader, Some((number, DOORBELL)), memfd];
+        let files: Vec<(i32, u32)> = files.into_iter().flatten().collect();
+        let (shelf, there) = keeper::get()?.take_in(&files)?;
+        let mut left = there.iter().copied();
+        let read_end = reader.and_then(|_| left.next());
+        let write_end = left.next().ok_or(Errno::EBADF)?;
+        let (on, id) = (Arc::clone(&shelf), self.id);
+        let watched = shelf.call(move || watch(&on, write_end, id));
+        watched.inspect_err(|_| shelf.close(there.clone(), Wait::Yes))?;
+        if let Some(fd) = left.next() {
+            memory.settle(fd, &shelf);
+        }
+        fdtable::close_ours(number);
+        ends.read_end = read_end;
+        let home = Home { shelf, write_end };
+        ends.write_end = WriteEnd::Home(home.clone());
+        Ok(home)
     }
 
     /// In the app table. `false`: no reader is to be had here.
@@ -373,7 +565,9 @@ impl Inner {
         let number = match reader.number.filter(|number| self.is_pipe(*number)) {
             Some(number) => number,
             None => {
-                let Ok(fd) = reopen(&self.shelf, self.write_end, READER) else { return false };
+                let opened =
+                    self.home().and_then(|home| reopen(&home.shelf, home.write_end, READER));
+                let Ok(fd) = opened else { return false };
                 let number = fdtable::move_high(fd);
                 reader.number = Some(number);
                 keeper::sweep_readers();
@@ -385,12 +579,15 @@ impl Inner {
         true
     }
 
-    /// On the shelf's thread.
     fn drain_at_home(&self) {
-        if let Ok(fd) = raw::openat(g::AT_FDCWD, &own_path(self.write_end), READER, 0) {
-            empty(fd);
-            let _ = raw::close(fd);
-        }
+        // A young one that cannot be reached from here was never polled.
+        let Ok(Home { shelf, write_end }) = self.home() else { return };
+        shelf.call(move || {
+            if let Ok(fd) = raw::openat(g::AT_FDCWD, &own_path(write_end), READER, 0) {
+                empty(fd);
+                let _ = raw::close(fd);
+            }
+        });
     }
 
     /// What is known of it if other processes have it, too.
@@ -430,11 +627,21 @@ impl Inner {
         word(at.tail).wrapping_sub(word(at.head)) == geometry.sq_entries
     }
 
+    /// In the app table: makes a ring readable for which there is no shelf to be had.
+    fn fill_young(&self) {
+        if let WriteEnd::Young(number, _) = self.ends.lock().write_end
+            && self.is_pipe(number)
+        {
+            let _ = raw::write(number, &[0]);
+        }
+        self.readiness.arrived();
+    }
+
     #[cold]
     fn begin_polled(&self) {
         if keeper::in_app_table()
-            && let Ok(fd) =
-                reopen(&self.shelf, self.write_end, g::O_WRONLY | g::O_NONBLOCK | g::O_CLOEXEC)
+            && let Ok(home) = self.home()
+            && let Ok(fd) = reopen(&home.shelf, home.write_end, DOORBELL)
         {
             let high = fdtable::move_high(fd);
             if self.doorbell.compare_exchange(NONE, high, Release, Relaxed).is_err() {
@@ -454,17 +661,19 @@ impl Descriptor for Arc<Inner> {
             self.readiness.arrived();
         } else {
             let ring = Arc::clone(self);
-            self.shelf.post(move || {
-                let _ = raw::write(ring.write_end, &[0]);
-                ring.readiness.arrived();
-            });
+            match self.home() {
+                Ok(home) => home.shelf.post(move || {
+                    let _ = raw::write(home.write_end, &[0]);
+                    ring.readiness.arrived();
+                }),
+                Err(_) => keeper::in_app_table_do(move || ring.fill_young()),
+            }
         }
     }
 
     fn empty(&self) {
         if !(keeper::in_app_table() && self.drain_here()) {
-            let ring = Arc::clone(self);
-            self.shelf.call(move || ring.drain_at_home());
+            self.drain_at_home();
         }
     }
 
@@ -485,18 +694,30 @@ impl Descriptor for Arc<Inner> {
     }
 }
 
-fn is_pipe(number: i32, pipe: (u64, u64)) -> bool {
-    raw::fstat(number).is_ok_and(|st| (st.st_dev, st.st_ino) == pipe)
+/// The device and inode behind a number of the calling thread's.
+fn file_of(number: i32) -> SysResult<(u64, u64)> {
+    raw::fstat(number).map(|st| (st.st_dev, st.st_ino))
 }
 
-/// In the app table: closes a number of ours, if it still is.
-fn close_pipe(number: i32, pipe: (u64, u64)) {
-    if is_pipe(number, pipe) {
-        fdtable::close_ours(number);
-    }
+fn is_file(number: i32, file: (u64, u64)) -> bool {
+    file_of(number) == Ok(file)
+}
+
+/// Closes a number of ours in the app table, from any thread, if it still is that file.
+fn close_file(number: i32, file: (u64, u64)) {
+    keeper::in_app_table_do(move || {
+        if is_file(number, file) {
+            fdtable::close_ours(number);
+        }
+    });
 }
 
 const READER: u32 = g::O_RDONLY | g::O_NONBLOCK | g::O_CLOEXEC;
+/// How a write end is opened once more.
+const DOORBELL: u32 = g::O_WRONLY | g::O_NONBLOCK | g::O_CLOEXEC;
+/// How the application has a ring's descriptor.
+const INSTALLED: u32 = g::O_RDWR | g::O_NONBLOCK | g::O_CLOEXEC;
+const POLLERR: i16 = 8;
 
 /// For the janitor: closes readers that were not used since it asked last; answers whether any is
 /// left.
@@ -508,7 +729,7 @@ pub(crate) fn close_idle_readers() -> bool {
         if core::mem::take(&mut reader.used) {
             left = true;
         } else if let Some(number) = reader.number.take() {
-            close_pipe(number, ring.pipe);
+            close_file(number, ring.pipe);
         }
     }
     left
@@ -594,12 +815,12 @@ impl HostRing for LinuxRing {
         user_memory: Option<(u64, u64)>,
         then: impl FnOnce(&Map) -> SysResult<()>,
     ) -> SysResult<LinuxPages> {
-        let shelf = &self.0.shelf;
         let memory = match user_memory {
-            Some(at) => Memory::user(shelf, geometry, at, then)?,
+            Some(at) => Memory::user(geometry, at, then)?,
             None => {
-                let (home, geometry) = (Arc::clone(shelf), *geometry);
-                let made = shelf.call(move || Memory::memfd(&home, &geometry));
+                let shelf = self.0.home().map_err(|_| Errno::ENOMEM)?.shelf;
+                let (on, geometry) = (Arc::clone(&shelf), *geometry);
+                let made = shelf.call(move || Memory::memfd(&on, &geometry));
                 let memory = made.map_err(|_| Errno::ENOMEM)?;
                 then(memory.rings())?;
                 memory
@@ -646,24 +867,25 @@ impl HostRing for LinuxRing {
     }
 
     fn keep(&self) -> SysResult<()> {
-        let inner = &self.0;
-        let mut end = inner.read_end.lock();
-        if end.number.is_none() {
-            let path = own_path(inner.write_end);
-            let number = inner.shelf.call(move || raw::openat(g::AT_FDCWD, &path, READER, 0))?;
-            inner.shelf.promise(1);
-            end.number = Some(number);
+        let Home { shelf, write_end } = self.0.home()?;
+        let mut ends = self.0.ends.lock();
+        if ends.read_end.is_none() {
+            let open = move || raw::openat(g::AT_FDCWD, &own_path(write_end), READER, 0);
+            let number = shelf.call(open)?;
+            shelf.promise(1);
+            ends.read_end = Some(number);
         }
-        end.kept += 1;
+        ends.kept += 1;
         Ok(())
     }
 
     fn let_go(&self) {
-        let mut end = self.0.read_end.lock();
-        end.kept -= 1;
-        if end.kept == 0 {
-            let number = end.number.take();
-            self.0.shelf.close(number.into_iter().collect(), Wait::No);
+        let mut ends = self.0.ends.lock();
+        ends.kept -= 1;
+        if ends.kept == 0
+            && let Ends { write_end: WriteEnd::Home(home), read_end, .. } = &mut *ends
+        {
+            home.shelf.close(read_end.take().into_iter().collect(), Wait::No);
         }
     }
 
@@ -678,7 +900,7 @@ impl HostRing for LinuxRing {
         let region = match user {
             Some(at) => Region::user(at, len)?,
             None => {
-                let (shelf, size) = (&self.0.shelf, Region::size_of_own(len)?);
+                let (Home { shelf, .. }, size) = (self.0.home()?, Region::size_of_own(len)?);
                 shelf.promise(1);
                 let made = shelf.call(move || Region::own(size));
                 made.inspect_err(|_| shelf.unpromise(1))?
@@ -691,7 +913,11 @@ impl HostRing for LinuxRing {
     fn drop_region(&self) {
         if let Some(region) = self.0.region.lock().take() {
             region.unmap();
-            self.0.shelf.close(region.number().into_iter().collect(), Wait::No);
+            if let Some(number) = region.number()
+                && let Ok(home) = self.0.home()
+            {
+                home.shelf.close(rust_alloc::vec![number], Wait::No);
+            }
         }
     }
 
@@ -846,8 +1072,9 @@ fn map(id: RingId, args: MmapArgs) -> SysResult<usize> {
         return Ok(at);
     }
     // Of another process's ring there is nothing but the usual mapping.
-    let (file, offset) = place.ok_or(Errno::ENOMEM)?;
-    ring.shelf.call(move || {
+    let home = ring.home()?;
+    let (file, offset) = place.or_else(|| memory.place(region)).ok_or(Errno::ENOMEM)?;
+    home.shelf.call(move || {
         // SAFETY: MAP_FIXED can only mean page 0 here (no other hint passed); everything else is
         // placed where nothing is.
         unsafe { raw::mmap(0, len, args.prot, args.flags, file, offset) }

@@ -259,6 +259,9 @@ pub enum Table<'a> {
     /// that can be neither read nor written, unless they are among them. On return from
     /// [`spawn`] everything else is closed there.
     Private(&'a [i32]),
+    /// The same where no number is to stay: the thread does not have the caller's files even for the
+    /// moment between a copy and its close.
+    Empty,
 }
 
 /// What [`spawn`] makes.
@@ -439,11 +442,12 @@ struct Start<'a> {
 ///
 /// # Errors
 /// `EAGAIN`, `ENOMEM`: no thread to be had. `EINVAL`: the CPU does not exist or is not allowed.
+/// [`Table::Empty`]: close_range(2)'s, whose `CLOSE_RANGE_UNSHARE` there is since 5.9.
 pub fn spawn(spec: Spec<'_>, body: Box<dyn FnOnce() + Send + 'static>) -> SysResult<LinuxThread> {
     signals::install();
     let slot = claim()?;
     let ready = AtomicU32::new(0);
-    let wait = spec.cpu.is_some() || matches!(spec.table, Table::Private(_));
+    let wait = spec.cpu.is_some() || matches!(spec.table, Table::Private(_) | Table::Empty);
     let start = Box::new(Start { body, spec, slot, ready: wait.then_some(&ready) });
     let stack = slot.arm(start);
     let mut flags = g::CLONE_VM
@@ -454,7 +458,7 @@ pub fn spawn(spec: Spec<'_>, body: Box<dyn FnOnce() + Send + 'static>) -> SysRes
         | g::CLONE_SETTLS
         | g::CLONE_PARENT_SETTID
         | g::CLONE_CHILD_CLEARTID;
-    if matches!(spec.table, Table::Shared) {
+    if matches!(spec.table, Table::Shared | Table::Empty) {
         flags |= g::CLONE_FILES;
     }
     let mask = signals::block_signals();
@@ -521,10 +525,15 @@ fn run(start: Box<Start<'_>>) {
     r.generation.store(generation::current(), Relaxed);
     // SAFETY: PR_SET_NAME reads 16 bytes.
     let _ = unsafe { raw::prctl(g_pr_set_name(), spec.name.0.as_ptr() as usize, 0, 0, 0) };
-    if let Table::Private(keep) = spec.table {
-        close_all_but(keep);
-    }
-    let bound = spec.cpu.map_or(Ok(()), bind);
+    let own = match spec.table {
+        Table::Shared => Ok(()),
+        Table::Private(keep) => {
+            close_all_but(keep);
+            Ok(())
+        }
+        Table::Empty => leave_table(),
+    };
+    let bound = own.and_then(|()| spec.cpu.map_or(Ok(()), bind));
     if let Some(ready) = ready {
         let code = bound.map_or_else(|e| 1 + e.raw().cast_unsigned(), |()| 1);
         ready.store(code, Release);
@@ -549,6 +558,19 @@ fn bind(cpu: u32) -> SysResult<()> {
         raw::syscall3(g::__NR_sched_setaffinity, 0, size_of_val(&mask), mask.as_ptr() as usize)
     };
     Errno::demux(ret).map(drop)
+}
+
+/// close_range(2).
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+
+/// Gives the calling thread, which shares its table, an empty one of its own.
+///
+/// # Errors
+/// The call's: before 5.9, or refused. Then it has the table that it had.
+fn leave_table() -> SysResult<()> {
+    raw::close_range(0, u32::MAX, CLOSE_RANGE_UNSHARE)?;
+    close_all_but(&[]);
+    Ok(())
 }
 
 /// Closes every number of the calling thread's own table but those in `keep`, and fills 0, 1 and 2

@@ -459,6 +459,13 @@ pub fn count_in_proc(what: &str) -> usize {
     if what == "fd" { n - 1 } else { n }
 }
 
+/// How many of the process's threads are workers of a ring, by their names.
+pub fn count_workers() -> usize {
+    let names = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let names = names.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("iou-wrk")).count()
+}
+
 /// Installs a seccomp filter on the calling thread (`tsync`: on all).
 ///
 /// # Errors

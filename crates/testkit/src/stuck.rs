@@ -20,26 +20,25 @@ const SECONDS: u64 = 55;
 
 /// A watch over one run.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     over: Sender<()>,
     looker: JoinHandle<String>,
 }
 
 impl Watch {
     /// Watches the process `pid` and all below it.
-    pub fn over(pid: u32) -> Self {
+    pub(crate) fn over(pid: u32) -> Self {
         let (over, wait) = channel();
-        let looker = std::thread::spawn(move || {
-            match wait.recv_timeout(Duration::from_secs(SECONDS)) {
+        let looker =
+            std::thread::spawn(move || match wait.recv_timeout(Duration::from_secs(SECONDS)) {
                 Err(RecvTimeoutError::Timeout) => look(pid),
                 _ => String::new(),
-            }
-        });
+            });
         Self { over, looker }
     }
 
     /// The run is over; what was seen of it, if it took that long.
-    pub fn seen(self) -> String {
+    pub(crate) fn seen(self) -> String {
         // The looker may have ended before: it has looked.
         let _ = self.over.send(());
         self.looker.join().unwrap_or_default()

@@ -1,9 +1,9 @@
 //! The thread on the application's side of the keeper: it shares the application's descriptors.
 //!
-//! It tells the engine that a ring's last descriptor went, again and again while something still
-//! maps the ring (1 ms, doubling to 16 ms, at once after a [`Janitor::poke`]), closes numbers
-//! of the application's table for threads that have another, and lets go of the readers that
-//! rings keep while they are polled. Without work it sleeps for good.
+//! It gives young rings a home, tells the engine that a ring's last descriptor went, again and again
+//! while something still maps the ring (1 ms, doubling to 16 ms, at once after a [`Janitor::poke`]),
+//! closes numbers of the application's table for threads that have another, and lets go of the
+//! readers that rings keep while they are polled. Without work it sleeps for good.
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -16,7 +16,7 @@ use ringer_engine::host::RingId;
 use crate::clerk::{Clerk, Job};
 use crate::lock::ForkMutex;
 use crate::raw::{self, SysResult, general as g};
-use crate::ringobj;
+use crate::ringobj::{self, Housed};
 use crate::thread::{self, Name, Spec, Table};
 
 /// What to tell that a ring's last descriptor went: `false` asks to be told again.
@@ -29,6 +29,8 @@ pub fn on_ring_closed(tell: OnClosed) {
     *ON_CLOSED.lock() = Some(tell);
 }
 
+/// When a ring that found no home is tried again \[ns\].
+const HOMELESS_NS: u64 = 16_000_000;
 const FIRST_RETRY_NS: u64 = 1_000_000;
 const LAST_RETRY_NS: u64 = 16_000_000;
 /// How long an unused reader may hide a ring's last close, at least; at most twice that.
@@ -47,6 +49,8 @@ struct Closing {
 pub(crate) struct Janitor {
     clerk: Clerk,
     closed: ForkMutex<Vec<RingId>>,
+    /// Rings whose numbers are in the application's table still.
+    young: ForkMutex<Vec<RingId>>,
     poked: AtomicBool,
     /// Whether some ring is closed but still mapped.
     waiting: AtomicBool,
@@ -69,6 +73,35 @@ impl Janitor {
         self.clerk.ring();
     }
 
+    /// A ring is young.
+    pub(crate) fn home_soon(&self, ring: RingId) {
+        self.young.lock().push(ring);
+        self.clerk.ring();
+    }
+
+    /// Whether the calling thread is the janitor.
+    pub(crate) fn is_me(&self) -> bool {
+        self.clerk.tid() == thread::tid()
+    }
+
+    /// Gives young rings a home, and answers when to try again for those that found none. One that is
+    /// closed already needs none.
+    fn home_young(&self, now_ns: u64) -> Option<u64> {
+        let young = core::mem::take(&mut *self.young.lock());
+        let mut homeless = false;
+        for ring in young {
+            match ringobj::give_home(ring) {
+                Housed::AtHome => {}
+                Housed::Closed => self.closed.lock().push(ring),
+                Housed::Not => {
+                    homeless = true;
+                    self.young.lock().push(ring);
+                }
+            }
+        }
+        homeless.then_some(now_ns + HOMELESS_NS)
+    }
+
     /// Somebody unmapped something: a good moment to look again.
     pub(crate) fn poke(&self) {
         if self.waiting.load(Relaxed) {
@@ -80,6 +113,11 @@ impl Janitor {
     /// Does something in the application's table, soon.
     pub(crate) fn post(&self, job: Job) {
         self.clerk.post(job);
+    }
+
+    /// The same, waiting for it: never with a lock of a ring, which the janitor may wait for.
+    pub(crate) fn call<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
+        self.clerk.call(f)
     }
 
     /// A ring got a reader: look after it until it is idle.
@@ -113,6 +151,7 @@ impl Janitor {
             let seen = self.clerk.seen();
             self.clerk.work();
             let now_ns = now();
+            let homeless = self.home_young(now_ns);
             let new = core::mem::take(&mut *self.closed.lock());
             let first = |ring| Closing { ring, retry_ns: FIRST_RETRY_NS, due_ns: now_ns };
             closing.extend(new.into_iter().map(first));
@@ -122,7 +161,7 @@ impl Janitor {
             self.waiting.store(!closing.is_empty(), Relaxed);
             let sweep = self.sweep_readers(sweep_ns, now_ns);
             sweep_ns = sweep.unwrap_or(sweep_ns);
-            let next = closing.iter().map(|c| c.due_ns).chain(sweep).min();
+            let next = closing.iter().map(|c| c.due_ns).chain(sweep).chain(homeless).min();
             self.clerk.rest(seen, next.map(|due| due.saturating_sub(now()).max(1)));
         }
     }

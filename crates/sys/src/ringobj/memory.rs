@@ -13,12 +13,14 @@ use ringer_ring::{Geometry, Map};
 use ringer_uapi::{Errno, OFF_SQES};
 use rust_alloc::sync::Arc;
 
+use crate::fdtable;
 use crate::generation;
-use crate::keeper::{Shelf, Wait};
+use crate::keeper::{self, Shelf, Wait};
 use crate::kin::Views;
 use crate::lock::ForkMutex;
 use crate::raw::{self, PAGE, SysResult, general as g};
 use crate::standin;
+use crate::thread;
 
 /// Memory of one ring, both regions: ours until the last reference goes, and the application's as long
 /// as it maps it.
@@ -28,19 +30,27 @@ pub(super) struct Memory {
     sqes: Map,
     from: From,
     geometry: Geometry,
-    shelf: Arc<Shelf>,
     generation: u32,
 }
 
 /// Where the regions come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum From {
-    /// A memfd in the shelf's table, with the file offset of the SQEs.
-    Memfd { fd: i32, sqes_off: u64 },
+    /// A memfd, with the file offset of the SQEs.
+    Memfd { memfd: ForkMutex<Memfd>, sqes_off: u64 },
     /// A ring's of the process that this one was forked from, and whether it is that one's application's.
     Inherited { is_users: bool },
     /// The caller's memory: for each region whether it is an alias of ours, to be unmapped.
     User { rings_alias: bool, sqes_alias: bool },
+}
+
+/// Where a memfd is.
+#[derive(Debug)]
+enum Memfd {
+    /// Here in the application's table, with its device and inode.
+    Young(i32, (u64, u64)),
+    /// There in the shelf's.
+    Home(i32, Arc<Shelf>),
 }
 
 /// Which region.
@@ -62,18 +72,49 @@ pub(super) const fn pages(len: usize) -> usize {
 impl Memory {
     /// A memfd's. On the shelf's thread.
     pub(super) fn memfd(shelf: &Arc<Shelf>, geometry: &Geometry) -> SysResult<Self> {
-        let fd = create_memfd()?;
-        let filled = Self::fill_memfd(fd, geometry.rings_len(), geometry.sqes_len());
-        let (rings, sqes, from) = filled.inspect_err(|_| {
-            let _ = raw::close(fd);
-        })?;
+        let made = Self::made(geometry, |fd| Ok(Memfd::Home(fd, Arc::clone(shelf))))?;
         shelf.promise(1);
-        let shelf = Arc::clone(shelf);
-        let (geometry, generation) = (*geometry, generation::current());
-        Ok(Self { rings, sqes, from, geometry, shelf, generation })
+        Ok(made)
     }
 
-    fn fill_memfd(fd: i32, rings_len: usize, sqes_len: usize) -> SysResult<(Map, Map, From)> {
+    /// A memfd's, whose number is high in the application's table.
+    pub(super) fn young(geometry: &Geometry) -> SysResult<Self> {
+        Self::made(geometry, |fd| {
+            let file = super::file_of(fd)?;
+            Ok(Memfd::Young(fdtable::take_high(fd)?, file))
+        })
+    }
+
+    fn made(geometry: &Geometry, place: impl FnOnce(i32) -> SysResult<Memfd>) -> SysResult<Self> {
+        let fd = create_memfd()?;
+        let filled = Self::fill_memfd(fd, geometry.rings_len(), geometry.sqes_len());
+        let made = filled.and_then(|(rings, sqes, sqes_off)| {
+            let memfd = place(fd).inspect_err(|_| [&rings, &sqes].into_iter().for_each(unmap))?;
+            Ok((rings, sqes, From::Memfd { memfd: ForkMutex::new(memfd), sqes_off }))
+        });
+        let (rings, sqes, from) = made.inspect_err(|_| {
+            let _ = raw::close(fd);
+        })?;
+        Ok(Self { rings, sqes, from, geometry: *geometry, generation: generation::current() })
+    }
+
+    /// The young memfd's number in the application's table.
+    pub(super) fn young_number(&self) -> Option<i32> {
+        let From::Memfd { memfd, .. } = &self.from else { return None };
+        match *memfd.lock() {
+            Memfd::Young(fd, _) => Some(fd),
+            Memfd::Home(..) => None,
+        }
+    }
+
+    /// Its memfd is in a shelf's table, too, and the application's lets go of it.
+    pub(super) fn settle(&self, fd: i32, shelf: &Arc<Shelf>) {
+        let From::Memfd { memfd, .. } = &self.from else { return };
+        let was = core::mem::replace(&mut *memfd.lock(), Memfd::Home(fd, Arc::clone(shelf)));
+        was.close();
+    }
+
+    fn fill_memfd(fd: i32, rings_len: usize, sqes_len: usize) -> SysResult<(Map, Map, u64)> {
         // Where the application's offset would put them, so that a map longer than the rings does
         // not reach them; right behind the rings where RLIMIT_FSIZE forbids that.
         let sqes_off = [OFF_SQES, pages(rings_len) as u64]
@@ -84,12 +125,11 @@ impl Memory {
         raw::fcntl(fd, g::F_ADD_SEALS, seals as usize)?;
         let rings = view(fd, 0, rings_len)?;
         let sqes = view(fd, sqes_off, sqes_len).inspect_err(|_| unmap(&rings))?;
-        Ok((rings, sqes, From::Memfd { fd, sqes_off }))
+        Ok((rings, sqes, sqes_off))
     }
 
     /// The caller's, at (rings, SQEs); `then` is called between the two.
     pub(super) fn user(
-        shelf: &Arc<Shelf>,
         geometry: &Geometry,
         at: (u64, u64),
         then: impl FnOnce(&Map) -> SysResult<()>,
@@ -97,22 +137,16 @@ impl Memory {
         let (rings, rings_alias) = user_region((at.0, geometry.rings_len()))?;
         let second = then(&rings).and_then(|()| user_region((at.1, geometry.sqes_len())));
         let (sqes, sqes_alias) = second.inspect_err(|_| drop_user_region(&rings, rings_alias))?;
-        let (from, shelf) = (From::User { rings_alias, sqes_alias }, Arc::clone(shelf));
-        let (geometry, generation) = (*geometry, generation::current());
-        Ok(Self { rings, sqes, from, geometry, shelf, generation })
+        let from = From::User { rings_alias, sqes_alias };
+        Ok(Self { rings, sqes, from, geometry: *geometry, generation: generation::current() })
     }
 
     /// What a process that this one was forked from shared.
-    pub(super) fn inherited(
-        shelf: &Arc<Shelf>,
-        geometry: &Geometry,
-        views: &Views,
-    ) -> SysResult<Self> {
+    pub(super) fn inherited(geometry: &Geometry, views: &Views) -> SysResult<Self> {
         let rings = as_map(views.rings.0, views.rings.1)?;
         let sqes = as_map(views.sqes.0, views.sqes.1)?;
-        let (from, shelf) = (From::Inherited { is_users: views.is_users }, Arc::clone(shelf));
-        let (geometry, generation) = (*geometry, generation::current());
-        Ok(Self { rings, sqes, from, geometry, shelf, generation })
+        let from = From::Inherited { is_users: views.is_users };
+        Ok(Self { rings, sqes, from, geometry: *geometry, generation: generation::current() })
     }
 
     /// Lets children that are forked from here on have our views, too.
@@ -120,9 +154,9 @@ impl Memory {
     /// # Errors
     /// `EOPNOTSUPP`: memory of the application's of which a child gets a copy.
     pub(super) fn share(&self) -> SysResult<Views> {
-        let is_users = match self.from {
+        let is_users = match &self.from {
             From::Memfd { .. } => false,
-            From::Inherited { is_users } => is_users,
+            From::Inherited { is_users } => *is_users,
             From::User { rings_alias: true, sqes_alias: true } => true,
             From::User { .. } => return Err(Errno::EOPNOTSUPP),
         };
@@ -147,12 +181,14 @@ impl Memory {
         &self.geometry
     }
 
-    /// The shelf's number and the file offset to map.
+    /// The shelf's number and the file offset to map, once it is settled.
     pub(super) fn place(&self, region: Region) -> Option<(i32, u64)> {
-        match (self.from, region) {
-            (From::Memfd { fd, .. }, Region::Rings) => Some((fd, 0)),
-            (From::Memfd { fd, sqes_off }, Region::Sqes) => Some((fd, sqes_off)),
-            (From::User { .. } | From::Inherited { .. }, _) | (_, Region::Param) => None,
+        let From::Memfd { memfd, sqes_off } = &self.from else { return None };
+        let Memfd::Home(fd, _) = *memfd.lock() else { return None };
+        match region {
+            Region::Rings => Some((fd, 0)),
+            Region::Sqes => Some((fd, *sqes_off)),
+            Region::Param => None,
         }
     }
 
@@ -175,12 +211,12 @@ impl Memory {
     /// Whether somebody else still maps the memfd. Our own views are hidden behind reserved
     /// addresses meanwhile, so that nobody's mmap takes their place.
     pub(super) fn still_mapped(&self) -> bool {
-        let From::Memfd { fd, sqes_off } = self.from else { return false };
+        let From::Memfd { memfd, sqes_off } = &self.from else { return false };
         let views = [
             (self.rings.addr(), self.rings.len(), 0),
-            (self.sqes.addr(), self.sqes.len(), sqes_off),
+            (self.sqes.addr(), self.sqes.len(), *sqes_off),
         ];
-        self.shelf.call(move || {
+        let look = move |fd| {
             views.iter().for_each(|(at, len, _)| hide(*at, *len));
             let sealed = raw::fcntl(fd, g::F_ADD_SEALS, g::F_SEAL_WRITE as usize);
             if sealed.is_ok() {
@@ -188,7 +224,16 @@ impl Memory {
             }
             views.iter().for_each(|(at, len, off)| show(*at, *len, fd, *off));
             true
-        })
+        };
+        match &*memfd.lock() {
+            Memfd::Home(fd, shelf) => {
+                let fd = *fd;
+                shelf.call(move || look(fd))
+            }
+            Memfd::Young(fd, file) => {
+                keeper::in_app_table() && super::is_file(*fd, *file) && look(*fd)
+            }
+        }
     }
 }
 
@@ -198,20 +243,29 @@ impl Drop for Memory {
             // A forked child: descriptors and mappings are the parent's.
             return;
         }
-        match self.from {
-            From::Memfd { fd, .. } => {
+        match &self.from {
+            From::Memfd { memfd, .. } => {
                 unmap(&self.rings);
                 unmap(&self.sqes);
-                self.shelf.close(rust_alloc::vec![fd], Wait::No);
+                memfd.lock().close();
             }
             From::Inherited { .. } => {
                 unmap(&self.rings);
                 unmap(&self.sqes);
             }
             From::User { rings_alias, sqes_alias } => {
-                drop_user_region(&self.rings, rings_alias);
-                drop_user_region(&self.sqes, sqes_alias);
+                drop_user_region(&self.rings, *rings_alias);
+                drop_user_region(&self.sqes, *sqes_alias);
             }
+        }
+    }
+}
+
+impl Memfd {
+    fn close(&self) {
+        match self {
+            Self::Home(fd, shelf) => shelf.close(rust_alloc::vec![*fd], Wait::No),
+            Self::Young(fd, file) => super::close_file(*fd, *file),
         }
     }
 }
@@ -457,7 +511,7 @@ pub(super) fn drop_user_region(map: &Map, alias: bool) {
 
 /// `/proc/self/task/<tid>/fd/<number>` without formatting machinery.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ProcPath {
+pub(crate) struct ProcPath {
     bytes: [u8; 64],
     len: usize,
 }
@@ -501,7 +555,7 @@ impl Deref for ProcPath {
 }
 
 /// A number of another thread of this process.
-pub(super) fn proc_path(tid: u32, number: i32) -> ProcPath {
+pub(crate) fn proc_path(tid: u32, number: i32) -> ProcPath {
     ProcPath::new()
         .text(b"/proc/self/task/")
         .number(tid)
@@ -509,7 +563,11 @@ pub(super) fn proc_path(tid: u32, number: i32) -> ProcPath {
         .number(number.cast_unsigned())
 }
 
-/// A number of the calling thread, whatever its id is called in the mounted /proc.
+/// A number of the calling thread, whatever its id is called in the mounted /proc. Only that thread
+/// may use the path.
 pub(super) fn thread_self_path(number: i32) -> ProcPath {
-    ProcPath::new().text(b"/proc/thread-self/fd/").number(number.cast_unsigned())
+    // The shorter way takes half the time, and leads to the first thread's table.
+    let first = raw::getpid() == thread::tid();
+    let table: &[u8] = if first { b"/proc/self/fd/" } else { b"/proc/thread-self/fd/" };
+    ProcPath::new().text(table).number(number.cast_unsigned())
 }

@@ -626,7 +626,7 @@ fn a_descriptor_shows_what_took_the_place_of_its_memory() {
         let Both { pages: old, ring } = ring;
         let views = [old.rings().addr() as u64, old.sqes().addr() as u64];
         drop(old);
-        ring.0.shelf.call(|| ());
+        ring.0.home().unwrap().shelf.call(|| ());
         assert!(views.iter().all(|at| !is_mapped(*at)), "our views of it are gone");
         // SAFETY: our mappings of the ring.
         let word = |at: usize| unsafe {
@@ -685,7 +685,7 @@ fn memory_of_other_sizes_comes_and_goes_without_a_trace() {
     let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
     let code = in_child(|| {
         let mut ring = plain(1 << 31);
-        let shelf = std::format!("/proc/self/task/{}/fd", ring.0.shelf.tid());
+        let shelf = std::format!("/proc/self/task/{}/fd", ring.0.home().unwrap().shelf.tid());
         let before = (count("/proc/self/map_files"), count(&shelf));
         for n in 0..200 {
             if n % 3 == 0 {
@@ -695,7 +695,7 @@ fn memory_of_other_sizes_comes_and_goes_without_a_trace() {
             }
             ring.pages = resized(&ring, None).unwrap();
         }
-        ring.0.shelf.call(|| ());
+        ring.0.home().unwrap().shelf.call(|| ());
         let after = (count("/proc/self/map_files"), count(&shelf));
         i32::from(after.1 != before.1 || after.0 > before.0 + 8)
     });
@@ -727,7 +727,7 @@ fn rings_come_and_go_without_a_trace() {
     let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
     let code = in_child(|| {
         let first = plain(1 << 31);
-        let shelf = std::format!("/proc/self/task/{}/fd", first.0.shelf.tid());
+        let shelf = std::format!("/proc/self/task/{}/fd", first.0.home().unwrap().shelf.tid());
         let before = (count("/proc/self/fd"), count(&shelf));
         for n in 0..500 {
             let ring = plain(n);
@@ -736,10 +736,101 @@ fn rings_come_and_go_without_a_trace() {
             close(fd);
             drop(ring);
         }
-        first.0.shelf.call(|| ());
+        first.0.home().unwrap().shelf.call(|| ());
         let watcher = 1;
         let after = (count("/proc/self/fd"), count(&shelf));
         i32::from(after.0 != before.0 || after.1 > before.1 + watcher)
+    });
+    assert_eq!(code, 0);
+}
+
+fn is_young(ring: &LinuxRing) -> bool {
+    matches!(ring.0.ends.lock().write_end, WriteEnd::Young(..))
+}
+
+#[test]
+fn a_ring_is_given_a_home_without_being_asked_for_anything() {
+    let code = in_child(|| {
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        // What stays for good comes with the first.
+        let Ok(keeper) = keeper::get() else { return 1 };
+        let before = count();
+        let ring = plain(1 << 33);
+        assert!(is_young(&ring), "nobody waits for a shelf here");
+        assert_eq!(keeper.shelf_tids().len(), 0);
+        let fd = install(&ring).unwrap();
+        while is_young(&ring) {
+            std::thread::yield_now();
+        }
+        assert_eq!(count(), before + 1, "the application's table has the descriptor only");
+        assert_eq!(readable(fd), OUT);
+        0
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn the_lowest_free_number_stays_the_applications_while_rings_get_their_homes() {
+    let code = in_child(|| {
+        keeper::on_ring_closed(|_| true);
+        let free = || raw::eventfd(0, g::O_CLOEXEC).unwrap();
+        let (first, second) = (free(), free());
+        [first, second].iter().for_each(|fd| raw::close(*fd).unwrap());
+        for n in 0..60 {
+            let ring = plain(n);
+            assert_eq!(install(&ring), Ok(first));
+            while is_young(&ring) {
+                let fd = free();
+                assert_eq!(fd, second);
+                raw::close(fd).unwrap();
+            }
+            close(first);
+        }
+        0
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn a_ring_that_is_kept_before_it_has_a_descriptor_lives_as_long() {
+    let code = in_child(|| {
+        static CLOSED: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+        keeper::on_ring_closed(|id| {
+            CLOSED.store(id.0, Relaxed);
+            true
+        });
+        let ring = plain(1 << 35);
+        ring.keep().unwrap();
+        assert!(!is_young(&ring));
+        let Home { shelf, write_end } = ring.0.home().unwrap();
+        assert!(!shelf.call(move || has_no_reader(write_end)));
+        ring.let_go();
+        while CLOSED.load(Relaxed) != 1 << 35 {
+            std::thread::yield_now();
+        }
+        0
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn a_ring_that_is_closed_before_it_has_a_home_ends_without_one() {
+    let code = in_child(|| {
+        let ring = plain(1 << 34);
+        // As `install` does it, but that nobody tells the janitor.
+        let WriteEnd::Young(number, _) = ring.0.ends.lock().write_end else { return 1 };
+        let fd = raw::openat(g::AT_FDCWD, &own_path(number), INSTALLED, 0).unwrap();
+        let dup = raw::fcntl(fd, g::F_DUPFD_CLOEXEC, 0).unwrap();
+        close(fd);
+        assert!(!has_no_reader(number), "it has a second one");
+        close(dup);
+        assert_eq!(give_home(ring.0.id), Housed::Closed);
+        let Ok(keeper) = keeper::get() else { return 2 };
+        assert_eq!(keeper.shelf_tids().len(), 0);
+        assert!(!ring.still_mapped(), "its memory is looked at where it is");
+        drop(ring);
+        assert!(raw::fstat(number).is_err(), "its numbers go with it");
+        0
     });
     assert_eq!(code, 0);
 }
@@ -769,6 +860,7 @@ fn rings_fit_where_few_numbers_are_left() {
 fn rings_refused_for_want_of_numbers_leave_no_thread() {
     let code = in_child(|| {
         let Ok(keeper) = keeper::get() else { return 1 };
+        keeper.raise_line();
         let before = keeper.shelf_tids().len();
         // Room for one ring in a table of its own, again and again.
         if set_nofile(14).is_err() {
@@ -776,7 +868,7 @@ fn rings_refused_for_want_of_numbers_leave_no_thread() {
         }
         for n in 0..20 {
             let ring = plain(n);
-            let shelf = Arc::clone(&ring.0.shelf);
+            let shelf = ring.0.home().unwrap().shelf;
             drop(ring);
             shelf.call(|| ());
         }

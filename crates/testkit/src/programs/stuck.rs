@@ -81,7 +81,7 @@ pub fn workers_end(_: &str) -> Outcome {
 
 fn hold_and_let_go(path: &str, name: &Buf) -> Outcome {
     let mut ring = must("setup", Ring::new(8, 0))?;
-    let workers = || os::count_in_proc("task");
+    let workers = os::count_workers;
     expect("a first worker", ring.result(sqe::flagged(sqe::nop(0), ASYNC)), Ok(0))?;
     let with_one = workers();
     // An open of a FIFO waits for somebody at its other end.
