@@ -29,6 +29,9 @@ pub fn on_ring_closed(tell: OnClosed) {
     *ON_CLOSED.lock() = Some(tell);
 }
 
+/// How long a ring is young \[ns\]: one that lives shorter never has a home, and those that come in a row
+/// are looked at together.
+const YOUNG_NS: u64 = 1_000_000;
 /// When a ring that found no home is tried again \[ns\].
 const HOMELESS_NS: u64 = 16_000_000;
 const FIRST_RETRY_NS: u64 = 1_000_000;
@@ -51,6 +54,8 @@ pub(crate) struct Janitor {
     closed: ForkMutex<Vec<RingId>>,
     /// Rings whose numbers are in the application's table still.
     young: ForkMutex<Vec<RingId>>,
+    /// Whether there are some.
+    homing: AtomicBool,
     poked: AtomicBool,
     /// Whether some ring is closed but still mapped.
     waiting: AtomicBool,
@@ -76,7 +81,10 @@ impl Janitor {
     /// A ring is young.
     pub(crate) fn home_soon(&self, ring: RingId) {
         self.young.lock().push(ring);
-        self.clerk.ring();
+        // Relaxed: who pushed after the janitor took all finds what it stored before that.
+        if !self.homing.swap(true, Relaxed) {
+            self.clerk.ring();
+        }
     }
 
     /// Whether the calling thread is the janitor.
@@ -84,22 +92,35 @@ impl Janitor {
         self.clerk.tid() == thread::tid()
     }
 
-    /// Gives young rings a home, and answers when to try again for those that found none. One that is
-    /// closed already needs none.
-    fn home_young(&self, now_ns: u64) -> Option<u64> {
+    /// Gives those a home that are young no more, and answers when to look again. One that is closed
+    /// already needs none.
+    fn home_young(&self, due_ns: &mut Option<u64>, now_ns: u64) -> Option<u64> {
+        if !self.homing.load(Relaxed) {
+            return None;
+        }
+        let due = *due_ns.get_or_insert(now_ns + YOUNG_NS);
+        if due > now_ns {
+            return Some(due);
+        }
+        *due_ns = None;
+        // Before the look, so that a ring made after it asks again.
+        self.homing.store(false, Relaxed);
         let young = core::mem::take(&mut *self.young.lock());
-        let mut homeless = false;
+        let mut homeless = Vec::new();
         for ring in young {
             match ringobj::give_home(ring) {
                 Housed::AtHome => {}
                 Housed::Closed => self.closed.lock().push(ring),
-                Housed::Not => {
-                    homeless = true;
-                    self.young.lock().push(ring);
-                }
+                Housed::Not => homeless.push(ring),
             }
         }
-        homeless.then_some(now_ns + HOMELESS_NS)
+        if homeless.is_empty() {
+            return None;
+        }
+        self.young.lock().append(&mut homeless);
+        self.homing.store(true, Relaxed);
+        *due_ns = Some(now_ns + HOMELESS_NS);
+        *due_ns
     }
 
     /// Somebody unmapped something: a good moment to look again.
@@ -146,12 +167,12 @@ impl Janitor {
     fn serve(&self) {
         self.clerk.begin();
         let mut closing = Vec::new();
-        let mut sweep_ns = 0;
+        let (mut sweep_ns, mut home_ns) = (0, None);
         loop {
             let seen = self.clerk.seen();
             self.clerk.work();
             let now_ns = now();
-            let homeless = self.home_young(now_ns);
+            let home = self.home_young(&mut home_ns, now_ns);
             let new = core::mem::take(&mut *self.closed.lock());
             let first = |ring| Closing { ring, retry_ns: FIRST_RETRY_NS, due_ns: now_ns };
             closing.extend(new.into_iter().map(first));
@@ -161,7 +182,7 @@ impl Janitor {
             self.waiting.store(!closing.is_empty(), Relaxed);
             let sweep = self.sweep_readers(sweep_ns, now_ns);
             sweep_ns = sweep.unwrap_or(sweep_ns);
-            let next = closing.iter().map(|c| c.due_ns).chain(sweep).chain(homeless).min();
+            let next = closing.iter().map(|c| c.due_ns).chain(sweep).chain(home).min();
             self.clerk.rest(seen, next.map(|due| due.saturating_sub(now()).max(1)));
         }
     }
