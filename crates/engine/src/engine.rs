@@ -27,6 +27,8 @@ pub struct Engine<H: Host> {
     policy: Box<dyn Policy>,
     /// What the policy says of that.
     delays: bool,
+    /// What the host says of that.
+    traces: bool,
     me: Weak<Self>,
     rings: Mutex<H, Vec<Place<H>>>,
     /// Places that are not free. Written with `rings` locked.
@@ -65,6 +67,7 @@ impl<H: Host> Engine<H> {
     /// An engine that lets `policy` choose where the ABI leaves a choice.
     pub fn with_policy(host: H, policy: Box<dyn Policy>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
+            traces: host.traces(),
             host,
             delays: policy.delays(),
             policy,
@@ -104,6 +107,12 @@ impl<H: Host> Engine<H> {
     #[inline]
     pub(crate) fn delays(&self) -> bool {
         self.delays
+    }
+
+    /// Whether requests are traced.
+    #[inline]
+    pub(crate) fn traces(&self) -> bool {
+        self.traces
     }
 
     /// For threads that the engine starts.

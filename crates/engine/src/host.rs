@@ -8,6 +8,7 @@
 //! What a host does not do: know about SQEs, CQEs or requests.
 
 use crate::primitive::AtomicU32;
+use crate::trace::{Taken, Told};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -1076,4 +1077,14 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn eventfd_signal(&self, file: &Self::File);
     /// Counters that survive the process, or `None`: see `stats.rs`.
     fn counters(&self) -> Option<&Map>;
+    /// Whether requests are traced. Asked once, when the engine is made.
+    fn traces(&self) -> bool {
+        false
+    }
+    /// A request was taken, and requests are traced: its name in the trace, or 0 for none.
+    fn trace_taken(&self, _: &Taken<'_>) -> u64 {
+        0
+    }
+    /// A request with a name in the trace completed, perhaps not for the last time.
+    fn trace_told(&self, _: &Told) {}
 }

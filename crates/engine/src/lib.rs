@@ -29,5 +29,6 @@ pub mod slab;
 pub mod stats;
 pub mod support;
 pub mod sync;
+pub mod trace;
 
 pub use engine::Engine;

@@ -36,6 +36,7 @@ mod shuffle;
 mod site;
 pub mod start;
 pub mod stats;
+mod trace;
 mod trampoline;
 pub mod trap;
 mod unwind;

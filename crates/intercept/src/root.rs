@@ -77,6 +77,7 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     }
     let host = LinuxHost::new();
     crate::stats::begin(setup_flags());
+    crate::trace::begin();
     let engine = Arc::into_raw(match crate::shuffle::chosen() {
         Some(policy) => Engine::with_policy(host, Box::new(policy)),
         None => Engine::new(host),

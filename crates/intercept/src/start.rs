@@ -9,7 +9,7 @@
 
 use crate::env::{self, Environ};
 use crate::scan::{self, Seen};
-use crate::{filter, mask, patch, resolve::Real, shuffle, stats, trap};
+use crate::{filter, mask, patch, resolve::Real, shuffle, stats, trace, trap};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
@@ -57,6 +57,10 @@ fn read_variables(environ: &Environ) {
     }
     if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
         stats::configure(path);
+    }
+    if let Some(folder) = environ.get(b"RINGER_TRACE").filter(|p| !p.is_empty()) {
+        let slots: Option<u32> = environ.get(b"RINGER_TRACE_SLOTS").and_then(env::number);
+        trace::configure(folder, slots.map(u64::from));
     }
     if let Some(fd) = environ.get(b"RINGER_HANDSHAKE").and_then(env::number) {
         let _ = raw::write(fd, b"ringer\n");

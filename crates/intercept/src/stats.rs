@@ -29,7 +29,7 @@ const PATH_MAX: usize = 4096;
 /// Longest line: a path, and a name and a number for every counter \[bytes\].
 const TEXT_MAX: usize = 24 * 1024;
 /// Names tried for the counters file of a process id that is there already (an exec).
-const NAMES: u32 = 16;
+pub(crate) const NAMES: u32 = 16;
 
 /// What the constructor found in the environment: a leaked NUL-terminated path.
 static FILE: AtomicPtr<Path> = AtomicPtr::new(core::ptr::null_mut());
@@ -38,25 +38,25 @@ static COUNTERS: AtomicPtr<Account> = AtomicPtr::new(core::ptr::null_mut());
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// A NUL-terminated path.
-struct Path {
+pub(crate) struct Path {
     bytes: [u8; PATH_MAX],
     len: usize,
 }
 
 impl Path {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { bytes: [0; PATH_MAX], len: 0 }
     }
 
-    fn as_c_str(&self) -> Option<&CStr> {
+    pub(crate) fn as_c_str(&self) -> Option<&CStr> {
         CStr::from_bytes_until_nul(self.bytes.get(..=self.len)?).ok()
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
-    fn push(&mut self, more: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, more: &[u8]) -> bool {
         // One byte stays for the NUL.
         let free = self.bytes.get_mut(self.len..PATH_MAX - 1).unwrap_or(&mut []);
         if more.len() > free.len() {
@@ -143,7 +143,7 @@ fn make_counters(stats: &Path) -> Option<(NonNull<u8>, Option<Path>)> {
     raw::mmap_anonymous(layout::LEN).ok().and_then(pointer).map(|at| (at, None))
 }
 
-fn pointer(at: usize) -> Option<NonNull<u8>> {
+pub(crate) fn pointer(at: usize) -> Option<NonNull<u8>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(at))
 }
 

@@ -25,8 +25,8 @@ use rust_alloc::boxed::Box;
 use ringer_engine::host::RingId;
 use ringer_uapi::Errno;
 
-use crate::generation;
 use crate::raw::{self, SysResult, general as g};
+use crate::{generation, trace};
 
 /// Numbers in one chunk.
 const CHUNK: usize = 512;
@@ -208,6 +208,7 @@ pub fn any_rings() -> bool {
 /// may already be somebody else's.
 #[inline]
 pub fn closed(fd: i32) {
+    trace::closed(fd);
     if let Some(w) = word(fd) {
         forget_number(w);
     }
@@ -222,11 +223,13 @@ fn forget_number(w: &AtomicU64) {
 
 /// As [`closed`], for the numbers `lo..=hi`.
 pub fn closed_range(lo: u32, hi: u32) {
+    trace::closed_range();
     words(lo, hi).for_each(|(_, w)| forget_number(w));
 }
 
 /// `new` now is another number for what `old` is (dup, dup2, dup3, `F_DUPFD`).
 pub fn duplicated(old: i32, new: i32) {
+    trace::closed(new);
     let known = word(old).map_or(0, |w| w.load(Relaxed));
     if known & OURS != 0 {
         return;

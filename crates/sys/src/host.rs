@@ -14,6 +14,7 @@ use ringer_engine::host::{
     Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
     TxTimestamp,
 };
+use ringer_engine::trace::{Taken, Told};
 use ringer_ring::{Geometry, Map};
 
 use crate::aio::LinuxAio;
@@ -25,7 +26,7 @@ use crate::ringobj::{LinuxPages, LinuxRing};
 use crate::thread::{LinuxThread, Name, Spec, Table};
 use crate::{
     alloc, child, clock, cpu, fdtable, file, futex, identity, io, keeper, kin, names, net, pin,
-    posixlock, ringobj, signals, thread, usermem,
+    posixlock, ringobj, signals, thread, trace, usermem,
 };
 
 static COUNTERS: AtomicPtr<Map> = AtomicPtr::new(core::ptr::null_mut());
@@ -447,5 +448,14 @@ impl Host for LinuxHost {
         let map = COUNTERS.load(Acquire);
         // SAFETY: only `set_counters` stores here, and it stores a `&'static Map`.
         unsafe { map.as_ref() }
+    }
+    fn traces(&self) -> bool {
+        trace::is_on()
+    }
+    fn trace_taken(&self, t: &Taken<'_>) -> u64 {
+        trace::taken(t)
+    }
+    fn trace_told(&self, t: &Told) {
+        trace::told(t);
     }
 }

@@ -271,18 +271,25 @@ pub fn status_flags(fd: i32) -> HostResult<u32> {
 pub fn check_eventfd(fd: i32) -> HostResult<()> {
     const NAME: &[u8] = b"anon_inode:[eventfd]";
     let mode = raw::fstat(fd)?.st_mode;
-    let mut path = Line::default();
-    let _ = write!(path, "/proc/thread-self/fd/{fd}\0");
     let mut name = [0u8; NAME.len() + 1];
-    let (from, to) = (path.bytes.as_ptr() as usize, name.as_mut_ptr() as usize);
-    // SAFETY: the kernel reads a NUL-terminated path and writes at most the name's length.
-    let ret =
-        unsafe { raw::syscall4(g::__NR_readlinkat, fd_arg(g::AT_FDCWD), from, to, name.len()) };
-    let is_eventfd = match Errno::demux(ret) {
+    let is_eventfd = match name_of(fd, &mut name) {
         Ok(n) => name.get(..n) == Some(NAME),
         Err(_) => mode & g::S_IFMT == 0,
     };
     if is_eventfd { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// What /proc calls a descriptor of the calling thread's table: the length of as much as fits.
+///
+/// # Errors
+/// `ENOENT`: it is not open, or there is no /proc.
+pub fn name_of(fd: i32, to: &mut [u8]) -> HostResult<usize> {
+    let mut path = Line::default();
+    let _ = write!(path, "/proc/thread-self/fd/{fd}\0");
+    let (from, at) = (path.bytes.as_ptr() as usize, to.as_mut_ptr() as usize);
+    // SAFETY: the kernel reads a NUL-terminated path and writes at most `to.len()` bytes of `to`.
+    let ret = unsafe { raw::syscall4(g::__NR_readlinkat, fd_arg(g::AT_FDCWD), from, at, to.len()) };
+    Errno::demux(ret)
 }
 
 /// A short line that is built without memory of its own.

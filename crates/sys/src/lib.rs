@@ -67,6 +67,8 @@ mod standin;
 #[cfg(not(loom))]
 pub mod thread;
 #[cfg(not(loom))]
+pub mod trace;
+#[cfg(not(loom))]
 pub mod usermem;
 pub mod wake;
 

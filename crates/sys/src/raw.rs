@@ -168,6 +168,15 @@ pub fn ftruncate(fd: i32, len: u64) -> SysResult<()> {
     ok(unsafe { syscall2(g::__NR_ftruncate, fd_arg(fd), len as usize) })
 }
 
+/// `fallocate(2)` of the first `len` bytes of a file: space that is there when it is written to.
+///
+/// # Errors
+/// The call's.
+pub fn fallocate(fd: i32, len: u64) -> SysResult<()> {
+    // SAFETY: touches no memory that Rust sees as owned (maps of files are atomics only).
+    ok(unsafe { syscall4(g::__NR_fallocate, fd_arg(fd), 0, 0, len as usize) })
+}
+
 /// `fstat(2)`.
 ///
 /// # Errors

@@ -343,7 +343,7 @@ impl<H: Host> Engine<H> {
         if !again || !st.may_post || ring.cq_would_overflow(st) {
             return self.complete(ring, st, req, Err(Errno::ETIME), 0);
         }
-        ring.post_more(st, req.user_data, Err(Errno::ETIME), 0);
+        self.post_more(ring, st, &req, Err(Errno::ETIME), 0);
         let key = self.park(ring, st, req, Phase::Timer(None));
         self.set_timer(ring, st, key);
     }

@@ -61,7 +61,9 @@ impl<H: Host> Engine<H> {
             }
             match self.host().take_timestamp(number) {
                 Ok(Some(t)) => {
-                    ring.post(st, completion(ring, req.user_data, t));
+                    let cqe = completion(ring, req.user_data, t);
+                    let posted = ring.post(st, cqe);
+                    self.trace_cqe(ring, req.trail, &cqe, posted);
                 }
                 Ok(None) => {}
                 Err(Errno::EAGAIN) => return self.wait_on(ring, st, req, (watch, want)),

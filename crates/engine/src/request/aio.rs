@@ -91,6 +91,7 @@ impl<H: Host> Engine<H> {
         let key = match req.linked {
             Linked::None => {
                 req.phase = Phase::Aio;
+                req.trail.reached(&req.phase);
                 st.reqs.insert(req)
             }
             _ => self.park(ring, st, req, Phase::Aio),

@@ -550,7 +550,7 @@ impl<H: Host> Engine<H> {
         if !st.may_post || ring.cq_would_overflow(st) || woke_itself(st, &req) || by_ring {
             return self.complete(ring, st, req, Ok(mask as i32), 0);
         }
-        ring.post_more(st, req.user_data, Ok(mask as i32), 0);
+        self.post_more(ring, st, &req, Ok(mask as i32), 0);
         self.park_in(ring, st, req, (watch, want));
     }
 }

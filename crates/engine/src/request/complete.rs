@@ -49,7 +49,9 @@ impl<H: Host> Engine<H> {
             }
         }
         if st.may_post && res.is_ok() && req.is_bare() {
-            ring.post(st, Cqe::new(req.user_data, res, cflags));
+            let cqe = Cqe::new(req.user_data, res, cflags);
+            let posted = ring.post(st, cqe);
+            self.trace_cqe(ring, req.trail, &cqe, posted);
             self.put_refs(ring, st, &mut req);
             if !st.drained.is_empty() {
                 self.release_drained(st);
@@ -142,7 +144,10 @@ impl<H: Host> Engine<H> {
                     cqe.flags &= !CqeFlags::F_32.bits();
                 }
             }
-            ring.post(st, cqe);
+            let posted = ring.post(st, cqe);
+            self.trace_cqe(ring, req.trail, &cqe, posted);
+        } else {
+            self.trace_silent(ring, req, res, cflags);
         }
         // Also one that ends silently.
         st.recount |= matches!(req.cmd, Some(Cmd::Timeout(_))) && res != Err(Errno::ECANCELED);
@@ -237,7 +242,9 @@ impl<H: Host> Engine<H> {
         let res = Err(head.failed.unwrap_or(Errno::ECANCELED));
         stats::add(self.host().counters(), stats::FAILED + head.opcode as usize, 1);
         let (res, cflags) = head.noted(res, 0);
-        ring.post(st, Cqe::new(head.user_data, res, cflags));
+        let cqe = Cqe::new(head.user_data, res, cflags);
+        let posted = ring.post(st, cqe);
+        self.trace_cqe(ring, head.trail, &cqe, posted);
         let notif = head.take_notif();
         self.put_refs(ring, st, &mut head);
         self.fail_links(st, links, quiet);

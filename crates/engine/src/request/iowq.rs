@@ -704,6 +704,7 @@ impl<H: Host> Engine<H> {
             }
             handed = true;
             req.phase = Phase::Queued;
+            req.trail.reached(&req.phase);
             let key = st.reqs.insert(*req);
             self.iowq().follow(self.host(), identity, ring, key);
         }

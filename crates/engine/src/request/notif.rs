@@ -109,6 +109,7 @@ impl<H: Host> Req<H> {
             hushed: false,
             on_worker: false,
             task: self.task,
+            trail: self.trail,
         }))
     }
 

@@ -23,6 +23,7 @@ use crate::resource::personality::Creds;
 use crate::resource::rsrc::BufNode;
 use crate::ring::Note;
 use crate::slab::Key;
+use crate::trace::Trail;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use ringer_uapi::Errno;
@@ -150,6 +151,8 @@ pub struct Req<H: Host> {
     pub task: u32,
     /// For the other processes that have the ring: that it is owed.
     pub(crate) note: Option<Note<H>>,
+    /// Its name in a trace, and how it ran.
+    pub trail: Trail,
 }
 
 impl<H: Host> Req<H> {

@@ -215,7 +215,7 @@ impl<H: Host> Engine<H> {
     pub(super) fn shoot(&self, ring: &Ring<H>, st: &mut State<H>, key: Key, events: u32) -> Shot {
         for shots in 0..=MULTISHOT_RETRY_MAX {
             let Some(req) = st.reqs.get_mut(key) else { return Shot::Stays };
-            let (user_data, kind) = (req.user_data, req.file.kind());
+            let (whose, kind) = ((req.user_data, req.trail), req.file.kind());
             let number = req.file.file().and_then(HostFile::number);
             let (Some(Cmd::Recv(c)), Some(fd)) = (&mut req.cmd, number) else {
                 return Shot::Again;
@@ -232,7 +232,7 @@ impl<H: Host> Engine<H> {
                 Outcome::Again if shots > 0 => return Shot::Stays,
                 Outcome::Again => return Shot::Again,
                 Outcome::More(res, flags) if !ring.cq_would_overflow(st) => {
-                    ring.post_more(st, user_data, Ok(res), flags);
+                    self.post_shot_of(ring, st, whose, Ok(res), flags);
                 }
                 other => return Shot::Ends(other),
             }

@@ -259,7 +259,7 @@ impl<H: Host> Engine<H> {
                 Outcome::More(res, flags) => {
                     let flags = flags | req.take_kbuf();
                     let may = st.may_post || req.goes_on();
-                    if !may || !self.post_shot(ring, st, req.user_data, (res, flags)) {
+                    if !may || !self.post_shot(ring, st, &req, (res, flags)) {
                         return self.complete(ring, st, req, Ok(res), flags);
                     }
                     if req.goes_on() && shots == MULTISHOT_RETRY_MAX {
@@ -300,13 +300,14 @@ impl<H: Host> Engine<H> {
         &self,
         ring: &Ring<H>,
         st: &mut State<H>,
-        user_data: u64,
+        req: &Req<H>,
         (res, flags): (i32, u32),
     ) -> bool {
         if st.may_post {
-            return !ring.cq_would_overflow(st) && ring.post_more(st, user_data, Ok(res), flags);
+            return !ring.cq_would_overflow(st) && self.post_more(ring, st, req, Ok(res), flags);
         }
-        let cqe = Cqe::new(user_data, Ok(res), flags | CqeFlags::MORE.bits());
+        let cqe = Cqe::new(req.user_data, Ok(res), flags | CqeFlags::MORE.bits());
+        self.trace_cqe(ring, req.trail, &cqe, true);
         st.deferred.push_back(Deferred::Message(cqe));
         tell_owner(ring, st);
         self.wake_waiters(ring, st, true);
@@ -397,6 +398,7 @@ impl<H: Host> Engine<H> {
             _ => true,
         };
         let starts = starts && matches!(req.linked, Linked::Unarmed(_));
+        req.trail.reached(&phase);
         req.phase = phase;
         let ticking = if let Linked::Armed(lt) = req.linked { Some(lt) } else { None };
         let key = st.reqs.insert(req);

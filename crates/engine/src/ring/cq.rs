@@ -28,8 +28,8 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
+use ringer_uapi::Cqe;
 use ringer_uapi::flags::{CqeFlags, Setup, SqRing};
-use ringer_uapi::{Cqe, Errno};
 
 /// What the holder of a ring's lock owes to others once it has let go.
 #[derive(Debug)]
@@ -164,18 +164,6 @@ impl<H: Host> Ring<H> {
         st.cq_pages().write_half(st.cq.tail, cqe);
         st.cq.tail = st.cq.tail.wrapping_add(2);
         true
-    }
-
-    /// Writes one completion of a request that goes on. False: the backlog took it, which ends a
-    /// multishot.
-    pub fn post_more(
-        &self,
-        st: &mut State<H>,
-        user_data: u64,
-        res: Result<i32, Errno>,
-        cflags: u32,
-    ) -> bool {
-        self.post(st, Cqe::new(user_data, res, cflags | CqeFlags::MORE.bits()))
     }
 
     /// Posts what no request of the ring ended with: ahead of what is completed and not yet visible

@@ -21,6 +21,7 @@ use crate::resource::personality::Creds;
 use crate::stats;
 use crate::support::refusal;
 use crate::support::rings::SQE_ACCEPTED;
+use crate::trace::Trail;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,6 +30,13 @@ use ringer_uapi::{Cqe, Errno, Sqe};
 
 /// `IORING_OP_LINK_TIMEOUT`: the opcode counts here, also of an entry that failed.
 const LINK_TIMEOUT: u8 = 15;
+
+/// An entry, and what its request is called in a trace.
+#[derive(Clone, Copy, Debug)]
+struct Entry<'a> {
+    sqe: &'a Sqe,
+    trail: Trail,
+}
 
 /// Whether the batch goes on after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,15 +196,16 @@ impl<H: Host> Engine<H> {
     #[inline(always)]
     fn submit_plain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
         stats::add(self.host().counters(), stats::REQUESTS + sqe.opcode as usize, 1);
+        let entry = Entry { sqe, trail: self.trail_of(ring, st, sqe) };
         match sqe.opcode {
-            0 => self.submit_typed(ring, st, sqe, Cmd::Nop),
-            4 => self.submit_typed(ring, st, sqe, Cmd::ReadFixed),
-            5 => self.submit_typed(ring, st, sqe, Cmd::WriteFixed),
-            22 => self.submit_typed(ring, st, sqe, Cmd::Read),
-            23 => self.submit_typed(ring, st, sqe, Cmd::Write),
-            26 => self.submit_typed(ring, st, sqe, Cmd::Send),
-            27 => self.submit_typed(ring, st, sqe, Cmd::Recv),
-            _ => self.submit_typed(ring, st, sqe, |c: Cmd| c),
+            0 => self.submit_typed(ring, st, entry, Cmd::Nop),
+            4 => self.submit_typed(ring, st, entry, Cmd::ReadFixed),
+            5 => self.submit_typed(ring, st, entry, Cmd::WriteFixed),
+            22 => self.submit_typed(ring, st, entry, Cmd::Read),
+            23 => self.submit_typed(ring, st, entry, Cmd::Write),
+            26 => self.submit_typed(ring, st, entry, Cmd::Send),
+            27 => self.submit_typed(ring, st, entry, Cmd::Recv),
+            _ => self.submit_typed(ring, st, entry, |c: Cmd| c),
         }
     }
 
@@ -206,9 +215,10 @@ impl<H: Host> Engine<H> {
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
-        sqe: &Sqe,
+        entry: Entry<'_>,
         into_cmd: impl FnOnce(T) -> Cmd,
     ) -> Batch {
+        let sqe = entry.sqe;
         let prepared = self
             .refuse(ring, st, sqe, true)
             .and_then(|flags| T::prep(&self.prep_cx(ring, st, flags, false), sqe));
@@ -216,7 +226,7 @@ impl<H: Host> Engine<H> {
             Ok(op) => op,
             Err(e) => {
                 self.note_refused(|count| refusal::of_sqe(sqe, e, count));
-                self.post_plain(ring, st, sqe, Err(e), 0);
+                self.post_plain(ring, st, entry, Err(e), 0);
                 return Batch::Stop;
             }
         };
@@ -225,10 +235,10 @@ impl<H: Host> Engine<H> {
         if let Outcome::Done(res, cflags) = outcome
             && (res.is_err() || !ring.setup.contains(Setup::IOPOLL))
         {
-            self.post_plain(ring, st, sqe, res, cflags);
+            self.post_plain(ring, st, entry, res, cflags);
             return Batch::GoOn;
         }
-        self.settle_plain(ring, st, sqe, (into_cmd(op), outcome));
+        self.settle_plain(ring, st, entry, (into_cmd(op), outcome));
         Batch::GoOn
     }
 
@@ -238,10 +248,11 @@ impl<H: Host> Engine<H> {
         &self,
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
-        sqe: &Sqe,
+        Entry { sqe, trail }: Entry<'_>,
         (cmd, outcome): (Cmd, Outcome),
     ) {
         let mut req = self.request(sqe, Some(cmd), None);
+        req.trail = trail;
         req.note = st.note(req.user_data);
         find_buffer(st, &mut req);
         match outcome {
@@ -257,14 +268,16 @@ impl<H: Host> Engine<H> {
         &self,
         ring: &Ring<H>,
         st: &mut State<H>,
-        sqe: &Sqe,
+        Entry { sqe, trail }: Entry<'_>,
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
         if res.is_err() {
             stats::add(self.host().counters(), stats::FAILED + sqe.opcode as usize, 1);
         }
-        ring.post(st, Cqe::new(sqe.user_data, res, cflags));
+        let cqe = Cqe::new(sqe.user_data, res, cflags);
+        let posted = ring.post(st, cqe);
+        self.trace_cqe(ring, trail, &cqe, posted);
     }
 
     /// Links the members and starts the head, or fails them all.
@@ -312,6 +325,7 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         before: Option<&Req<H>>,
     ) -> Req<H> {
+        let trail = self.trail_of(ring, st, sqe);
         let asked = before.is_none() && st.drain_next;
         let mut notif = Notif::None;
         let (cmd, failed) = match self.checked_prep(ring, st, sqe, (before, &mut notif)) {
@@ -325,6 +339,7 @@ impl<H: Host> Engine<H> {
         let op = sqe.opcode.min(63) as usize;
         stats::add(self.host().counters(), stats::REQUESTS + op, 1);
         let mut req = self.request(sqe, cmd, failed);
+        req.trail = trail;
         req.note = st.note(req.user_data);
         req.notif = notif;
         if let Some(who) = st.personalities.get(sqe.personality) {
@@ -364,6 +379,7 @@ impl<H: Host> Engine<H> {
             on_worker: sqe.flags & SqeFlags::ASYNC.bits() != 0,
             task: self.host().tid(),
             note: None,
+            trail: Trail::default(),
         }
     }
 

@@ -1,0 +1,328 @@
+//! A bounded buffer of records in memory that two processes share: many write, one reads.
+//!
+//! ```text
+//!  page 0   magic | pid | slots | born ns      tail (writers)      lost      taken (reader)
+//!  slots    [stamp | 7 words] [stamp | 7 words] ...       position p is in slot p % slots
+//!
+//!  stamp = (p + 1) << 8 | kind      a record's first slot says which kind it is, the others MORE
+//!
+//!   writer                                   reader (`ringer trace`)
+//!   tail: 10 -> 12 (compare and exchange)
+//!   words of 11, stamp of 11
+//!                                            slot of 10 has an older stamp: not yet
+//!   words of 10, stamp of 10 (Release)
+//!                                            both stamps are right: a record
+//!                                            taken += 1 whenever a 128th of the buffer is done
+//! ```
+//! The stamp of a record's first slot is written last, so a record is there wholly or not at all: what
+//! a killed process had begun is recognised by the stamps it lacks. A full buffer loses the record
+//! and counts it; nobody waits for anybody, and a signal handler may write on top of a writer.
+//!
+//! The reader's only word is one byte, the number of 128ths it is done with modulo 256: it is written
+//! by pwrite(2), and one byte cannot be seen in halves.
+//!
+//! What it does not do: map files, or say what a record means to people.
+
+use super::{How, Told, Went};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use ringer_ring::Map;
+use ringer_uapi::Sqe;
+
+/// Value of word 0: "rtrace" and the layout's version.
+pub const MAGIC: u64 = 0x7274_7261_6365_0001;
+/// Bytes before the first slot.
+pub const HEADER: usize = 4096;
+/// Bytes of a slot.
+pub const SLOT: usize = 64;
+/// Fewest slots: one for each 128th.
+pub const SLOTS_MIN: u64 = PARTS;
+/// Most slots \[64 bytes each\].
+pub const SLOTS_MAX: u64 = 1 << 24;
+/// Parts that the reader gives back at once.
+const PARTS: u64 = 128;
+
+/// Byte of the writer's process id.
+pub const AT_PID: usize = 8;
+/// Byte of the number of slots.
+pub const AT_SLOTS: usize = 16;
+/// Byte of the time at which the buffer was made \[ns, monotonic\].
+pub const AT_BORN: usize = 24;
+/// Byte of the position that is written next.
+pub const AT_TAIL: usize = 64;
+/// Byte of the count of submissions that found no room.
+pub const AT_LOST_TAKEN: usize = 128;
+/// Byte of the count of completions that found no room.
+pub const AT_LOST_TOLD: usize = 136;
+/// Byte that the reader writes.
+pub const AT_DONE: usize = 192;
+
+const WORDS: usize = SLOT / 8 - 1;
+/// Slots of the longest name.
+const NAME_SLOTS: usize = 4;
+/// Longest text of a name that is kept \[bytes\]; of a longer one the beginning.
+pub const NAME_MAX: usize = (NAME_SLOTS * WORDS - 2) * 8;
+
+/// What a slot begins, in the low byte of its stamp.
+const TAKEN: u64 = 1;
+const TOLD: u64 = 2;
+const NAME: u64 = 3;
+const MORE: u64 = 4;
+
+const fn stamp(position: u64, kind: u64) -> u64 {
+    position.wrapping_add(1) << 8 | kind
+}
+
+/// Where the byte that the reader writes must stand for positions below `position` to be done.
+#[must_use]
+pub fn done_byte(position: u64, slots: u64) -> u8 {
+    (position / (slots / PARTS).max(1)) as u8
+}
+
+/// Whether a number of slots is one that a buffer can have.
+#[must_use]
+pub const fn is_size(slots: u64) -> bool {
+    slots.is_power_of_two() && slots >= SLOTS_MIN && slots <= SLOTS_MAX
+}
+
+/// The writers' side.
+#[derive(Debug)]
+pub struct Buffer {
+    map: Map,
+    slots: u64,
+}
+
+/// A submission, with what its writer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenRecord {
+    /// When \[ns, monotonic\].
+    pub time_ns: u64,
+    /// The ring's name.
+    pub ring: u64,
+    /// The submitting thread.
+    pub tid: u32,
+    /// The number of the file in the program's table, or -1.
+    pub number: i32,
+    /// The entry.
+    pub sqe: Sqe,
+}
+
+impl Buffer {
+    /// Makes a buffer of zeroes; `None` if the length is not one of [`is_size`] slots and a header.
+    #[must_use]
+    pub fn make(map: Map, pid: u32, born_ns: u64) -> Option<Self> {
+        let slots = (map.len().checked_sub(HEADER)? / SLOT) as u64;
+        if !is_size(slots) {
+            return None;
+        }
+        map.w64(AT_PID).store(u64::from(pid), Relaxed);
+        map.w64(AT_SLOTS).store(slots, Relaxed);
+        map.w64(AT_BORN).store(born_ns, Relaxed);
+        // Release: the reader looks at the rest once it has seen this.
+        map.w64(0).store(MAGIC, Release);
+        Some(Self { map, slots })
+    }
+
+    /// Writes a submission. Its name is its position + 1, or 0 if it found no room.
+    pub fn taken(&self, t: &TakenRecord) -> u64 {
+        let [w0, w1, w2, w3, w4, w5, w6, w7] = t.sqe.to_words();
+        let who = u64::from(t.tid) | u64::from(t.number.cast_unsigned()) << 32;
+        let first = [t.time_ns, t.ring, who, w0, w1, w2, w3];
+        match self.put(TAKEN, &[first, [w4, w5, w6, w7, 0, 0, 0]]) {
+            Some(position) => position + 1,
+            None => self.lose(AT_LOST_TAKEN),
+        }
+    }
+
+    /// Writes a completion.
+    pub fn told(&self, time_ns: u64, t: &Told) {
+        let result = u64::from(t.res.cast_unsigned()) | u64::from(t.flags) << 32;
+        let ways = t.trail.how() | (t.went as u64) << 8;
+        let words = [time_ns, t.ring, t.trail.name(), result, ways, t.user_data, 0];
+        if self.put(TOLD, &[words]).is_none() {
+            self.lose(AT_LOST_TOLD);
+        }
+    }
+
+    /// Writes what a number stands for from now on; lost silently, as it is told again.
+    pub fn name(&self, number: i32, text: &[u8]) {
+        let mut parts = [[0_u64; WORDS]; NAME_SLOTS];
+        let mut words = parts.as_flattened_mut().iter_mut();
+        for fact in [u64::from(number.cast_unsigned()), text.len() as u64] {
+            if let Some(word) = words.next() {
+                *word = fact;
+            }
+        }
+        for (word, bytes) in words.zip(text.chunks(8)) {
+            let mut whole = [0; 8];
+            for (to, from) in whole.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            *word = u64::from_le_bytes(whole);
+        }
+        let _ = self.put(NAME, parts.get(..name_slots(text.len())).unwrap_or(&[]));
+    }
+
+    #[cold]
+    fn lose(&self, what: usize) -> u64 {
+        self.map.w64(what).fetch_add(1, Relaxed);
+        0
+    }
+
+    /// Writes a record; its position, or `None` if there is no room.
+    fn put(&self, kind: u64, parts: &[[u64; WORDS]]) -> Option<u64> {
+        let n = parts.len() as u64;
+        let tail = self.map.w64(AT_TAIL);
+        let mut position = tail.load(Relaxed);
+        loop {
+            let end = position.wrapping_add(n);
+            if !self.has_room(end) {
+                return None;
+            }
+            match tail.compare_exchange_weak(position, end, Relaxed, Relaxed) {
+                Ok(_) => break,
+                Err(now) => position = now,
+            }
+        }
+        for (i, words) in parts.iter().enumerate().rev() {
+            let at = position.wrapping_add(i as u64);
+            self.write(at, if i == 0 { kind } else { MORE }, words);
+        }
+        Some(position)
+    }
+
+    /// Whether positions below `end` may be written: the reader is less than a buffer behind.
+    fn has_room(&self, end: u64) -> bool {
+        // Acquire: what the reader gave back it has read. Its byte is the low one.
+        let done = self.map.w64(AT_DONE).load(Acquire) as u8;
+        let last = done_byte(end.wrapping_sub(1), self.slots);
+        u64::from(last.wrapping_sub(done)) < PARTS
+    }
+
+    fn write(&self, position: u64, kind: u64, words: &[u64; WORDS]) {
+        let at = HEADER + (position & (self.slots - 1)) as usize * SLOT;
+        for (i, word) in words.iter().enumerate() {
+            self.map.w64(at + 8 + i * 8).store(*word, Relaxed);
+        }
+        // Release: who sees the stamp sees the words.
+        self.map.w64(at).store(stamp(position, kind), Release);
+    }
+}
+
+fn name_slots(len: usize) -> usize {
+    (2 + len.min(NAME_MAX).div_ceil(8)).div_ceil(WORDS)
+}
+
+/// A completion as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldRecord {
+    /// When \[ns, monotonic\].
+    pub time_ns: u64,
+    /// The ring's name.
+    pub ring: u64,
+    /// The name of the request.
+    pub request: u64,
+    /// The result.
+    pub res: i32,
+    /// The flags.
+    pub flags: u32,
+    /// How it ran.
+    pub how: How,
+    /// Where the completion went.
+    pub went: Went,
+    /// What it hands back.
+    pub user_data: u64,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A submission; its name is its position + 1.
+    Taken(TakenRecord),
+    /// A completion.
+    Told(ToldRecord),
+    /// What a number stands for from now on.
+    Name {
+        /// The number.
+        number: i32,
+        /// As the kernel tells it, or the beginning.
+        text: alloc::vec::Vec<u8>,
+        /// Whether that is all.
+        whole: bool,
+    },
+}
+
+/// Reads the record at `position` from the bytes of the slots that begin there: the record and how
+/// many slots it has. `None`: it is not there, not wholly, or nothing that a writer of ours writes.
+#[must_use]
+pub fn read(slots: &[u8], position: u64) -> Option<(Record, usize)> {
+    let first = words_of(slots, position, 0, None)?;
+    match first.0 {
+        TAKEN => Some((taken_of(&first.1, &words_of(slots, position, 1, Some(MORE))?.1), 2)),
+        TOLD => Some((told_of(&first.1)?, 1)),
+        NAME => name_of(slots, position, &first.1),
+        _ => None,
+    }
+}
+
+/// The kind and the words of the `i`th slot, if its stamp is right.
+fn words_of(
+    slots: &[u8],
+    position: u64,
+    i: usize,
+    kind: Option<u64>,
+) -> Option<(u64, [u64; WORDS])> {
+    let (words, _) = slots.get(i * SLOT..(i + 1) * SLOT)?.as_chunks::<8>();
+    let (mark, rest) = words.split_first()?;
+    let mark = u64::from_le_bytes(*mark);
+    let found = mark & 0xff;
+    let right = mark == stamp(position.wrapping_add(i as u64), kind.unwrap_or(found));
+    let mut out = [0; WORDS];
+    for (to, from) in out.iter_mut().zip(rest) {
+        *to = u64::from_le_bytes(*from);
+    }
+    right.then_some((found, out))
+}
+
+fn taken_of(first: &[u64; WORDS], second: &[u64; WORDS]) -> Record {
+    let [time_ns, ring, who, w0, w1, w2, w3] = *first;
+    let [w4, w5, w6, w7, ..] = *second;
+    Record::Taken(TakenRecord {
+        time_ns,
+        ring,
+        tid: who as u32,
+        number: (who >> 32) as i32,
+        sqe: Sqe::from_words([w0, w1, w2, w3, w4, w5, w6, w7]),
+    })
+}
+
+fn told_of(words: &[u64; WORDS]) -> Option<Record> {
+    let [time_ns, ring, request, result, ways, user_data, _] = *words;
+    Some(Record::Told(ToldRecord {
+        time_ns,
+        ring,
+        request,
+        res: result as i32,
+        flags: (result >> 32) as u32,
+        how: *How::ALL.get((ways & 0xff) as usize)?,
+        went: *Went::ALL.get((ways >> 8) as usize)?,
+        user_data,
+    }))
+}
+
+fn name_of(slots: &[u8], position: u64, first: &[u64; WORDS]) -> Option<(Record, usize)> {
+    let [number, len, ..] = *first;
+    let len = usize::try_from(len).ok()?;
+    let kept = len.min(NAME_MAX);
+    let n = name_slots(kept);
+    let mut text = alloc::vec::Vec::with_capacity(n * WORDS * 8);
+    text.extend(first.iter().skip(2).flat_map(|w| w.to_le_bytes()));
+    for i in 1..n {
+        let (_, words) = words_of(slots, position, i, Some(MORE))?;
+        text.extend(words.iter().flat_map(|w| w.to_le_bytes()));
+    }
+    text.truncate(kept);
+    Some((Record::Name { number: number as i32, text, whole: kept == len }, n))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,109 @@
+//! Where a trace of this process goes: its buffer, the clock, and what descriptors are called.
+//!
+//! ```text
+//!  request -> number looked up lately? --no--> readlink /proc/thread-self/fd/N -> Name record
+//!          -> Taken record                     close(2), dup2(2), ... by libc: not lately
+//! ```
+//! Names are found here and not by the reader, who comes when the program may have closed the file,
+//! put another at its number, or gone. A look costs a microsecond, so one is good for 16 ms, unless the
+//! number is seen to be closed: only a program that makes those calls by instructions of its own can
+//! be told of under the old name, and for no longer. What this does not do: make the buffer
+//! (`intercept::trace`).
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicU64};
+
+use ringer_engine::host::Clock;
+use ringer_engine::trace::buffer::{Buffer, NAME_MAX, TakenRecord};
+use ringer_engine::trace::{Taken, Told};
+
+use crate::{clock, io, thread};
+
+/// Numbers whose last look is remembered; those that are equal modulo this share a place.
+const PLACES: usize = 1024;
+/// For how long a name is good \[2^20 ns\].
+const GOOD_FOR: u64 = 16;
+/// Bits of a place that hold the time.
+const TIME_BITS: u32 = 32;
+
+static BUFFER: AtomicPtr<Buffer> = AtomicPtr::new(core::ptr::null_mut());
+/// Number + 1 and time of the last look at it, 0 for none.
+static LOOKS: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
+
+/// Says where the requests of engines that are made from now on go; `None`: nowhere.
+pub fn set_buffer(buffer: Option<&'static Buffer>) {
+    forget_all();
+    let at = buffer.map_or(core::ptr::null_mut(), |b| core::ptr::from_ref(b).cast_mut());
+    // Release: pairs with the Acquire in `buffer`.
+    BUFFER.store(at, Release);
+}
+
+#[inline]
+fn buffer() -> Option<&'static Buffer> {
+    // SAFETY: only `set_buffer` stores here, and it stores null or a `&'static Buffer`.
+    unsafe { BUFFER.load(Acquire).as_ref() }
+}
+
+pub(crate) fn is_on() -> bool {
+    buffer().is_some()
+}
+
+pub(crate) fn taken(t: &Taken<'_>) -> u64 {
+    let Some(buffer) = buffer() else { return 0 };
+    let time_ns = clock::now(Clock::Monotonic);
+    if let Some(number) = t.number {
+        name(buffer, number, time_ns);
+    }
+    buffer.taken(&TakenRecord {
+        time_ns,
+        ring: t.ring,
+        tid: thread::tid(),
+        number: t.number.unwrap_or(-1),
+        sqe: *t.sqe,
+    })
+}
+
+pub(crate) fn told(t: &Told) {
+    if let Some(buffer) = buffer() {
+        buffer.told(clock::now(Clock::Monotonic), t);
+    }
+}
+
+/// The number is closed, or something else is put there.
+pub(crate) fn closed(number: i32) {
+    if is_on() {
+        place(number).store(0, Relaxed);
+    }
+}
+
+/// Many numbers are closed.
+pub(crate) fn closed_range() {
+    if is_on() {
+        forget_all();
+    }
+}
+
+fn forget_all() {
+    for place in &LOOKS {
+        place.store(0, Relaxed);
+    }
+}
+
+fn place(number: i32) -> &'static AtomicU64 {
+    &LOOKS[number.cast_unsigned() as usize % PLACES]
+}
+
+fn name(buffer: &Buffer, number: i32, time_ns: u64) {
+    let now = (time_ns >> 20) & ((1 << TIME_BITS) - 1);
+    let (place, whose) = (place(number), u64::from(number.cast_unsigned()) + 1);
+    let last = place.load(Relaxed);
+    if last >> TIME_BITS == whose && now.wrapping_sub(last & ((1 << TIME_BITS) - 1)) < GOOD_FOR {
+        return;
+    }
+    // Noted before the look: a close in between is not forgotten.
+    place.store(whose << TIME_BITS | now, Relaxed);
+    // One byte more than is kept shows that there is more.
+    let mut text = [0; NAME_MAX + 1];
+    let len = io::name_of(number, &mut text).unwrap_or(0);
+    buffer.name(number, text.get(..len).unwrap_or(&[]));
+}
