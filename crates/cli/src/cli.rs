@@ -18,7 +18,8 @@ Examples:
   ringer demo                          see it work, in seconds
   ringer run -- fio job.fio            run a program where io_uring is refused
   ringer doctor fio                    will that program work here, and if not, why?
-  ringer stats FILE                    what was counted by run --stats FILE";
+  ringer stats FILE                    what was counted by run --stats FILE
+  ringer trace -- fio job.fio          every request of a program, as strace shows system calls";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Add up what `run --stats FILE` counted, killed processes included
     Stats(StatsArgs),
+    /// Run a program and show each of its io_uring requests
+    #[command(after_help = TRACE_HELP)]
+    Trace(TraceArgs),
     /// The child that shows that the library starts.
     #[command(name = crate::probe::SUBCOMMAND, hide = true)]
     Probe,
@@ -54,6 +58,22 @@ nothing. If it can not be run: 125 ringer's own failure, 126 not executable, 127
 Examples:
   ringer run -- qemu-img convert a.qcow2 b.raw
   ringer run --native never --stats /tmp/s.jsonl -- node server.js";
+
+const TRACE_HELP: &str = "\
+A line is a request, told when it completes: seconds since the first ring, process (and thread),
+ring, number of the request in its process, opcode, arguments, result, CQE flags, how it ran and how
+long after its submission. Further completions of a multishot request have its number and +N.
+Requests without a completion are told at the end.
+
+Only what ringer carries out can be seen, so the program runs as by run --native never. No data is
+shown, and no path or address that a request points to. What a program does after its first process
+has ended is not followed. The exit status is the program's; ringer's own failure is 125.
+
+Examples:
+  ringer trace -- fio job.fio
+  ringer trace -c -- fio job.fio            a table for each opcode, as strace -c
+  ringer trace -e read,write --slow 10 -o slow.txt -- ./server
+  ringer trace --json -o trace.jsonl -- ./server";
 
 const DOCTOR_HELP: &str = "\
 Each line is PASS, WARN or FAIL with its cause and what to do. Exit status 1 if a line is FAIL.
@@ -122,6 +142,35 @@ pub(crate) struct StatsArgs {
     /// Print one JSON object instead of lines
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `ringer trace`.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// Write to FILE instead of the standard error
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Only these opcodes, separated by commas
+    #[arg(short = 'e', long = "only", value_name = "OP,..")]
+    pub(crate) only: Vec<String>,
+    /// Print only a table at the end: requests, errors and latency of each opcode
+    #[arg(short, long, conflicts_with_all = ["json", "slow"])]
+    pub(crate) count: bool,
+    /// Print JSON objects, one a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show only completions that came at least MS milliseconds after their submission
+    #[arg(long, value_name = "MS")]
+    pub(crate) slow: Option<f64>,
+    /// Room for records in each process [KiB]: what does not fit is lost, and counted
+    #[arg(long, value_name = "KIB", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
+    pub(crate) buffer: u64,
+    /// The program, searched in PATH
+    #[arg(value_name = "PROG")]
+    pub(crate) program: OsString,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
 }
 
 /// `ringer demo`.

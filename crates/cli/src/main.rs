@@ -4,6 +4,7 @@
 //!   run     program -> kernel -> library -> probe -> exec       (nothing stays behind)
 //!   doctor  the same modules, asked instead of used             (PASS / WARN / FAIL)
 //!   stats   account: lines and left-over counters
+//!   trace   run as a child that writes to shared buffers, and their reader
 //!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
 //! ```
 //!
@@ -28,6 +29,7 @@ mod program;
 mod refusal;
 mod run;
 mod stats;
+mod trace;
 
 use std::ffi::OsString;
 use std::io;
@@ -45,7 +47,11 @@ const EXIT_FAILED: u8 = 1;
 /// What `main` does; the entry point is in `os`, because std's start-up must not run.
 #[cfg_attr(test, expect(dead_code, reason = "the test harness brings its own main"))]
 fn start(args: Vec<OsString>) -> u8 {
-    let usage = if args.get(1).is_some_and(|a| a == "run") { EXIT_OURS } else { EXIT_USAGE };
+    let usage = if args.get(1).is_some_and(|a| a == "run" || a == "trace") {
+        EXIT_OURS
+    } else {
+        EXIT_USAGE
+    };
     let parsed = match Cli::try_parse_from(args) {
         Ok(parsed) => parsed,
         Err(e) => {
@@ -72,6 +78,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Stats(args) => account::stats(&args),
+        Command::Trace(args) => trace::trace(&args),
         Command::Probe => Ok(0),
         Command::DemoProgram(args) => demo::program::program(&args),
         Command::DemoBlocked(args) => demo::blocked(&args),

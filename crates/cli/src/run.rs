@@ -36,13 +36,7 @@ pub(crate) fn run(args: &RunArgs) -> Refusal {
 
 fn prepare_and_exec(args: &RunArgs) -> Result<std::convert::Infallible, Refusal> {
     os::hold_standard_descriptors();
-    if os::elevated() {
-        return Err(Refusal::ours(
-            "cannot run",
-            "ringer was started with more rights than its caller has (setuid or capabilities)",
-        )
-        .fix("remove the setuid bit and the file capabilities from ringer"));
-    }
+    refuse_elevated()?;
     let stats = args.stats.as_deref().map(stats::create).transpose()?;
     if args.native == NativeChoice::Auto && args.shuffle.is_none() && Native::ask().will_do() {
         let path = program::locate(&args.program)?;
@@ -57,6 +51,19 @@ fn prepare_and_exec(args: &RunArgs) -> Result<std::convert::Infallible, Refusal>
     os::with_children(|| probe::prove(&program, &library, &preload))?;
     let changes = Changes { preload, stats: stats.map(stats::StatsFile::into_path), args };
     Err(exec_with(&program, &changes))
+}
+
+/// With more rights than its caller ringer starts nothing and writes no file.
+///
+/// # Errors
+/// 125: it has more.
+pub(crate) fn refuse_elevated() -> Result<(), Refusal> {
+    if !os::elevated() {
+        return Ok(());
+    }
+    let why = "ringer was started with more rights than its caller has (setuid or capabilities)";
+    Err(Refusal::ours("cannot run", why)
+        .fix("remove the setuid bit and the file capabilities from ringer"))
 }
 
 struct Changes<'a> {

@@ -76,6 +76,17 @@ impl StatsFile {
         })
     }
 
+    /// The file itself, without what was in it.
+    ///
+    /// # Errors
+    /// 125: it can not be emptied.
+    pub(crate) fn into_empty(self) -> Result<File, Refusal> {
+        let emptied = self.file.set_len(0);
+        emptied.map(|()| self.file).map_err(|e| {
+            Refusal::ours(format!("cannot empty {}", self.path.display()), e.to_string())
+        })
+    }
+
     /// The whole path of the file.
     pub(crate) fn into_path(self) -> PathBuf {
         self.path

@@ -5,13 +5,15 @@
 //!   start-up ignores SIGPIPE and opens /dev/null on closed standard descriptors;
 //! - `execve` that resets nothing;
 //! - raw `io_uring_*` calls, by libc's `syscall` and by an instruction of our own ([`uring`]);
-//! - seccomp filters for the demo and for doctor ([`seccomp`]).
+//! - seccomp filters for the demo and for doctor ([`seccomp`]);
+//! - signals that are waited for while a program is traced ([`signals`]).
 //!
 //! What it does not do: decide anything, or print.
 #![allow(unsafe_code, reason = "the one module that may; see its header")]
 
 pub(crate) mod entry;
 pub(crate) mod seccomp;
+pub(crate) mod signals;
 pub(crate) mod uring;
 
 use std::ffi::CString;

@@ -7,6 +7,7 @@
 use super::{Outcome, must};
 use crate::os::{self, Buf};
 use crate::ring::Ring;
+use crate::sqe::{self, op};
 use std::sync::atomic::Ordering;
 
 const BOTH_POLLS: u32 = 3;
@@ -36,6 +37,7 @@ pub fn leave(how: &str) -> Outcome {
         "many" => return many(),
         "fork-parent-first" => return fork_order(true),
         "fork-child-first" => return fork_order(false),
+        "be-killed-busy" => return be_killed_busy(),
         _ => make()?,
     }
     match how {
@@ -68,6 +70,22 @@ pub fn leave(how: &str) -> Outcome {
         _ => return Err(format!("no such way to leave: {how:?}")),
     }
     Ok(())
+}
+
+/// Does a NOP, then waits to be killed with a READ and a RECV in flight.
+fn be_killed_busy() -> Outcome {
+    let mut ring = must("setup", Ring::new(8, 0))?;
+    must("a NOP", ring.result(sqe::nop(1)))?;
+    let (r, _w) = must("pipe", os::pipe())?;
+    let (a, _b) = must("socketpair", os::socketpair(libc::SOCK_STREAM))?;
+    let buf = Buf::new(16);
+    ring.push(sqe::read(r, buf.addr(), 8, 0, 2));
+    ring.push(sqe::rw(op::RECV, a, buf.addr() + 8, 8, 0, 3));
+    must("enter", ring.submit(0))?;
+    println!("ready");
+    loop {
+        let _ = os::poll(-1, 0, -1);
+    }
 }
 
 /// Forks with the ring there; the named side leaves first, the other when it is gone.

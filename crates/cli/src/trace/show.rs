@@ -1,0 +1,224 @@
+//! Events as lines: for people, or JSON.
+//!
+//! ```text
+//!   0.012004 [4711] ring1 #7 READ fd=5</etc/passwd> addr=0x7f... len=4096 off=0 user_data=0x1 = 978 <inline 3.1us>
+//!   |        |      |     |  |    what was submitted                                           |     how it ran,
+//!   when it  pid:   which |  opcode                                                     result and   since the
+//!   completed tid  ring   request                                                    flags of the CQE  submission
+//! ```
+//! What the traced program chose (paths) is told without control characters: it cannot write to the
+//! terminal. What this does not do: choose what is shown.
+
+use std::fmt::Write;
+
+use ringer_engine::support::rings;
+use ringer_engine::trace::Went;
+use ringer_engine::trace::buffer::ToldRecord;
+use ringer_uapi::Errno;
+use ringer_uapi::flags::{CqeFlags, SqeFlags};
+use serde_json::{Map, Value as Json, json};
+
+use super::entry::{self, Target, Value};
+use super::join::{Event, Request};
+
+/// Where a CQE's flags keep the buffer.
+const BUFFER_SHIFT: u32 = 16;
+/// `AT_FDCWD`.
+const HERE: i32 = -100;
+
+/// A line for people.
+pub(super) fn text(event: &Event<'_>, start_ns: u64) -> String {
+    let Event { request, told } = event;
+    let taken = &request.taken;
+    let at_ns = told.map_or(taken.time_ns, |t| t.time_ns);
+    let mut line = format!("{:>12.6} [{}", seconds(at_ns, start_ns), request.pid);
+    if u64::from(taken.tid) != request.pid {
+        let _ = write!(line, ":{}", taken.tid);
+    }
+    let _ = write!(line, "] ring{} #{} ", request.ring(), request.id);
+    if request.told == 0 {
+        line.push_str(&entry::opcode(taken.sqe.opcode));
+        submission(&mut line, request);
+    } else {
+        let _ = write!(line, "+{} {}", request.told, entry::opcode(taken.sqe.opcode));
+    }
+    match told {
+        None => line.push_str(" = ? <in flight at exit>"),
+        Some(told) => completion(&mut line, event, told),
+    }
+    line
+}
+
+fn submission(line: &mut String, request: &Request) {
+    if let Some((name, number)) = descriptor(request) {
+        let _ = write!(line, " {name}={number}");
+    }
+    if let Some(file) = &request.file {
+        let _ = write!(line, "<{}>", printable(file));
+    }
+    for arg in entry::args(&request.taken.sqe) {
+        let _ = match arg.value {
+            Value::Number(n) => write!(line, " {}={n}", arg.name),
+            Value::Hex(n) => write!(line, " {}={n:#x}", arg.name),
+            Value::Text(t) => write!(line, " {}={t}", arg.name),
+        };
+    }
+    let _ = write!(line, " user_data={:#x}", request.taken.sqe.user_data);
+}
+
+/// What `fd` is called and its value, if it is anything.
+fn descriptor(request: &Request) -> Option<(&'static str, String)> {
+    let sqe = &request.taken.sqe;
+    let fixed = sqe.flags & SqeFlags::FIXED_FILE.bits() != 0;
+    match entry::target(sqe) {
+        Target::File if fixed => Some(("fd", format!("fixed:{}", sqe.fd))),
+        Target::File => Some(("fd", sqe.fd.to_string())),
+        Target::Folder if sqe.fd == HERE => Some(("at", "AT_FDCWD".into())),
+        Target::Folder => Some(("at", sqe.fd.to_string())),
+        Target::Other(name) => Some((name, sqe.fd.to_string())),
+        Target::Unused if matches!(sqe.fd, 0 | -1) => None,
+        Target::Unused => Some(("fd", sqe.fd.to_string())),
+    }
+}
+
+fn completion(line: &mut String, event: &Event<'_>, told: &ToldRecord) {
+    let _ = match error(told.res) {
+        Some(name) => write!(line, " = -{name}"),
+        None => write!(line, " = {}", told.res),
+    };
+    let flags = flags(told.flags);
+    if !flags.is_empty() {
+        let _ = write!(line, " {flags}");
+    }
+    if let Some(bid) = buffer(told.flags) {
+        let _ = write!(line, " bid={bid}");
+    }
+    match told.went {
+        Went::Posted => {}
+        Went::Backlog => line.push_str(" (CQ full: overflow)"),
+        Went::Nowhere => line.push_str(" (no CQE)"),
+    }
+    let latency = duration(event.latency_ns().unwrap_or(0));
+    let _ = write!(line, " <{} {latency}>", told.how.word());
+}
+
+/// The same as one JSON object.
+pub(super) fn json(event: &Event<'_>, start_ns: u64) -> Json {
+    let Event { request, told } = event;
+    let taken = &request.taken;
+    let mut object = Map::new();
+    let mut put = |name: &str, value: Json| object.insert(name.to_owned(), value);
+    put("event", if request.told == 0 { "request".into() } else { "cqe".into() });
+    put("pid", request.pid.into());
+    put("tid", taken.tid.into());
+    put("ring", request.ring().into());
+    put("id", request.id.into());
+    put("op", entry::opcode(taken.sqe.opcode).into());
+    put("submitted", seconds(taken.time_ns, start_ns).into());
+    if request.told == 0 {
+        put("fd", taken.sqe.fd.into());
+        put("fixed", (taken.sqe.flags & SqeFlags::FIXED_FILE.bits() != 0).into());
+        put("file", request.file.as_deref().into());
+        put("args", args(request));
+    }
+    put("user_data", format!("{:#x}", taken.sqe.user_data).into());
+    match told {
+        None => {
+            put("state", "in flight".into());
+            put("res", Json::Null);
+        }
+        Some(told) => {
+            put("state", if event.is_last() { "done".into() } else { "more".into() });
+            put("shot", request.told.into());
+            put("time", seconds(told.time_ns, start_ns).into());
+            put("latency_ns", event.latency_ns().into());
+            put("res", told.res.into());
+            put("error", error(told.res).into());
+            put("cqe_flags", flags(told.flags).into());
+            put("bid", buffer(told.flags).into());
+            put("how", told.how.word().into());
+            put("posted", (told.went != Went::Nowhere).into());
+            put("overflow", (told.went == Went::Backlog).into());
+        }
+    }
+    Json::Object(object)
+}
+
+fn args(request: &Request) -> Json {
+    let one = |arg: entry::Arg| {
+        let value = match arg.value {
+            Value::Number(n) => json!(n),
+            // Addresses have more bits than a JSON number is sure to keep.
+            Value::Hex(n) => json!(format!("{n:#x}")),
+            Value::Text(t) => json!(t),
+        };
+        (arg.name.to_owned(), value)
+    };
+    Json::Object(entry::args(&request.taken.sqe).into_iter().map(one).collect())
+}
+
+/// The errno's name, or its number, of a result that is one.
+fn error(res: i32) -> Option<String> {
+    let number = u16::try_from(-i64::from(res)).ok().filter(|n| (1..4096).contains(n))?;
+    Some(Errno::from_raw(number).name().map_or_else(|| number.to_string(), str::to_owned))
+}
+
+fn flags(flags: u32) -> String {
+    let of_buffer = if buffer(flags).is_some() { u32::MAX << BUFFER_SHIFT } else { 0 };
+    entry::names(rings::CQE, "CQE_", (flags & !of_buffer).into())
+}
+
+fn buffer(flags: u32) -> Option<u32> {
+    (flags & CqeFlags::BUFFER.bits() != 0).then_some(flags >> BUFFER_SHIFT)
+}
+
+fn seconds(at_ns: u64, start_ns: u64) -> f64 {
+    at_ns.saturating_sub(start_ns) as f64 / 1e9
+}
+
+/// A time in the unit that fits.
+pub(super) fn duration(ns: u64) -> String {
+    let ns_f = ns as f64;
+    match ns {
+        0..1_000_000 => format!("{:.1}us", ns_f / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.3}ms", ns_f / 1e6),
+        _ => format!("{:.3}s", ns_f / 1e9),
+    }
+}
+
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_numbers_or_errnos_by_name() {
+        assert_eq!(error(12), None);
+        assert_eq!(error(-2).as_deref(), Some("ENOENT"));
+        assert_eq!(error(-4095).as_deref(), Some("4095"));
+        assert_eq!(error(i32::MIN), None);
+    }
+
+    #[test]
+    fn a_buffer_is_told_apart_from_the_flags() {
+        let bits = 7 << BUFFER_SHIFT | CqeFlags::BUFFER.bits() | CqeFlags::MORE.bits();
+        assert_eq!((buffer(bits), flags(bits).as_str()), (Some(7), "F_BUFFER|F_MORE"));
+        assert_eq!((buffer(1 << 20), flags(1 << 20).as_str()), (None, "0x100000"));
+    }
+
+    #[test]
+    fn a_name_cannot_write_to_the_terminal() {
+        assert_eq!(printable("/a\u{1b}[2J\n"), "/a\\u{1b}[2J\\n");
+    }
+}
