@@ -199,6 +199,13 @@ fn shape(opcode: u8) -> Shape {
             (Len, "mode", Octal),
             (Index, "slot", Slot),
         ],
+        _ => later_shape(opcode),
+    }
+}
+
+/// The same of those that came after OPENAT.
+fn later_shape(opcode: u8) -> Shape {
+    match opcode {
         19 => &[(Index, "slot", Slot)],
         20 => &[(Addr, "fds", Hex), (Len, "count", Dec), (Off, "slot", Dec)],
         21 => &[(Addr, "path", Hex), (Flags, "flags", Bits), (Len, "mask", Hex), (Off, "buf", Hex)],

@@ -141,7 +141,7 @@ impl<H: Host> Engine<H> {
             return 0;
         }
         for sqe in self.submit_run(ring, st, &run) {
-            self.submit_plain(ring, st, sqe);
+            self.submit_short(ring, st, sqe);
         }
         if st.kin.is_some() {
             st.took();
@@ -169,7 +169,7 @@ impl<H: Host> Engine<H> {
             let special = sqe.file_index != 0 || sqe.personality != 0 || looks_up(sqe);
             let special = special || self.delays();
             if !st.draining() && def.is_some_and(|d| d.inline_first()) && !special {
-                return self.submit_plain(ring, st, sqe);
+                return self.submit_short(ring, st, sqe);
             }
         }
         let req = self.prep_req(ring, st, sqe, chain.last());
@@ -194,9 +194,25 @@ impl<H: Host> Engine<H> {
     /// The short way for an entry that neither links nor drains and is tried inline first: one that
     /// finishes at once never becomes a [`Req`].
     #[inline(always)]
-    fn submit_plain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
+    fn submit_short(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
+        if self.traces() {
+            return self.submit_traced(ring, st, sqe);
+        }
+        self.submit_plain(ring, st, Entry { sqe, trail: Trail::default() })
+    }
+
+    /// The same with a trace: a copy of its own, so that the other has nothing of it.
+    #[cold]
+    #[inline(never)]
+    fn submit_traced(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
+        let trail = self.trail_of(ring, st, sqe);
+        self.submit_plain(ring, st, Entry { sqe, trail })
+    }
+
+    #[inline(always)]
+    fn submit_plain(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, entry: Entry<'_>) -> Batch {
+        let sqe = entry.sqe;
         stats::add(self.host().counters(), stats::REQUESTS + sqe.opcode as usize, 1);
-        let entry = Entry { sqe, trail: self.trail_of(ring, st, sqe) };
         match sqe.opcode {
             0 => self.submit_typed(ring, st, entry, Cmd::Nop),
             4 => self.submit_typed(ring, st, entry, Cmd::ReadFixed),
