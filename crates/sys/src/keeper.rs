@@ -1,22 +1,21 @@
 //! Where the engine's descriptors live: threads with descriptor tables of their own.
 //!
 //! ```text
-//!  application's table        N (high) ---- socket pair ---- M     router's table
+//!  application's table        N (high) ---- socket pair ---- M     router's table (shelf 0)
 //!    callers, workers   <-- descriptors travel as messages -->       homes, memfds, write ends
 //!  a private thread's table   N                                      epoll <- watcher thread
-//!  another shelf's table      N, homes ...
+//!  shelf 1, 2, ...'s table    N, homes ...
 //!  janitor: shares the application's table, tells the engine about last closes
 //! ```
 //!
 //! Nothing in a shelf's table is visible to the application's `closefrom`, inherited by fork, or
 //! able to drop a POSIX lock by its close: such locks belong to the application's table. Orders
-//! travel through memory ([`clerk::Clerk`]); only descriptors need the socket, whose router
-//! begins with the first of them. All use of the socket is serialised by its lock, so that every
-//! message meets its receiver.
+//! travel through memory ([`clerk::Clerk`]); only descriptors need the socket. All use of the
+//! socket is serialised by its lock, so that every message meets its receiver.
 //!
-//! The janitor is there with the first ring, and the shelves when they are needed. What it does for
-//! itself it does behind the application's back, so it never takes a low number of that table, not
-//! even for a moment: a program may count on the lowest free one.
+//! Router and janitor are there with the first ring: a program that has no thread left afterwards can
+//! register files. What the janitor does it does behind the application's back, so it never takes a
+//! low number of that table, not even for a moment: a program may count on the lowest free one.
 //!
 //! A shelf holds as many numbers as RLIMIT_NOFILE allows. When the shelves are full, or there is no
 //! socket (the application's table had no two free numbers), files are *carried*: a new shelf is
@@ -285,67 +284,6 @@ pub(crate) type Settled = (Home, Facts);
 
 // --- the keeper ------------------------------------------------------------------------------
 
-/// What descriptors travel by between the application's table and shelves.
-#[derive(Debug)]
-enum Line {
-    /// There is none: the application's table was full, or it closed our end.
-    Down,
-    /// A socket pair that nothing was sent by.
-    Laid(Pair),
-    /// And a router at its end.
-    Up(Socket),
-}
-
-impl Line {
-    fn up(&self) -> Option<&Socket> {
-        if let Self::Up(socket) = self { Some(socket) } else { None }
-    }
-
-    /// Gives up a pair before anybody used it; what the application closed of it is not ours any more.
-    fn cut(&self) {
-        if let Self::Laid(pair) = self {
-            let ends = [(pair.app_end, pair.inodes.0), (pair.router_end, pair.inodes.1)];
-            let left = ends.into_iter().filter(|(number, ino)| is_socket(*number, *ino));
-            left.for_each(|(number, _)| fdtable::close_ours(number));
-        }
-    }
-}
-
-/// A socket pair whose ends are both in the application's table.
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    app_end: i32,
-    router_end: i32,
-    /// Inodes, against numbers that were closed behind our back.
-    inodes: (u64, u64),
-}
-
-impl Pair {
-    /// Needs two free numbers for a moment, and two for good.
-    fn make() -> SysResult<Self> {
-        let (app_end, router_end) = raw::socketpair(AF_UNIX, SOCK_SEQPACKET | g::O_CLOEXEC)?;
-        let (app_end, router_end) = (fdtable::move_high(app_end), fdtable::move_high(router_end));
-        let inodes = (raw::fstat(app_end)?.st_ino, raw::fstat(router_end)?.st_ino);
-        Ok(Self { app_end, router_end, inodes })
-    }
-
-    fn intact(&self) -> bool {
-        is_socket(self.app_end, self.inodes.0) && is_socket(self.router_end, self.inodes.1)
-    }
-
-    /// Starts a router, which takes its end.
-    ///
-    /// # Errors
-    /// `EAGAIN`, `ENOMEM`: no thread to be had; then nothing of it is left.
-    fn route(self) -> SysResult<Socket> {
-        let Self { app_end, router_end, inodes } = self;
-        let router = Shelf::start(&[router_end], 0);
-        fdtable::close_ours(router_end);
-        let router = router.inspect_err(|_| fdtable::close_ours(app_end))?;
-        Ok(Socket { app_end, ino: inodes.0, router, router_end })
-    }
-}
-
 /// Whether the calling thread's number is that socket.
 fn is_socket(number: i32, ino: u64) -> bool {
     raw::fstat(number).is_ok_and(|st| st.st_ino == ino && st.st_mode & g::S_IFMT == g::S_IFSOCK)
@@ -362,6 +300,28 @@ struct Socket {
 }
 
 impl Socket {
+    /// Makes pair and router. Needs two free numbers for a moment, one for good.
+    fn make() -> SysResult<Self> {
+        let (app_end, router_end) = raw::socketpair(AF_UNIX, SOCK_SEQPACKET | g::O_CLOEXEC)?;
+        let app_end = fdtable::move_high(app_end);
+        let made = raw::fstat(app_end)
+            .and_then(|st| Shelf::start(&[router_end], 0).map(|router| (st.st_ino, router)));
+        let _ = raw::close(router_end);
+        match made {
+            Ok((ino, router)) => Ok(Self { app_end, ino, router, router_end }),
+            Err(e) => {
+                fdtable::close_ours(app_end);
+                Err(e)
+            }
+        }
+    }
+
+    /// Takes back what [`Socket::make`] made.
+    fn unmake(&self) {
+        self.router.clerk.stop();
+        fdtable::close_ours(self.app_end);
+    }
+
     /// Whether the calling thread's number still is our end.
     fn intact(&self) -> bool {
         is_socket(self.app_end, self.ino)
@@ -388,8 +348,8 @@ impl Socket {
 /// Everything there is, for one process.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    line: ForkMutex<Line>,
-    // Lock order: line, then shelves.
+    socket: ForkMutex<Option<Socket>>,
+    // Lock order: socket, then shelves.
     shelves: ForkMutex<Vec<Arc<Shelf>>>,
     janitor: Arc<Janitor>,
 }
@@ -417,11 +377,12 @@ pub(crate) fn get() -> SysResult<&'static Keeper> {
     }
     // First of all, while nobody shares the application's table in a single-threaded program: see
     // `fdtable::prepare`. No socket now is no reason to give up: files can be carried.
-    let line = Pair::make().map_or(Line::Down, Line::Laid);
-    let janitor = Janitor::start().inspect_err(|_| line.cut())?;
+    let socket = Socket::make().ok();
+    let shelves = socket.iter().map(|s| Arc::clone(&s.router)).collect();
+    let janitor = Janitor::start().inspect_err(|_| socket.iter().for_each(Socket::unmake))?;
     let new = Box::new(Keeper {
-        line: ForkMutex::new(line),
-        shelves: ForkMutex::new(Vec::new()),
+        socket: ForkMutex::new(socket),
+        shelves: ForkMutex::new(shelves),
         janitor,
     });
     let keeper: &'static Keeper = Box::leak(new);
@@ -476,26 +437,17 @@ impl Keeper {
     /// # Errors
     /// `EMFILE`: there is none and none can be made from here.
     fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> SysResult<R>) -> SysResult<R> {
-        let mut line = self.line.lock();
-        if line.up().is_none_or(|s| !s.intact()) {
-            if !in_app_table() {
+        let mut socket = self.socket.lock();
+        if socket.as_ref().is_none_or(|s| !s.intact()) {
+            // The janitor works behind the application's back.
+            if !in_app_table() || self.janitor.is_me() {
                 return Err(Errno::EMFILE);
             }
-            let laid = match &*line {
-                Line::Laid(pair) if pair.intact() => Ok(*pair),
-                // It works behind the application's back.
-                _ if self.janitor.is_me() => Err(Errno::EMFILE),
-                lost => {
-                    lost.cut();
-                    Pair::make()
-                }
-            };
-            *line = Line::Down;
-            let new = laid.and_then(Pair::route).map_err(|_| Errno::EMFILE)?;
+            let new = Socket::make().map_err(|_| Errno::EMFILE)?;
             self.shelves.lock().insert(0, Arc::clone(&new.router));
-            *line = Line::Up(new);
+            *socket = Some(new);
         }
-        line.up().map_or(Err(Errno::EMFILE), f)
+        socket.as_ref().map_or(Err(Errno::EMFILE), f)
     }
 
     /// Has the janitor do something, which has the application's table, and may do what a filter forbids
@@ -507,15 +459,16 @@ impl Keeper {
         self.janitor.call(f)
     }
 
-    /// Has a router be there, if it can be: a descriptor that cannot be opened by its path comes by it.
-    pub(crate) fn raise_line(&self) {
+    /// Has the socket be there, if it can be: a descriptor that cannot be opened by its path comes by it.
+    pub(crate) fn renew_socket(&self) {
         // Without one, files are carried.
         let _ = self.with_socket(|_| Ok(()));
     }
 
-    /// The calling thread's end of a socket that is up, and which socket it is.
+    /// The application's end of the socket there is, and which socket it is.
     fn end(&self) -> Option<(i32, u64)> {
-        self.line.lock().up().filter(|s| s.intact()).map(|s| (s.app_end, s.ino))
+        let socket = self.socket.lock();
+        socket.as_ref().filter(|s| s.intact()).map(|s| (s.app_end, s.ino))
     }
 
     /// The first shelf with any room that `suits`, and how many of `count` numbers it promises.

@@ -267,7 +267,7 @@ fn make_young(spec: &RingSpec) -> SysResult<Option<Made>> {
 /// A ring whose numbers are a shelf's from the start.
 fn make_at_home(spec: &RingSpec) -> SysResult<Made> {
     let keeper = keeper::get()?;
-    keeper.raise_line();
+    keeper.renew_socket();
     let shelf = keeper.shelf_for(NUMBERS)?;
     let (memory, Pipe { read_end, write_end, id: pipe }) =
         made(&shelf, spec).inspect_err(|_| {
@@ -424,7 +424,7 @@ pub fn install(ring: &LinuxRing) -> SysResult<i32> {
         Err(e @ (Errno::EMFILE | Errno::ENFILE)) => Err(e),
         Err(_) => {
             // What cannot be opened by its path comes by the socket.
-            keeper::get()?.raise_line();
+            keeper::get()?.renew_socket();
             install_from_home(inner)
         }
     }
