@@ -56,8 +56,8 @@ impl<'a> Library<'a> {
 
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
-/// Nobody's real file is larger [bytes]; stops a comparison with an endless one.
-const READ_MAX: u64 = 64 << 20;
+/// How much of a stored library is read at once \[bytes\].
+const PART: usize = 64 * 1024;
 
 /// A folder that could hold the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,12 +259,29 @@ fn compare(dir: &OwnedFd, path: &Path, bytes: &[u8]) -> Result<Stored, Trouble> 
         return Err(suspicious(path, "it is not a regular file"));
     }
     check_owner(path, meta.uid(), meta.mode())?;
-    let mut stored = Vec::with_capacity(bytes.len() + 1);
-    file.take(READ_MAX).read_to_end(&mut stored).map_err(|e| suspicious(path, e.to_string()))?;
-    if stored != bytes {
-        return Err(suspicious(path, "its contents are not the library of this ringer"));
+    if is_same(file, bytes).map_err(|e| suspicious(path, e.to_string()))? {
+        return Ok(Stored::Same);
     }
-    Ok(Stored::Same)
+    Err(suspicious(path, "its contents are not the library of this ringer"))
+}
+
+/// Whether a file holds exactly these bytes, read part by part: memory for all of it at once would
+/// take longer to come than the reading.
+fn is_same(mut file: File, bytes: &[u8]) -> io::Result<bool> {
+    let mut part = vec![0; PART];
+    let mut rest = bytes;
+    loop {
+        let len = match file.read(&mut part) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            len => len?,
+        };
+        let read = part.get(..len).unwrap_or(&[]);
+        match rest.strip_prefix(read) {
+            None => return Ok(false),
+            Some(_) if len == 0 => return Ok(rest.is_empty()),
+            Some(left) => rest = left,
+        }
+    }
 }
 
 /// Writes a temporary file and renames it: no reader ever sees a part.
