@@ -96,6 +96,20 @@ impl Body {
     }
 
     /// As of an atomic.
+    ///
+    /// # Errors
+    /// What it was, where that is not `current`.
+    pub fn compare_exchange_weak(
+        &self,
+        current: u64,
+        new: u64,
+        ok: Ordering,
+        other: Ordering,
+    ) -> Result<u64, u64> {
+        self.access.with_mut(|_| self.value.compare_exchange_weak(current, new, ok, other))
+    }
+
+    /// As of an atomic.
     pub fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
         self.access.with_mut(|_| self.value.fetch_or(value, order))
     }
