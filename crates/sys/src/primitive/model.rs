@@ -157,8 +157,8 @@ impl Futexes {
         } else {
             result = Err(Errno::EAGAIN);
         }
-        drop(b);
         s.waiting.fetch_sub(1, Relaxed);
+        drop(b);
         result
     }
 
