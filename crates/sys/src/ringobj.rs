@@ -204,11 +204,16 @@ pub fn create(spec: &RingSpec) -> SysResult<(LinuxRing, LinuxPages)> {
     let young = if has_young_rings() { make_young(spec)? } else { None };
     let (memory, ends, pipe) = young.map_or_else(|| make_at_home(spec), Ok)?;
     let pages = LinuxPages(Arc::new(memory));
-    Ok((entered(spec.id, pipe, ends, &pages), pages))
+    Ok((entered(spec.id, (pipe, 0), ends, &pages), pages))
 }
 
-/// A ring of this process, known as one from here on.
-fn entered(id: RingId, pipe: (u64, u64), ends: Ends, pages: &LinuxPages) -> LinuxRing {
+/// A ring of this process, known as one from here on, by its pipe and where its [`Shared`] lies.
+fn entered(
+    id: RingId,
+    (pipe, commons): ((u64, u64), usize),
+    ends: Ends,
+    pages: &LinuxPages,
+) -> LinuxRing {
     let inner = Arc::new(Inner {
         id,
         shown: ForkMutex::new(Shown { memory: Arc::clone(&pages.0), gone: false }),
@@ -216,7 +221,7 @@ fn entered(id: RingId, pipe: (u64, u64), ends: Ends, pages: &LinuxPages) -> Linu
         buf_rings: BufRings::default(),
         ends: ForkMutex::new(ends),
         readiness: Readiness::new(),
-        commons: AtomicUsize::new(0),
+        commons: AtomicUsize::new(commons),
         pipe,
         doorbell: AtomicI32::new(NONE),
         reader: ForkMutex::default(),
@@ -387,8 +392,7 @@ pub fn adopt(
     let pages = LinuxPages(Arc::new(Memory::inherited(&geometry, &shared.views)?));
     let write_end = WriteEnd::Home(Home { shelf, write_end });
     let ends = Ends { write_end, read_end: None, kept: 0 };
-    let ring = entered(id, (st.st_dev, st.st_ino), ends, &pages);
-    ring.0.commons.store(at, Relaxed);
+    let ring = entered(id, ((st.st_dev, st.st_ino), at), ends, &pages);
     fdtable::adopt_ring(&st, id);
     fdtable::bind(fd, id);
     Ok((ring, pages, commons))
