@@ -284,11 +284,6 @@ pub(crate) type Settled = (Home, Facts);
 
 // --- the keeper ------------------------------------------------------------------------------
 
-/// Whether the calling thread's number is that socket.
-fn is_socket(number: i32, ino: u64) -> bool {
-    raw::fstat(number).is_ok_and(|st| st.st_ino == ino && st.st_mode & g::S_IFMT == g::S_IFSOCK)
-}
-
 /// The socket pair between the application's table and the router's.
 #[derive(Debug)]
 struct Socket {
@@ -324,7 +319,8 @@ impl Socket {
 
     /// Whether the calling thread's number still is our end.
     fn intact(&self) -> bool {
-        is_socket(self.app_end, self.ino)
+        raw::fstat(self.app_end)
+            .is_ok_and(|st| st.st_ino == self.ino && st.st_mode & g::S_IFMT == g::S_IFSOCK)
     }
 
     /// From the calling thread's table to the router's, or through it to another shelf's.
@@ -450,27 +446,6 @@ impl Keeper {
         socket.as_ref().map_or(Err(Errno::EMFILE), f)
     }
 
-    /// Has the janitor do something, which has the application's table, and may do what a filter forbids
-    /// the calling thread. Never with a lock of a ring.
-    pub(crate) fn janitor_does<R: Send + 'static>(
-        &self,
-        f: impl FnOnce() -> R + Send + 'static,
-    ) -> R {
-        self.janitor.call(f)
-    }
-
-    /// Has the socket be there, if it can be: a descriptor that cannot be opened by its path comes by it.
-    pub(crate) fn renew_socket(&self) {
-        // Without one, files are carried.
-        let _ = self.with_socket(|_| Ok(()));
-    }
-
-    /// The application's end of the socket there is, and which socket it is.
-    fn end(&self) -> Option<(i32, u64)> {
-        let socket = self.socket.lock();
-        socket.as_ref().filter(|s| s.intact()).map(|s| (s.app_end, s.ino))
-    }
-
     /// The first shelf with any room that `suits`, and how many of `count` numbers it promises.
     fn reserve_some(
         &self,
@@ -486,7 +461,8 @@ impl Keeper {
     }
 
     fn new_shelf(&self, keep: &[i32]) -> SysResult<Arc<Shelf>> {
-        let (app_end, ino) = self.end().map_or((None, 0), |(end, ino)| (Some(end), ino));
+        let (app_end, ino) =
+            self.with_socket(|s| Ok((Some(s.app_end), s.ino))).unwrap_or((None, 0));
         let keep: Vec<i32> = keep.iter().copied().chain(app_end).collect();
         let shelf = Shelf::start(&keep, ino)?;
         self.shelves.lock().push(Arc::clone(&shelf));

@@ -272,7 +272,6 @@ fn make_young(spec: &RingSpec) -> SysResult<Option<Made>> {
 /// A ring whose numbers are a shelf's from the start.
 fn make_at_home(spec: &RingSpec) -> SysResult<Made> {
     let keeper = keeper::get()?;
-    keeper.renew_socket();
     let shelf = keeper.shelf_for(NUMBERS)?;
     let (memory, Pipe { read_end, write_end, id: pipe }) =
         made(&shelf, spec).inspect_err(|_| {
@@ -409,12 +408,7 @@ pub fn install(ring: &LinuxRing) -> SysResult<i32> {
         drop(ends);
         return install_from_home(inner);
     };
-    let open = move || raw::openat(g::AT_FDCWD, &own_path(number), INSTALLED, 0);
-    let opened = match open() {
-        // A filter of the calling thread forbids it.
-        Err(Errno::EACCES | Errno::EPERM) => keeper::get()?.janitor_does(open),
-        other => other,
-    };
+    let opened = raw::openat(g::AT_FDCWD, &own_path(number), INSTALLED, 0);
     if opened.is_ok() {
         ends.write_end = WriteEnd::Young(number, Named::Yes);
     }
@@ -426,11 +420,8 @@ pub fn install(ring: &LinuxRing) -> SysResult<i32> {
             Ok(fd)
         }
         Err(e @ (Errno::EMFILE | Errno::ENFILE)) => Err(e),
-        Err(_) => {
-            // What cannot be opened by its path comes by the socket.
-            keeper::get()?.renew_socket();
-            install_from_home(inner)
-        }
+        // What cannot be opened by its path comes by the socket.
+        Err(_) => install_from_home(inner),
     }
 }
 

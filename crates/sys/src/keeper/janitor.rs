@@ -136,11 +136,6 @@ impl Janitor {
         self.clerk.post(job);
     }
 
-    /// The same, waiting for it: never with a lock of a ring, which the janitor may wait for.
-    pub(crate) fn call<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
-        self.clerk.call(f)
-    }
-
     /// A ring got a reader: look after it until it is idle.
     pub(crate) fn sweep(&self) {
         if !self.sweep.swap(true, Relaxed) {
