@@ -29,7 +29,7 @@ const PATH_MAX: usize = 4096;
 /// Longest line: a path, and a name and a number for every counter \[bytes\].
 const TEXT_MAX: usize = 24 * 1024;
 /// Names tried for the counters file of a process id that is there already (an exec).
-pub(crate) const NAMES: u32 = 16;
+const NAMES: u32 = 16;
 
 /// What the constructor found in the environment: a leaked NUL-terminated path.
 static FILE: AtomicPtr<Path> = AtomicPtr::new(core::ptr::null_mut());
@@ -48,11 +48,11 @@ impl Path {
         Self { bytes: [0; PATH_MAX], len: 0 }
     }
 
-    pub(crate) fn as_c_str(&self) -> Option<&CStr> {
+    fn as_c_str(&self) -> Option<&CStr> {
         CStr::from_bytes_until_nul(self.bytes.get(..=self.len)?).ok()
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
@@ -120,27 +120,35 @@ pub fn begin(setup_flags: u32) {
 
 /// A shared file of zeroes, or without one private memory.
 fn make_counters(stats: &Path) -> Option<(NonNull<u8>, Option<Path>)> {
+    let Some((fd, name)) = create_new(stats, '.') else {
+        return raw::mmap_anonymous(layout::LEN).ok().and_then(pointer).map(|at| (at, None));
+    };
     let prot = g::PROT_READ | g::PROT_WRITE;
+    let at = raw::ftruncate(fd, layout::LEN as u64).and_then(|()| {
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        unsafe { raw::mmap(0, layout::LEN, prot, g::MAP_SHARED, fd, 0) }
+    });
+    let _ = raw::close(fd);
+    at.ok().and_then(pointer).map(|at| (at, Some(name)))
+}
+
+/// A new file that is named after this process, `before` its number: never through a symbolic link, and
+/// only where nothing is yet.
+pub(crate) fn create_new(stem: &Path, before: char) -> Option<(i32, Path)> {
     for n in 0..NAMES {
         let mut name = Path::new();
-        let named = name.push(stats.as_bytes())
-            && write!(name, ".{}", raw::getpid()).is_ok()
+        let named = name.push(stem.as_bytes())
+            && write!(name, "{before}{}", raw::getpid()).is_ok()
             && (n == 0 || write!(name, ".{n}").is_ok());
-        let Some(path) = name.as_c_str().filter(|_| named) else { break };
+        let path = name.as_c_str().filter(|_| named)?;
         let flags = g::O_RDWR | g::O_CREAT | g::O_EXCL | g::O_NOFOLLOW | g::O_CLOEXEC;
-        let fd = match raw::openat(g::AT_FDCWD, path, flags, 0o600) {
-            Ok(fd) => fd,
-            Err(ringer_uapi::Errno::EEXIST) => continue,
-            Err(_) => break,
-        };
-        let at = raw::ftruncate(fd, layout::LEN as u64).and_then(|()| {
-            // SAFETY: a new mapping at an address of the kernel's choice.
-            unsafe { raw::mmap(0, layout::LEN, prot, g::MAP_SHARED, fd, 0) }
-        });
-        let _ = raw::close(fd);
-        return at.ok().and_then(pointer).map(|at| (at, Some(name)));
+        match raw::openat(g::AT_FDCWD, path, flags, 0o600) {
+            Ok(fd) => return Some((fd, name)),
+            Err(ringer_uapi::Errno::EEXIST) => {}
+            Err(_) => return None,
+        }
     }
-    raw::mmap_anonymous(layout::LEN).ok().and_then(pointer).map(|at| (at, None))
+    None
 }
 
 pub(crate) fn pointer(at: usize) -> Option<NonNull<u8>> {

@@ -8,9 +8,8 @@
 //! out for later would be a SIGBUS in the program. `ringer trace` reads and removes the files. What
 //! this does not do: write records (`ringer_sys::trace`).
 
-use crate::stats::{NAMES, Path, pointer};
+use crate::stats::{Path, create_new, pointer};
 use alloc::boxed::Box;
-use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 use ringer_engine::host::Clock;
@@ -18,7 +17,6 @@ use ringer_engine::trace::buffer::{Buffer, HEADER, SLOT, is_size};
 use ringer_ring::Map;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::{clock, trace};
-use ringer_uapi::Errno;
 
 /// What the constructor found in the environment: a leaked NUL-terminated path.
 static FOLDER: AtomicPtr<Path> = AtomicPtr::new(core::ptr::null_mut());
@@ -46,10 +44,7 @@ pub(crate) fn begin() {
 
 fn make(folder: &Path) -> Option<&'static Buffer> {
     let len = HEADER + SLOTS.load(Relaxed) as usize * SLOT;
-    let at = (0..NAMES).find_map(|n| match map_new(folder, n, len) {
-        Err(Errno::EEXIST) => None,
-        other => Some(other.ok()),
-    })??;
+    let at = map_new(folder, len)?;
     // SAFETY:
     // 1. `at` is a fresh page-aligned mapping of `len` bytes that is never unmapped.
     // 2. It is used through this `Map` only, which is atomic.
@@ -58,14 +53,8 @@ fn make(folder: &Path) -> Option<&'static Buffer> {
     Some(Box::leak(Box::new(buffer)))
 }
 
-fn map_new(folder: &Path, n: u32, len: usize) -> Result<NonNull<u8>, Errno> {
-    let mut name = Path::new();
-    let named = name.push(folder.as_bytes())
-        && write!(name, "/{}", raw::getpid()).is_ok()
-        && (n == 0 || write!(name, ".{n}").is_ok());
-    let path = name.as_c_str().filter(|_| named).ok_or(Errno::ENAMETOOLONG)?;
-    let flags = g::O_RDWR | g::O_CREAT | g::O_EXCL | g::O_NOFOLLOW | g::O_CLOEXEC;
-    let fd = raw::openat(g::AT_FDCWD, path, flags, 0o600)?;
+fn map_new(folder: &Path, len: usize) -> Option<NonNull<u8>> {
+    let (fd, _) = create_new(folder, '/')?;
     let prot = g::PROT_READ | g::PROT_WRITE;
     // Mapped page by page at the first touch it would be the requests that pay.
     let how = g::MAP_SHARED | g::MAP_POPULATE;
@@ -74,5 +63,5 @@ fn map_new(folder: &Path, n: u32, len: usize) -> Result<NonNull<u8>, Errno> {
         unsafe { raw::mmap(0, len, prot, how, fd, 0) }
     });
     let _ = raw::close(fd);
-    at.and_then(|at| pointer(at).ok_or(Errno::ENOMEM))
+    at.ok().and_then(pointer)
 }
