@@ -119,6 +119,9 @@ impl Futexes {
     fn of(&self, word: &loom::sync::atomic::AtomicU32) -> Arc<Sleepers> {
         let mut all = self.by_address.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let at = core::ptr::from_ref(word) as usize;
+        // Where nobody sleeps or wakes, the word may be gone and the address another one's: whether it is
+        // depends on the allocator, and an execution must not.
+        all.retain(|(_, s)| Arc::strong_count(s) > 1);
         if let Some((_, s)) = all.iter().find(|(address, _)| *address == at) {
             return s.clone();
         }
@@ -157,8 +160,8 @@ impl Futexes {
         } else {
             result = Err(Errno::EAGAIN);
         }
-        s.waiting.fetch_sub(1, Relaxed);
         drop(b);
+        s.waiting.fetch_sub(1, Relaxed);
         result
     }
 
