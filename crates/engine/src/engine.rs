@@ -12,13 +12,11 @@ use crate::request::waiter::Waiters;
 use crate::resource::personality::Known;
 use crate::resource::ringfd::Tasks;
 use crate::ring::{Deferred, Ring};
+use crate::rings::Rings;
 use crate::stats;
-use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use ringer_uapi::Errno;
+use core::sync::atomic::AtomicBool;
 
 /// See the module's doc.
 #[derive(Debug)]
@@ -30,10 +28,7 @@ pub struct Engine<H: Host> {
     /// What the host says of that.
     traces: bool,
     me: Weak<Self>,
-    rings: Mutex<H, Vec<Place<H>>>,
-    /// Places that are not free. Written with `rings` locked.
-    taken: AtomicU32,
-    generation: AtomicU64,
+    rings: Rings<H>,
     iowq: Iowq<H>,
     tasks: Tasks<H>,
     users: Users<H>,
@@ -43,20 +38,6 @@ pub struct Engine<H: Host> {
     /// Whether there is a thread that other processes can call.
     relays: AtomicBool,
 }
-
-/// A place in the table of rings.
-#[derive(Debug)]
-enum Place<H: Host> {
-    Free,
-    /// A setup is under way.
-    Reserved,
-    Live(Arc<Ring<H>>),
-}
-
-/// The low bits of a [`RingId`] are its place in the table; the rest makes it unique.
-const INDEX_BITS: u32 = 16;
-/// Generations come round after 16 million setups: the host keeps 40 bits of a name.
-const GENERATION_MASK: u64 = (1 << 24) - 1;
 
 impl<H: Host> Engine<H> {
     /// An engine without rings.
@@ -72,9 +53,7 @@ impl<H: Host> Engine<H> {
             delays: policy.delays(),
             policy,
             me: me.clone(),
-            rings: mutex(Vec::new()),
-            taken: AtomicU32::new(0),
-            generation: AtomicU64::new(1),
+            rings: Rings::default(),
             iowq: Iowq::default(),
             tasks: Tasks::default(),
             users: Users::default(),
@@ -149,10 +128,9 @@ impl<H: Host> Engine<H> {
         &self.relays
     }
 
-    /// The rings there are.
-    pub(crate) fn rings(&self) -> Vec<Arc<Ring<H>>> {
-        let live = |p: &Place<H>| if let Place::Live(ring) = p { Some(ring.clone()) } else { None };
-        self.rings.lock().iter().filter_map(live).collect()
+    /// The table of rings.
+    pub(crate) fn rings(&self) -> &Rings<H> {
+        &self.rings
     }
 
     /// Counts what was asked for and is not carried out. Never on the way of what works.
@@ -165,74 +143,25 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Reserves a name for a new ring.
-    ///
-    /// # Errors
-    /// `ENFILE`: 65,536 rings.
-    pub(crate) fn reserve_ring(&self) -> Result<RingId, Errno> {
-        let mut rings = self.rings.lock();
-        let index = match rings.iter().position(|p| matches!(p, Place::Free)) {
-            Some(i) => i,
-            None => {
-                rings.push(Place::Free);
-                rings.len() - 1
-            }
-        };
-        if index >> INDEX_BITS != 0 {
-            return Err(Errno::ENFILE);
-        }
-        if let Some(place) = rings.get_mut(index) {
-            *place = Place::Reserved;
-            self.taken.fetch_add(1, Relaxed);
-        }
-        let generation = self.generation.fetch_add(1, Relaxed) & GENERATION_MASK;
-        Ok(RingId(generation << INDEX_BITS | index as u64))
-    }
-
-    /// Puts a ring at the place that was reserved for it.
-    pub(crate) fn publish_ring(&self, ring: Arc<Ring<H>>) {
-        let index = index_of(ring.id);
-        if let Some(place) = self.rings.lock().get_mut(index) {
-            *place = Place::Live(ring);
-        }
-    }
-
-    /// The ring with this name.
-    #[inline]
+    /// The ring with this name, which may end at any time.
     pub(crate) fn ring(&self, id: RingId) -> Option<Arc<Ring<H>>> {
-        match self.rings.lock().get(index_of(id))? {
-            Place::Live(ring) if ring.id == id => Some(ring.clone()),
-            Place::Live(_) | Place::Reserved | Place::Free => None,
-        }
-    }
-
-    /// Whether there may be more than one ring.
-    pub(crate) fn has_other_rings(&self) -> bool {
-        self.rings.lock().iter().filter(|p| matches!(p, Place::Live(_))).nth(1).is_some()
-    }
-
-    /// Whether there is no ring, nor a setup under way.
-    pub(crate) fn is_unused(&self) -> bool {
-        self.taken.load(Relaxed) == 0
+        self.rings.get(id)
     }
 
     /// Frees a ring's place, or a reserved one. The workers go with the last.
     pub(crate) fn forget_ring(&self, id: RingId) {
-        let mut rings = self.rings.lock();
-        let Some(place) = rings.get_mut(index_of(id)) else { return };
-        if matches!(place, Place::Free) || matches!(place, Place::Live(r) if r.id != id) {
-            return;
-        }
-        *place = Place::Free;
-        let last = self.taken.fetch_sub(1, Relaxed) == 1;
-        drop(rings);
+        self.forgotten(self.rings.forget(id));
+    }
+
+    /// As [`Engine::forget_ring`]; false if somebody is in the ring.
+    pub(crate) fn try_forget_ring(&self, id: RingId) -> bool {
+        self.rings.try_forget(id).map(|last| self.forgotten(last)).is_some()
+    }
+
+    fn forgotten(&self, last: bool) {
         if last {
             self.iowq.end_idle(&self.host);
             self.waiters.end_idle(&self.host);
         }
     }
-}
-
-fn index_of(id: RingId) -> usize {
-    (id.0 & ((1 << INDEX_BITS) - 1)) as usize
 }

@@ -518,6 +518,9 @@ pub type Adopted<H> = (
 pub trait Host: Send + Sync + Sized + 'static {
     /// The lock under every mutex of the engine. Parks on a futex after a short spin.
     type Lock: lock_api::RawMutex + Send + Sync;
+    /// The lock that callers of a ring share for as long as they are in it, an atomic operation each way;
+    /// `is_locked` sees (acquires) what they did before they let go of it.
+    type Shared: lock_api::RawRwLock + Send + Sync;
     /// See [`Poller`].
     type Poller: Poller;
     /// See [`Aio`].

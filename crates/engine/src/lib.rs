@@ -18,6 +18,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod engine;
+
 pub mod host;
 pub mod opcode;
 pub mod policy;
@@ -25,6 +26,7 @@ mod primitive;
 pub mod request;
 pub mod resource;
 pub mod ring;
+mod rings;
 pub mod slab;
 pub mod stats;
 pub mod support;

@@ -16,6 +16,7 @@ use ringer_engine::host::{
     ThreadKind,
 };
 use ringer_ring::Map;
+use ringer_sys::lock::SharedLock;
 use ringer_sys::primitive::Futexes;
 use ringer_uapi::Errno;
 use std::cell::RefCell;
@@ -239,6 +240,7 @@ impl Aio for NoAio {
 
 impl Host for Machine {
     type Lock = Lock;
+    type Shared = SharedLock;
     type Poller = ModelPoller;
     type Aio = NoAio;
     type File = Held;

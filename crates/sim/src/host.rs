@@ -6,7 +6,7 @@ use crate::object::{Body, Open, POLLNVAL};
 use crate::policy::Fault;
 use crate::poller::SimPoller;
 use crate::ring::{Memory, Pages, SimPages, SimRing};
-use crate::sched::{Lock, Sched, lock};
+use crate::sched::{Lock, Sched, SharedLock, lock};
 use crate::world::{Entry, World};
 use ringer_engine::host::{
     Attributed, Child, Clock, Credentials, FileKind, Futex, FutexWord, Host, HostFile, HostResult,
@@ -151,6 +151,7 @@ impl SimHost {
 
 impl Host for SimHost {
     type Lock = Lock;
+    type Shared = SharedLock;
     type Poller = SimPoller;
     type Aio = SimAio;
     type File = SimFile;

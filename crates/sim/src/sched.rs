@@ -114,6 +114,9 @@ fn me() -> usize {
 /// The lock under every mutex of the engine: contention passes the baton on.
 pub type Lock = spin::mutex::SpinMutex<(), RelaxBaton>;
 
+/// The lock that callers of a ring share.
+pub(crate) type SharedLock = spin::rwlock::RwLock<(), RelaxBaton>;
+
 /// See [`Lock`].
 #[derive(Debug)]
 pub struct RelaxBaton;

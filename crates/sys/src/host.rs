@@ -19,7 +19,7 @@ use ringer_ring::{Geometry, Map};
 
 use crate::aio::LinuxAio;
 use crate::file::LinuxFile;
-use crate::lock::FutexLock;
+use crate::lock::{FutexLock, SharedLock};
 use crate::poller::LinuxPoller;
 use crate::raw::{self, general as g};
 use crate::ringobj::{LinuxPages, LinuxRing};
@@ -76,6 +76,7 @@ fn spawn_private(body: Box<dyn FnOnce() + Send + 'static>) -> HostResult<LinuxTh
 
 impl Host for LinuxHost {
     type Lock = FutexLock;
+    type Shared = SharedLock;
     type Poller = LinuxPoller;
     type Aio = LinuxAio;
     type File = LinuxFile;

@@ -24,7 +24,7 @@
 use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::generation;
-use crate::primitive::{AtomicU32, futex_wait, futex_wake, spin_loop};
+use crate::primitive::{AtomicU32, futex_wait, futex_wake, spin_loop, step_aside};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -104,6 +104,97 @@ unsafe impl lock_api::RawMutex for FutexLock {
     #[inline]
     fn is_locked(&self) -> bool {
         self.0.load(Relaxed) != FREE
+    }
+}
+
+/// A lock that many share, an atomic addition each way; who takes it alone takes it when nobody has it.
+///
+/// ```text
+///  0 free --share--> n shared --let go--> 0
+///  0 free --take alone--> ALONE; ALONE + n: so many came meanwhile, and sleep until it is let go
+/// ```
+/// Nobody who shares it wakes one that wants it alone: that one tries again by itself, and a stream of
+/// others can keep it waiting. [`lock_api::RawRwLock::is_locked`] acquires what those did who let go of it.
+#[derive(Debug)]
+pub struct SharedLock(AtomicU32);
+
+/// Somebody has it alone.
+const ALONE: u32 = 1 << 31;
+
+impl SharedLock {
+    /// A free lock.
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// The calling thread is counted already: it waits until nobody has it alone.
+    #[cold]
+    fn wait_to_share(&self) {
+        loop {
+            // Acquire: pairs with the Release of who had it alone.
+            let now = self.0.load(Acquire);
+            if now & ALONE == 0 {
+                return;
+            }
+            // Whatever changed it, the next look tells.
+            let _ = futex_wait(&self.0, now, None);
+        }
+    }
+}
+
+impl Default for SharedLock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// SAFETY: somebody has it alone only after the change 0 -> ALONE, when nobody shares it; who counts
+// himself in while ALONE is set returns only after it was taken away; who counts himself in before makes
+// that change impossible until he is counted out.
+unsafe impl lock_api::RawRwLock for SharedLock {
+    #[allow(clippy::declare_interior_mutable_const, reason = "lock_api asks for this constant")]
+    const INIT: Self = Self::new();
+    type GuardMarker = lock_api::GuardSend;
+
+    #[inline(always)]
+    fn lock_shared(&self) {
+        // Acquire: pairs with the Release of who had it alone.
+        if self.0.fetch_add(1, Acquire) & ALONE != 0 {
+            self.wait_to_share();
+        }
+    }
+
+    fn try_lock_shared(&self) -> bool {
+        let now = self.0.load(Relaxed);
+        now & ALONE == 0 && self.0.compare_exchange(now, now + 1, Acquire, Relaxed).is_ok()
+    }
+
+    #[inline(always)]
+    unsafe fn unlock_shared(&self) {
+        // Release: pairs with the Acquire of who takes it alone, and of `is_locked`.
+        self.0.fetch_sub(1, Release);
+    }
+
+    fn lock_exclusive(&self) {
+        while !self.try_lock_exclusive() {
+            step_aside();
+        }
+    }
+
+    fn try_lock_exclusive(&self) -> bool {
+        self.0.compare_exchange(0, ALONE, Acquire, Relaxed).is_ok()
+    }
+
+    unsafe fn unlock_exclusive(&self) {
+        // Release: pairs with the Acquire of who shares it next.
+        if self.0.fetch_sub(ALONE, Release) != ALONE {
+            futex_wake(&self.0, u32::MAX);
+        }
+    }
+
+    fn is_locked(&self) -> bool {
+        // Acquire: see the type's doc.
+        self.0.load(Acquire) != 0
     }
 }
 

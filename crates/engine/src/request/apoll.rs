@@ -139,7 +139,7 @@ impl<H: Host> Engine<H> {
     fn note_polled_ring(&self, st: &mut State<H>, req: &Req<H>, watch: Key) {
         if !matches!(req.file, ReqFile::Held(_))
             || req.file.kind() != Some(FileKind::Pipe)
-            || !self.has_other_rings() && !matches!(req.cmd, Some(Cmd::PollAdd(_)))
+            || !self.rings().may_be_several() && !matches!(req.cmd, Some(Cmd::PollAdd(_)))
         {
             return;
         }

@@ -151,7 +151,7 @@ impl<H: Host> Pool<H> {
     /// One request less that a follower stays for; also after the last ring it may have been the last.
     fn expect_no_more(&self, engine: Option<&Engine<H>>) {
         self.queue.lock().expected -= 1;
-        if let Some(engine) = engine.filter(|e| e.is_unused()) {
+        if let Some(engine) = engine.filter(|e| e.rings().is_unused()) {
             self.wake_idle(engine.host());
         }
     }
@@ -453,7 +453,7 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
             }
             continue;
         }
-        if q.expected == 0 && engine.is_unused() {
+        if q.expected == 0 && engine.rings().is_unused() {
             q.workers -= 1;
             return;
         }

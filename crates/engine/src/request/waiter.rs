@@ -334,7 +334,7 @@ impl<H: Host> Waiter<H> {
                 return work;
             }
             // Who is not among the idle any more has a request to come.
-            if (over || engine.is_unused()) && engine.waiters().leave(self) {
+            if (over || engine.rings().is_unused()) && engine.waiters().leave(self) {
                 return None;
             }
             let slept = engine.host().park(&self.bell, 0, Some(IDLE_NS));

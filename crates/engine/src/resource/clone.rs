@@ -94,7 +94,7 @@ impl<H: Host> Engine<H> {
         if !all_zero(b.get(20..).unwrap_or(&[])) {
             return Err(Errno::EINVAL);
         }
-        let from = self.ring_named(src_fd, flags & SRC_REGISTERED != 0)?;
+        let from = self.visit(src_fd, flags & SRC_REGISTERED != 0)?.clone();
         if !Arc::ptr_eq(&from, call.ring) {
             call.clone = Some(Clone { from, range });
             return Ok(0);

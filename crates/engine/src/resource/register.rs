@@ -10,7 +10,7 @@ use super::rsrc::BufTable;
 use crate::engine::Engine;
 use crate::host::{Host, Iovec};
 use crate::opcode::OPDEFS;
-use crate::ring::{Active, Ring, State, StateGuard};
+use crate::ring::{Ring, State, StateGuard};
 use crate::support::opflags::RSRC_SPARSE;
 use crate::support::refusal;
 use alloc::sync::Arc;
@@ -56,8 +56,7 @@ impl<H: Host> Engine<H> {
         if fd == -1 {
             return self.register_blind(opcode, arg, nr).map(|n| n as usize);
         }
-        let ring = self.ring_named(fd, by_index)?;
-        let _active = Active::new(&ring);
+        let ring = self.visit(fd, by_index)?;
         self.register_on(&ring, opcode, arg, nr).map(|n| n as usize)
     }
 

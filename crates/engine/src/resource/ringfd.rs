@@ -12,8 +12,8 @@
 
 use super::regdef::Call;
 use crate::engine::Engine;
-use crate::host::{Host, HostRing};
-use crate::ring::{Active, Ring};
+use crate::host::{Host, HostRing, RingId};
+use crate::ring::Ring;
 use crate::sync::{Mutex, mutex};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -73,7 +73,7 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// `EINVAL`: no such index, or a thread that never used io_uring. `EBADF`: nothing is there.
-    pub(crate) fn registered_ring(&self, index: i32) -> Result<Arc<Ring<H>>, Errno> {
+    pub(crate) fn registered_ring(&self, index: i32) -> Result<RingId, Errno> {
         let id = self.host().thread_word();
         let index = u32::try_from(index).ok().filter(|i| *i < RINGS_MAX).ok_or(Errno::EINVAL)?;
         if id == 0 {
@@ -81,7 +81,7 @@ impl<H: Host> Engine<H> {
         }
         let all = self.tasks().all.lock();
         let task = all.iter().find(|t| t.id == id).ok_or(Errno::EBADF)?;
-        task.rings.get(index as usize).and_then(Clone::clone).ok_or(Errno::EBADF)
+        task.rings.get(index as usize).and_then(Option::as_ref).map(|r| r.id).ok_or(Errno::EBADF)
     }
 
     /// Puts a ring at the first free index of those, and keeps it alive from then on.
@@ -161,8 +161,8 @@ impl<H: Host> Engine<H> {
             _ => return Err(Errno::EINVAL),
         };
         let fd = u64_at(&b, 8) as u32;
-        let ring = self.ring(self.host().ring_of(fd.cast_signed())?).ok_or(Errno::EOPNOTSUPP)?;
-        let _active = Active::new(&ring);
+        let id = self.host().ring_of(fd.cast_signed())?;
+        let ring = self.rings().visit(id).ok_or(Errno::EOPNOTSUPP)?;
         let index = self.add_index(&ring, within)?;
         put_u32(&mut b, 0, index);
         self.host().copy_out(at, &b).inspect_err(|_| self.remove_index(index))

@@ -8,11 +8,12 @@ use super::{Ring, State};
 use crate::engine::Engine;
 use crate::host::{Host, SigMask};
 use crate::request::start::{owner_came, tell_owner};
+use crate::rings::Visit;
 use crate::stats;
 use crate::support::rings::ENTER_ACCEPTED;
 use crate::support::{Place, refusal};
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 use ringer_uapi::Errno;
 use ringer_uapi::bytes::{i64_at, u32_at, u64_at};
 use ringer_uapi::flags::{Enter, Setup};
@@ -21,23 +22,6 @@ use ringer_uapi::flags::{Enter, Setup};
 const SIGSET_SIZE: u64 = 8;
 /// `sizeof(struct io_uring_getevents_arg)` \[bytes\].
 const GETEVENTS_ARG_SIZE: u64 = 24;
-
-/// Counts a call in a ring, so that teardown waits for it.
-pub(crate) struct Active<'a, H: Host>(&'a Ring<H>);
-
-impl<'a, H: Host> Active<'a, H> {
-    pub(crate) fn new(ring: &'a Ring<H>) -> Self {
-        ring.active.fetch_add(1, AcqRel);
-        Self(ring)
-    }
-}
-
-impl<H: Host> Drop for Active<'_, H> {
-    fn drop(&mut self) {
-        // Release: everything this call did to the pages comes before teardown's look at the count.
-        self.0.active.fetch_sub(1, Release);
-    }
-}
 
 impl<H: Host> Engine<H> {
     /// `io_uring_enter(2)`. Returns the number of entries consumed, or 0 after a mere wait.
@@ -60,8 +44,7 @@ impl<H: Host> Engine<H> {
             return Err(Errno::EINVAL);
         }
         let flags = Enter::from_bits_truncate(flags);
-        let ring = self.ring_named(fd, flags.contains(Enter::REGISTERED_RING))?;
-        let _active = Active::new(&ring);
+        let ring = self.visit(fd, flags.contains(Enter::REGISTERED_RING))?;
         stats::add(self.host().counters(), stats::ENTERS, 1);
         if ring.is_disabled() {
             return Err(Errno::EBADFD);
@@ -211,18 +194,19 @@ impl<H: Host> Engine<H> {
         Ok(Some(u64_at(&b, 0)))
     }
 
-    /// The ring that a call names by its descriptor, or by the calling thread's index.
+    /// The ring that a call names by its descriptor, or by the calling thread's index, for the whole call.
     ///
     /// # Errors
     /// `EBADF`, `EOPNOTSUPP`, `EOWNERDEAD` (another process's that is not shared) of a descriptor; `EINVAL`, `EBADF` of an index.
     #[inline]
-    pub(crate) fn ring_named(&self, fd: i32, by_index: bool) -> Result<Arc<Ring<H>>, Errno> {
+    pub(crate) fn visit(&self, fd: i32, by_index: bool) -> Result<Visit<'_, H>, Errno> {
         if by_index {
-            return self.registered_ring(fd);
+            return self.rings().visit(self.registered_ring(fd)?).ok_or(Errno::EBADF);
         }
-        match self.host().ring_of(fd) {
-            Err(Errno::EOWNERDEAD) => self.adopt(fd),
-            known => self.ring(known?).ok_or(Errno::EOPNOTSUPP),
-        }
+        let id = match self.host().ring_of(fd) {
+            Err(Errno::EOWNERDEAD) => self.adopt(fd)?.id,
+            known => known?,
+        };
+        self.rings().visit(id).ok_or(Errno::EOPNOTSUPP)
     }
 }

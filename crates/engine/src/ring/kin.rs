@@ -495,7 +495,7 @@ impl<H: Host> Ring<H> {
 impl<H: Host> Engine<H> {
     /// The process is about to fork: the child will have its rings, too.
     pub fn before_fork(&self) {
-        for ring in self.rings() {
+        for ring in self.rings().all() {
             self.share(&ring);
         }
     }
@@ -546,7 +546,7 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// `EOWNERDEAD`: it was not shared. `ENOMEM`, `EMFILE`, `ENFILE`.
     pub fn adopt(&self, fd: i32) -> Result<Arc<Ring<H>>, Errno> {
-        let id = self.reserve_ring()?;
+        let id = self.rings().reserve()?;
         // Read once: another process may change it.
         let mut geometry = None;
         let adopted = self.host().ring_adopt(fd, id, |words| {
@@ -573,7 +573,7 @@ impl<H: Host> Engine<H> {
         ring.issuer.store(common.get(at::ISSUER), Relaxed);
         ring.disabled.store(common.get(at::DISABLED) != 0, Relaxed);
         self.join(&mut ring.state.lock());
-        self.publish_ring(ring.clone());
+        self.rings().publish(ring.clone());
         Ok(ring)
     }
 
@@ -717,7 +717,7 @@ impl<H: Host> Engine<H> {
             let mut seen = 0;
             loop {
                 seen = engine.host().await_call(seen);
-                engine.rings().iter().for_each(|ring| engine.answer_call(ring));
+                engine.rings().all().iter().for_each(|ring| engine.answer_call(ring));
             }
         });
         if self.host().spawn(crate::host::ThreadKind::Reactor, body).is_err() {

@@ -26,7 +26,6 @@ mod wait;
 mod watchers;
 
 pub use cq::{Cq, Due};
-pub(crate) use enter::Active;
 pub(crate) use kin::{Kin, Note};
 pub use lock::{StateGuard, StateLock};
 pub use message::Outbox;
@@ -69,8 +68,6 @@ pub struct Ring<H: Host> {
     pub state: StateLock<H>,
     /// Futex of threads that wait without leading.
     pub wait_seq: AtomicU32,
-    /// Calls under way in this ring.
-    pub active: AtomicU32,
     /// Registered indices that name it; it lives as long as there are any.
     pub indices: AtomicU32,
     /// The only thread that may submit, with SINGLE_ISSUER (0: nobody yet).
@@ -362,7 +359,6 @@ impl<H: Host> Ring<H> {
             state: StateLock::new(state),
             wait_seq: AtomicU32::new(0),
             watchers: Watchers::default(),
-            active: AtomicU32::new(0),
             indices: AtomicU32::new(0),
             issuer: AtomicU32::new(0),
             disabled: AtomicBool::new(setup.contains(Setup::R_DISABLED)),

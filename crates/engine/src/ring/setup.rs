@@ -86,7 +86,7 @@ impl<H: Host> Engine<H> {
         let user_memory =
             flags.contains(Setup::NO_MMAP).then_some((p.cq_off.user_addr, p.sq_off.user_addr));
         let geometry = lay_out((sq, cq), flags);
-        let id = self.reserve_ring()?;
+        let id = self.rings().reserve()?;
         let spec = RingSpec { id, geometry, user_memory };
         let fd = self.make(flags, &spec, (params, &mut p)).inspect_err(|_| {
             self.forget_ring(id);
@@ -134,7 +134,7 @@ impl<H: Host> Engine<H> {
             sp.start(self, &ring)?;
         }
         self.join(&mut ring.state.lock());
-        self.publish_ring(ring.clone());
+        self.rings().publish(ring.clone());
         self.name(&ring).inspect_err(|_| self.abandon(&ring))
     }
 

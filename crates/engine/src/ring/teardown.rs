@@ -11,8 +11,8 @@
 //! ```text
 //!   caller                               host: last descriptor gone
 //!   finds the ring
-//!                                        active: 0
-//!   active += 1; lock; submit; unlock
+//!                                        nobody is in it
+//!   visits it; lock; submit; unlock
 //!                                        lock; probe: unmapped, dying; unlock
 //!   lock; waits for what nobody posts
 //! ```
@@ -41,7 +41,7 @@ impl<H: Host> Engine<H> {
         // Under the lock: who counts itself after this look finds the ring dying, and who did before
         // is seen, though it may not hold the lock now (it sleeps, or is between two steps).
         // Acquire: pairs with the Release of a leaving call.
-        if ring.active.load(Acquire) > 0 || ring.indices.load(Acquire) > 0 {
+        if self.rings().is_visited(id) || ring.indices.load(Acquire) > 0 {
             return false;
         }
         if !st.dying {
@@ -65,8 +65,8 @@ impl<H: Host> Engine<H> {
         }
         self.finish_dying(&ring, &mut st);
         self.unlock(&ring, st);
-        self.forget_ring(id);
-        true
+        // Who came meanwhile is on the way out.
+        self.try_forget_ring(id)
     }
 
     /// A number of the ring is about to be closed, perhaps the one that its callers have: what its
