@@ -40,11 +40,13 @@ pub enum How {
     Timer = 5,
     /// A thread waited in a call for it.
     Waiter = 6,
+    /// Whoever submitted it ran it, instead of waiting for a worker.
+    Caller = 7,
 }
 
 impl How {
     /// All, by number.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Inline,
         Self::Polled,
         Self::Worker,
@@ -52,6 +54,7 @@ impl How {
         Self::Ahead,
         Self::Timer,
         Self::Waiter,
+        Self::Caller,
     ];
 
     /// A word for people.
@@ -64,6 +67,7 @@ impl How {
             Self::Ahead => "readahead",
             Self::Timer => "timer",
             Self::Waiter => "waiter",
+            Self::Caller => "caller",
         }
     }
 }

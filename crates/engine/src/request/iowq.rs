@@ -411,10 +411,18 @@ fn may_block<H: Host>(ring: &Ring<H>, key: Key) -> bool {
     !req.cancelled
 }
 
-/// What a thread that runs a request of this pool is, if not an ordinary one.
-fn acting_on<H: Host>(pool: &Pool<H>, req: &Req<H>) -> Option<Acting<H>> {
+/// What a thread of that identity is that runs a request, if not an ordinary one.
+fn acting_on<H: Host>(me: Identity, req: &Req<H>) -> Option<Acting<H>> {
     let origin = req.creds.as_ref()?.origin.clone()?;
-    pool.identity.is_own().then_some(Acting { me: pool.identity, origin })
+    me.is_own().then_some(Acting { me, origin })
+}
+
+/// Who runs a queued request.
+pub(crate) struct Runner<H: Host> {
+    pub(crate) class: Class,
+    pub(crate) identity: Identity,
+    /// How a cancel reaches it; `None`: it does not.
+    pub(crate) thread: Option<Arc<H::Thread>>,
 }
 
 /// The body of a worker.
@@ -447,7 +455,9 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
                 engine.start_queued(&ring, key, pool);
                 continue;
             }
-            engine.run_queued(&ring, key, pool, slot);
+            let thread = slot.lock().clone();
+            let runner = Runner { class: pool.class, identity: pool.identity, thread };
+            engine.run_queued(&ring, key, &runner);
             if pool.class == Class::Private {
                 engine.iowq().expect_no_more(engine, pool.identity);
             }
@@ -473,10 +483,10 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
 }
 
 impl<H: Host> Engine<H> {
-    /// Runs one queued request on the calling worker, unless it was cancelled meanwhile.
-    fn run_queued(&self, ring: &Arc<Ring<H>>, key: Key, pool: &Pool<H>, slot: &Slot<H>) {
-        let class = pool.class;
-        let thread = slot.lock().clone();
+    /// Runs one queued request on the calling thread, unless it was cancelled meanwhile.
+    pub(super) fn run_queued(&self, ring: &Arc<Ring<H>>, key: Key, by: &Runner<H>) {
+        let class = by.class;
+        let thread = by.thread.clone();
         let mut st = ring.state.lock();
         let State { reqs, kbufs, .. } = &mut *st;
         let Some(req) = reqs.get_mut(key).filter(|r| matches!(r.phase, Phase::Queued)) else {
@@ -529,7 +539,7 @@ impl<H: Host> Engine<H> {
         let ends = !matches!(outcome, Outcome::Again | Outcome::Punt) && !req.goes_on();
         req.on_worker |= ends && (!pollable || req.polls_in_vain()) && !reads_elsewhere(&req);
         st.may_post = !ring.defers();
-        st.acting = acting_on(pool, &req);
+        st.acting = acting_on(by.identity, &req);
         let turn = if class == Class::Private { None } else { self.turn_of(&st, &req) };
         let outcome = match direct {
             Some((file, slot, cflags)) => {
@@ -547,18 +557,18 @@ impl<H: Host> Engine<H> {
         if let Some(watch) = turn {
             self.serve(ring, &mut st, watch, false);
         }
-        self.after_run(ring, st, pool);
+        self.after_run(ring, st, by);
     }
 
     /// What a run leaves to others, once its request is settled.
-    fn after_run<'a>(&self, ring: &'a Arc<Ring<H>>, mut st: StateGuard<'a, H>, pool: &Pool<H>) {
+    fn after_run<'a>(&self, ring: &'a Arc<Ring<H>>, mut st: StateGuard<'a, H>, by: &Runner<H>) {
         if st.cancellers > 0 {
             self.wake_waiters(ring, &mut st, true);
         }
-        let here = pool.class != Class::Private && !pool.identity.is_own();
+        let here = by.class != Class::Private && !by.identity.is_own();
         self.after_read_by_worker(ring, &mut st, here);
-        if pool.class == Class::Private {
-            let follower = st.acting.as_ref().map_or(pool.identity, |a| a.origin.identity());
+        if by.class == Class::Private {
+            let follower = st.acting.as_ref().map_or(by.identity, |a| a.origin.identity());
             self.hand_on_ready(ring, &mut st, follower);
         } else if !st.ready.is_empty() {
             // Its completion is out, and counted, before what it leads to runs.
@@ -719,7 +729,7 @@ impl<H: Host> Engine<H> {
         let Some(mut req) = st.reqs.remove(key) else { return };
         req.phase = Phase::Fresh;
         st.may_post = !ring.defers();
-        st.acting = acting_on(pool, &req);
+        st.acting = acting_on(pool.identity, &req);
         let turn = self.turn_of(&st, &req);
         self.start(ring, &mut st, req);
         if let Some(watch) = turn {

@@ -9,6 +9,7 @@ mod edges;
 pub mod held;
 pub mod iowq;
 pub mod notif;
+pub mod own;
 pub mod reactor;
 pub mod req;
 mod select;

@@ -170,7 +170,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Ends a request that is not to be started, or that a worker had not come to.
-    fn end_failed(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>, e: Errno) {
+    pub(super) fn end_failed(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>, e: Errno) {
         let turn = self.turn_of(st, &req);
         self.complete(ring, st, req, Err(e), 0);
         if let Some(watch) = turn {
@@ -471,7 +471,12 @@ impl<H: Host> Engine<H> {
         }
         let brief = matches!(req.cmd, Some(Cmd::Nop(_)));
         let work = Work { class, bounded: req.is_bounded(), brief, task: req.task };
+        let own = self.may_be_own(ring, st, &req, class);
         let key = self.park(ring, st, req, Phase::Queued);
+        if own {
+            self.keep_own(st, key, work);
+            return Some(key);
+        }
         if self.iowq().queue(self, ring, key, work).is_err()
             && let Some(req) = st.reqs.remove(key)
         {

@@ -59,7 +59,9 @@ impl<H: Host> Engine<H> {
             self.check_issuer(&ring)?;
             self.become_task();
             let want = flags.contains(Enter::GETEVENTS).then_some(min_complete);
-            let (n, done) = self.submit_locked(&ring, to_submit, want);
+            // A timeout or a mask can end a wait before its completions do.
+            let plain = !flags.contains(Enter::EXT_ARG) && argp == 0;
+            let (n, done) = self.submit_locked(&ring, to_submit, want, plain);
             if n != to_submit || done {
                 return Ok(n as usize);
             }
@@ -92,13 +94,24 @@ impl<H: Host> Engine<H> {
     /// Submits. Returns how many entries were taken, and whether that already ends the call: nothing
     /// is wanted, or all of it is there and nothing else waits to be looked at.
     #[inline(always)]
-    fn submit_locked(&self, ring: &Arc<Ring<H>>, n: u32, want: Option<u32>) -> (u32, bool) {
+    fn submit_locked(
+        &self,
+        ring: &Arc<Ring<H>>,
+        n: u32,
+        want: Option<u32>,
+        plain: bool,
+    ) -> (u32, bool) {
         let mut st = ring.state.lock();
         st.may_post = true;
+        st.own.may_keep(plain && want.is_some());
         let taken = self.submit(ring, &mut st, n);
+        st.own.may_keep(false);
         // Of a call that took less than it was to, this was all.
         let want = want.filter(|_| taken == n);
         self.run_and_commit(ring, &mut st, want.is_some());
+        if st.own.is_some() {
+            st = self.run_own(ring, st, want);
+        }
         let quiet = st.reqs.is_empty() && st.cq.backlog.is_empty() && st.deferred.is_empty();
         let done = want.is_none_or(|min| quiet && min > 0 && ring.cq_ready(&st) >= min);
         self.unlock(ring, st);

@@ -38,7 +38,8 @@ use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{
-    Req, ahead::Ahead, aio::Transfers, apoll::Watch, held::Held, table::Requests, timers::Timers,
+    Req, ahead::Ahead, aio::Transfers, apoll::Watch, held::Held, own::Own, table::Requests,
+    timers::Timers,
 };
 use crate::resource::filetable::FileTable;
 use crate::resource::kbuf::Groups;
@@ -200,6 +201,8 @@ pub struct State<H: Host> {
     pub cq_timeouts: u32,
     /// It changed since counted timeouts were looked at.
     pub recount: bool,
+    /// What the caller may run itself.
+    pub own: Own,
     /// The background reactor looks after this ring.
     pub in_care: bool,
     /// Bumped whenever a caller looks after the ring or enters or leaves the poller's wait, for the
@@ -287,6 +290,7 @@ impl<H: Host> State<H> {
             want: u32::MAX,
             cq_timeouts: 0,
             recount: false,
+            own: Own::default(),
             in_care: false,
             lead_epoch: 0,
             attended: false,
