@@ -116,8 +116,7 @@ impl Shelf {
             watch: ForkMutex::new(None),
         });
         // Refused, or before 5.9: a copy, of which everything else is closed.
-        let empty = if keep.is_empty() { shelf.begin(Table::Empty) } else { Err(Errno::EINVAL) };
-        empty.or_else(|_| shelf.begin(Table::Private(keep)))?;
+        shelf.begin(Table::Unshared(keep)).or_else(|_| shelf.begin(Table::Private(keep)))?;
         Ok(shelf)
     }
 

@@ -259,9 +259,9 @@ pub enum Table<'a> {
     /// that can be neither read nor written, unless they are among them. On return from
     /// [`spawn`] everything else is closed there.
     Private(&'a [i32]),
-    /// The same where no number is to stay: the thread does not have the caller's files even for the
-    /// moment between a copy and its close.
-    Empty,
+    /// The same by close_range(2): the files above the highest of these numbers are not copied first
+    /// and then closed, so where there is none the thread never has any.
+    Unshared(&'a [i32]),
 }
 
 /// What [`spawn`] makes.
@@ -442,12 +442,12 @@ struct Start<'a> {
 ///
 /// # Errors
 /// `EAGAIN`, `ENOMEM`: no thread to be had. `EINVAL`: the CPU does not exist or is not allowed.
-/// [`Table::Empty`]: close_range(2)'s, whose `CLOSE_RANGE_UNSHARE` there is since 5.9.
+/// [`Table::Unshared`]: close_range(2)'s, whose `CLOSE_RANGE_UNSHARE` there is since 5.9.
 pub fn spawn(spec: Spec<'_>, body: Box<dyn FnOnce() + Send + 'static>) -> SysResult<LinuxThread> {
     signals::install();
     let slot = claim()?;
     let ready = AtomicU32::new(0);
-    let wait = spec.cpu.is_some() || matches!(spec.table, Table::Private(_) | Table::Empty);
+    let wait = spec.cpu.is_some() || matches!(spec.table, Table::Private(_) | Table::Unshared(_));
     let start = Box::new(Start { body, spec, slot, ready: wait.then_some(&ready) });
     let stack = slot.arm(start);
     let mut flags = g::CLONE_VM
@@ -458,7 +458,7 @@ pub fn spawn(spec: Spec<'_>, body: Box<dyn FnOnce() + Send + 'static>) -> SysRes
         | g::CLONE_SETTLS
         | g::CLONE_PARENT_SETTID
         | g::CLONE_CHILD_CLEARTID;
-    if matches!(spec.table, Table::Shared | Table::Empty) {
+    if matches!(spec.table, Table::Shared | Table::Unshared(_)) {
         flags |= g::CLONE_FILES;
     }
     let mask = signals::block_signals();
@@ -531,7 +531,7 @@ fn run(start: Box<Start<'_>>) {
             close_all_but(keep);
             Ok(())
         }
-        Table::Empty => leave_table(),
+        Table::Unshared(keep) => leave_table(keep),
     };
     let bound = own.and_then(|()| spec.cpu.map_or(Ok(()), bind));
     if let Some(ready) = ready {
@@ -563,13 +563,14 @@ fn bind(cpu: u32) -> SysResult<()> {
 /// close_range(2).
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 
-/// Gives the calling thread, which shares its table, an empty one of its own.
+/// Gives the calling thread, which shares its table, one of its own in which only `keep` stays.
 ///
 /// # Errors
 /// The call's: before 5.9, or refused. Then it has the table that it had.
-fn leave_table() -> SysResult<()> {
-    raw::close_range(0, u32::MAX, CLOSE_RANGE_UNSHARE)?;
-    close_all_but(&[]);
+fn leave_table(keep: &[i32]) -> SysResult<()> {
+    let above = keep.iter().max().map_or(0, |last| last.cast_unsigned() + 1);
+    raw::close_range(above, u32::MAX, CLOSE_RANGE_UNSHARE)?;
+    close_all_but(keep);
     Ok(())
 }
 

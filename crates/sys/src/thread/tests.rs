@@ -184,8 +184,7 @@ fn look_around() -> (Vec<i32>, SysResult<usize>) {
     (fds, raw::write(2, b"nothing"))
 }
 
-#[test]
-fn a_private_table_holds_only_what_it_was_told_to_keep() {
+fn holds_only_what_it_was_told_to_keep(table: fn(&[i32]) -> Table<'_>) {
     let code = in_child(|| {
         let (r, w) = raw::pipe2(0).unwrap();
         let (tx, rx) = channel();
@@ -196,7 +195,8 @@ fn a_private_table_holds_only_what_it_was_told_to_keep() {
             // Not the standard library's way of waiting: it wants thread-locals of libc's.
             park_until_set(&wait);
         };
-        let spec = Spec { name: Name::new("test"), table: Table::Private(&[w]), cpu: None };
+        let keep = [w];
+        let spec = Spec { name: Name::new("test"), table: table(&keep), cpu: None };
         let t = spawn(spec, Box::new(body)).unwrap();
         // Closing ours closes the last read end: spawn returned after the copy was gone.
         raw::close(r).unwrap();
@@ -219,6 +219,16 @@ fn a_private_table_holds_only_what_it_was_told_to_keep() {
         0
     });
     assert_eq!(code, 0);
+}
+
+#[test]
+fn a_private_table_holds_only_what_it_was_told_to_keep() {
+    holds_only_what_it_was_told_to_keep(|keep| Table::Private(keep));
+}
+
+#[test]
+fn an_unshared_table_holds_only_what_it_was_told_to_keep() {
+    holds_only_what_it_was_told_to_keep(|keep| Table::Unshared(keep));
 }
 
 #[test]
