@@ -25,24 +25,8 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    /// Measure: the kernel's io_uring, ringer and plain calls, alternating, in one run.
-    Bench {
-        /// Rounds; the tables show medians over them.
-        #[arg(long, default_value_t = 9)]
-        rounds: usize,
-        /// Milliseconds for each measurement.
-        #[arg(long, default_value_t = 150)]
-        millis: u64,
-        /// Only works whose name contains this.
-        #[arg(long, default_value = "")]
-        only: String,
-        /// The ringer binary (default: built here, in release).
-        #[arg(long)]
-        ringer: Option<PathBuf>,
-        /// Write the figures as JSON here.
-        #[arg(long)]
-        json: Option<PathBuf>,
-    },
+    /// Measure: the kernel's io_uring, ringer and what people use instead, alternating, in one run.
+    Bench(bench::Plan),
     /// Run the fidelity matrix on the kernel and on ringer; write docs/fidelity.md.
     Fidelity {
         /// Only say whether the page is current.
@@ -121,9 +105,7 @@ enum Task {
 
 fn main() -> Result<()> {
     match Task::parse() {
-        Task::Bench { rounds, millis, only, ringer, json } => {
-            bench::run(&bench::Plan { rounds, millis, only, ringer, json })
-        }
+        Task::Bench(plan) => bench::run(&plan),
         Task::Fidelity { check, record, only, ringer } => fidelity::run(
             std::path::Path::new("."),
             &fidelity::Plan { check, record, only, ringer },

@@ -1,22 +1,11 @@
-//! One measurement in a process of its own: `bench-work NAME MILLIS` prints nanoseconds an operation.
+//! One measurement in a process of its own: `bench-work WORK MILLIS [WAY]` prints what an operation takes.
 //!
 //! A program of its own, because what else a program links decides how ringer catches its calls: this
-//! one makes no inline system calls, so it runs without a filter.
-#![allow(clippy::print_stdout, reason = "the figure goes to stdout")]
+//! one makes no inline system calls, so it runs without a filter. `bench-inline` is the same with them.
+#![allow(clippy::print_stdout, reason = "the figures go to stdout")]
 
-mod disk;
-mod echo;
-mod work;
+mod works;
 
-use anyhow::{Context, Result};
-
-fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let name = args.next().context("usage: bench-work NAME MILLIS")?;
-    let number: u64 = args.next().context("usage: bench-work NAME MILLIS")?.parse()?;
-    if name == "echo-load" {
-        return echo::load(number.try_into().context("a port")?);
-    }
-    println!("{}", work::measure(&name, number)?);
-    Ok(())
+fn main() -> anyhow::Result<()> {
+    works::main()
 }

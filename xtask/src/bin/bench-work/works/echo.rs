@@ -1,13 +1,14 @@
-//! A TCP echo of 64 connections: the server is measured, the load is a process of its own.
+//! A TCP echo of many connections: the server is measured, the load is a process of its own.
 //!
 //! ```text
-//!   bench-work echo-...            bench-work echo-load PORT (never under ringer)
-//!   processor 0: ring, RECV -> SEND -> RECV ...  <=== 64 loopback connections ===>  epoll, processor 1
+//!   bench-work echo-...            bench-work echo-load PORT CONNECTIONS (never under ringer)
+//!   processor 0: ring, RECV -> SEND -> RECV ...  <=== loopback connections ===>  epoll, processor 1
 //! ```
 //! One message is in flight on each connection. What it does not do: count what the load costs.
 
-use crate::disk::{Figure, cpu};
-use anyhow::{Context, Result, ensure};
+use crate::works::job::{Job, Sample, Watch, Way, stay_on};
+use crate::works::sockets::reset_at_close;
+use anyhow::{Context, Result, bail, ensure};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -15,36 +16,40 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering::Release;
-use std::time::{Duration, Instant};
 
-const CONNECTIONS: usize = 64;
+/// So many wait to be accepted at most.
+const BACKLOG: i32 = 4096;
 const MESSAGE: usize = 64;
 /// A completion's name is the connection's number, with this when it is a SEND's, and the provided buffer
 /// that it sends from above.
 const SENT: u64 = 1 << 16;
-/// Provided buffers, and their length \[bytes\].
-const PROVIDED: u16 = 256;
+/// Length of a provided buffer \[bytes\].
 const PROVIDED_LEN: usize = 512;
 
 /// A ring of provided buffers, and their memory behind it.
 struct Group {
     memory: Vec<u8>,
     skew: usize,
+    count: u16,
     tail: u16,
 }
 
 impl Group {
-    const RING: usize = 4096;
+    const PAGE: usize = 4096;
+    /// Length of an entry of the ring \[bytes\].
+    const ENTRY: usize = 16;
 
-    fn new(ring: &IoUring) -> Result<Self> {
-        let memory = vec![0; 2 * Self::RING + PROVIDED as usize * PROVIDED_LEN];
-        let skew = memory.as_ptr().align_offset(Self::RING);
-        let mut group = Self { memory, skew, tail: 0 };
+    /// Twice as many buffers as connections: one receives while the one before it is sent.
+    fn new(ring: &IoUring, connections: usize) -> Result<Self> {
+        let count = (2 * connections).next_power_of_two().clamp(256, 32_768) as u16;
+        let memory = vec![0; Self::PAGE + count as usize * (Self::ENTRY + PROVIDED_LEN)];
+        let skew = memory.as_ptr().align_offset(Self::PAGE);
+        let mut group = Self { memory, skew, count, tail: 0 };
         let base = group.base() as u64;
         // SAFETY: the memory lies at a page and is the group's, which the server keeps beside its ring.
-        unsafe { ring.submitter().register_buf_ring_with_flags(base, PROVIDED, 0, 0) }
+        unsafe { ring.submitter().register_buf_ring_with_flags(base, count, 0, 0) }
             .context("register a ring of buffers")?;
-        (0..PROVIDED).for_each(|id| group.give(id));
+        (0..count).for_each(|id| group.give(id));
         Ok(group)
     }
 
@@ -53,15 +58,16 @@ impl Group {
     }
 
     fn buffer(&mut self, id: u16) -> *mut u8 {
-        self.base().wrapping_add(Self::RING + id as usize * PROVIDED_LEN)
+        let ring = self.count as usize * Self::ENTRY;
+        self.base().wrapping_add(ring + id as usize * PROVIDED_LEN)
     }
 
     /// Puts a buffer into the ring.
     fn give(&mut self, id: u16) {
         let entries = self.base().cast::<types::BufRingEntry>();
-        let at = entries.wrapping_add((self.tail % PROVIDED) as usize);
+        let at = entries.wrapping_add((self.tail % self.count) as usize);
         let buffer = self.buffer(id) as u64;
-        // SAFETY: one of the 256 entries that the memory begins with; the kernel reads those before the
+        // SAFETY: one of the entries that the memory begins with; the kernel reads those before the
         // tail only.
         let entry = unsafe { &mut *at };
         entry.set_addr(buffer);
@@ -72,24 +78,6 @@ impl Group {
         let tail = unsafe { types::BufRingEntry::tail(entries) };
         // SAFETY: it lies in the memory, is aligned, and is written here only.
         unsafe { (*tail.cast::<AtomicU16>()).store(self.tail, Release) };
-    }
-}
-
-/// How the server's ring is set up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Default,
-    DeferTaskrun,
-}
-
-impl Mode {
-    /// A ring of this mode.
-    pub(crate) fn ring(self, entries: u32) -> Result<IoUring> {
-        let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
-        if self == Self::DeferTaskrun {
-            builder.setup_single_issuer().setup_defer_taskrun();
-        }
-        builder.build(entries).context("io_uring_setup")
     }
 }
 
@@ -104,23 +92,14 @@ pub(crate) enum Sockets {
     Multishot,
 }
 
-/// The calling thread stays on one processor, where there is more than one.
-fn stay_on(processor: usize) {
-    // SAFETY: an all-zero set is the empty one.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the number is below the set's 1,024.
-    unsafe { libc::CPU_SET(processor, &mut set) };
-    // SAFETY: the set is on this stack; where the processor is missing nothing changes.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-}
-
 /// The load's process, which ends with its connections.
-struct Load(Child);
+pub(crate) struct Load(Child);
 
 impl Load {
-    fn start(port: u16) -> Result<Self> {
+    /// This program with other arguments; never under ringer.
+    pub(crate) fn start(args: &[&str]) -> Result<Self> {
         let child = Command::new(std::env::current_exe()?)
-            .args(["echo-load", &port.to_string()])
+            .args(args)
             .env_clear()
             .stdin(Stdio::null())
             .spawn()
@@ -137,14 +116,17 @@ impl Drop for Load {
     }
 }
 
-fn listen() -> Result<(TcpListener, u16)> {
+pub(crate) fn listen() -> Result<(TcpListener, u16)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // SAFETY: takes no memory; once more, for a longer queue.
+    let r = unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) };
+    ensure!(r == 0, "listen");
     let port = listener.local_addr()?.port();
     Ok((listener, port))
 }
 
-fn accept(listener: &TcpListener) -> Result<Vec<TcpStream>> {
-    (0..CONNECTIONS)
+fn accept(listener: &TcpListener, connections: usize) -> Result<Vec<TcpStream>> {
+    (0..connections)
         .map(|_| {
             let (stream, _) = listener.accept()?;
             stream.set_nodelay(true)?;
@@ -154,23 +136,19 @@ fn accept(listener: &TcpListener) -> Result<Vec<TcpStream>> {
 }
 
 /// Repeats `turn`, which says how many messages it has echoed, until the budget is used.
-fn repeat(budget: Duration, figure: Figure, mut turn: impl FnMut() -> Result<u64>) -> Result<f64> {
-    let warm = Instant::now();
-    while warm.elapsed() < budget / 8 {
+fn repeat(job: Job, mut turn: impl FnMut() -> Result<u64>) -> Result<Sample> {
+    let warm = Watch::start();
+    while warm.elapsed() < job.budget / 8 {
         turn()?;
     }
-    let (start, cpu_before) = (Instant::now(), cpu());
+    let watch = Watch::start();
     let mut echoed = 0;
-    while start.elapsed() < budget {
+    while watch.elapsed() < job.budget {
         for _ in 0..16 {
             echoed += turn()?;
         }
     }
-    let spent = match figure {
-        Figure::Time => start.elapsed(),
-        Figure::Cpu => cpu().saturating_sub(cpu_before),
-    };
-    Ok(spent.as_nanos() as f64 / echoed as f64)
+    Ok(watch.each(echoed))
 }
 
 struct Server {
@@ -182,14 +160,19 @@ struct Server {
 }
 
 impl Server {
-    fn new(mode: Mode, kind: Sockets, sockets: Vec<TcpStream>) -> Result<Self> {
-        let ring = mode.ring(256)?;
+    fn new(job: Job, kind: Sockets, sockets: Vec<TcpStream>) -> Result<Self> {
+        // Two requests a connection at most, and one turn submits them all.
+        let entries = (2 * sockets.len()).next_power_of_two().clamp(256, 32_768);
+        let ring = job.ring(entries as u32)?;
         let buffers = vec![[0; 4096]; sockets.len()];
         if kind == Sockets::Fixed {
             let numbers: Vec<_> = sockets.iter().map(|s| s.as_raw_fd()).collect();
             ring.submitter().register_files(&numbers)?;
         }
-        let group = if kind == Sockets::Multishot { Some(Group::new(&ring)?) } else { None };
+        let group = match kind {
+            Sockets::Multishot => Some(Group::new(&ring, sockets.len())?),
+            _ => None,
+        };
         let mut server = Self { ring, kind, sockets, buffers, group };
         for at in 0..server.sockets.len() {
             server.receive(at)?;
@@ -257,29 +240,27 @@ impl Server {
     }
 }
 
-/// Nanoseconds a message of a server with a ring.
-pub(crate) fn with_a_ring(
-    mode: Mode,
-    kind: Sockets,
-    figure: Figure,
-    budget: Duration,
-) -> Result<f64> {
+/// What a message takes a server of so many connections.
+pub(crate) fn measure(job: Job, kind: Sockets, connections: usize) -> Result<Sample> {
     stay_on(0);
     let (listener, port) = listen()?;
-    let _load = Load::start(port)?;
-    let mut server = Server::new(mode, kind, accept(&listener)?)?;
-    repeat(budget, figure, || server.turn())
+    let _load = Load::start(&["echo-load", &port.to_string(), &connections.to_string()])?;
+    let sockets = accept(&listener, connections)?;
+    match job.way {
+        Way::Ring | Way::Defer => {
+            let mut server = Server::new(job, kind, sockets)?;
+            repeat(job, || server.turn())
+        }
+        Way::Epoll => with_epoll(job, sockets),
+        way => bail!("no echo by {way:?}"),
+    }
 }
 
-/// Nanoseconds a message of a server with epoll and plain calls.
-pub(crate) fn with_epoll(figure: Figure, budget: Duration) -> Result<f64> {
-    stay_on(0);
-    let (listener, port) = listen()?;
-    let _load = Load::start(port)?;
-    let mut sockets = accept(&listener)?;
-    let epoll = Epoll::new(&sockets)?;
+/// A server with epoll and plain calls.
+fn with_epoll(job: Job, mut sockets: Vec<TcpStream>) -> Result<Sample> {
+    let mut epoll = Epoll::new(&sockets)?;
     let mut buffer = [0; 4096];
-    repeat(budget, figure, || {
+    repeat(job, || {
         let mut echoed = 0;
         for at in epoll.wait()? {
             let n = sockets[at].read(&mut buffer)?;
@@ -292,16 +273,17 @@ pub(crate) fn with_epoll(figure: Figure, budget: Duration) -> Result<f64> {
 }
 
 /// The load: sends a message on every connection and each answer back, until the server closes.
-pub(crate) fn load(port: u16) -> Result<()> {
+pub(crate) fn load(port: u16, connections: usize) -> Result<()> {
     stay_on(1);
-    let mut sockets = (0..CONNECTIONS)
+    let mut sockets = (0..connections)
         .map(|_| {
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
             stream.set_nodelay(true)?;
+            reset_at_close(&stream)?;
             Ok(stream)
         })
         .collect::<Result<Vec<_>>>()?;
-    let epoll = Epoll::new(&sockets)?;
+    let mut epoll = Epoll::new(&sockets)?;
     let mut buffer = [7; MESSAGE];
     for socket in &mut sockets {
         socket.write_all(&buffer)?;
@@ -315,7 +297,8 @@ pub(crate) fn load(port: u16) -> Result<()> {
     }
 }
 
-struct Epoll(OwnedFd);
+/// A set of connections, and room for what is ready.
+struct Epoll(OwnedFd, Vec<libc::epoll_event>);
 
 impl Epoll {
     fn new(sockets: &[TcpStream]) -> Result<Self> {
@@ -327,17 +310,17 @@ impl Epoll {
         for (at, socket) in sockets.iter().enumerate() {
             watch(epoll.as_raw_fd(), socket.as_raw_fd(), at)?;
         }
-        Ok(Self(epoll))
+        let room = sockets.len().min(1024);
+        Ok(Self(epoll, vec![libc::epoll_event { events: 0, u64: 0 }; room]))
     }
 
     /// The connections that have something to read.
-    fn wait(&self) -> Result<Vec<usize>> {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; CONNECTIONS];
-        let (max, forever) = (events.len() as i32, -1);
+    fn wait(&mut self) -> Result<Vec<usize>> {
+        let (max, forever) = (self.1.len() as i32, -1);
         // SAFETY: the array has room for that many.
-        let n = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), max, forever) };
+        let n = unsafe { libc::epoll_wait(self.0.as_raw_fd(), self.1.as_mut_ptr(), max, forever) };
         let n = usize::try_from(n).context("epoll_wait")?;
-        Ok(events[..n].iter().map(|e| e.u64 as usize).collect())
+        Ok(self.1[..n].iter().map(|e| e.u64 as usize).collect())
     }
 }
 

@@ -1,0 +1,160 @@
+//! The tables that people read, as Markdown.
+//!
+//! What it does not do: compute; the figures come from `figures`.
+
+use super::figures::{Figure, Measured, Spread, Verdict, verdict};
+use super::works::{PAIRS, SECTIONS, Section, Unit, Variant};
+use std::fmt::Write as _;
+
+/// What would be measured.
+pub(crate) fn list(all: &[Measured]) {
+    for m in all {
+        let variants: Vec<_> = m.work.variants.iter().map(|v| v.label()).collect();
+        println!(
+            "{:<22} {} [{}] {:?}",
+            m.work.name,
+            m.work.title,
+            variants.join(", "),
+            m.work.targets
+        );
+    }
+}
+
+/// A table for each section that was measured, and what there is to say below them.
+pub(crate) fn print(all: &[Measured]) {
+    for section in SECTIONS {
+        let rows: Vec<_> = section.works.iter().filter_map(|w| named(all, w.name)).collect();
+        if !rows.is_empty() {
+            print!("{}", table(section, &rows, all));
+        }
+    }
+    print!("{}", pairs(all));
+    print!("{}", failures(all));
+    println!(
+        "Medians over the rounds; in brackets quartiles. A ratio is the median of kernel / ringer over the\n\
+         rounds, of the better mode of each: above 1 ringer takes less. Without a unit: nanoseconds an operation."
+    );
+}
+
+fn named<'a>(all: &'a [Measured], name: &str) -> Option<&'a Measured> {
+    all.iter().find(|m| m.work.name == name)
+}
+
+fn table(section: &Section, rows: &[&Measured], all: &[Measured]) -> String {
+    let mut variants: Vec<Variant> = Vec::new();
+    for variant in rows.iter().flat_map(|m| m.work.variants) {
+        if !variants.contains(variant) {
+            variants.push(*variant);
+        }
+    }
+    let labels: Vec<_> = variants.iter().map(|v| v.label()).collect();
+    let mut out = format!(
+        "## {}\n\n| work | {} | time | cpu | targets |\n|---|{}---|---|---|\n",
+        section.title,
+        labels.join(" | "),
+        "---|".repeat(variants.len()),
+    );
+    for row in rows {
+        let _ =
+            writeln!(out, "| {} | {} |", row.work.title, cells(row, &variants, all).join(" | "));
+    }
+    out.push('\n');
+    out
+}
+
+fn cells(row: &Measured, variants: &[Variant], all: &[Measured]) -> Vec<String> {
+    let unit = row.work.unit;
+    let cell = |v: &Variant| match row.series(*v) {
+        None => String::new(),
+        Some(s) => s.spread(Figure::Value).map_or_else(
+            || "failed".into(),
+            |spread| value(unit, spread) + &row.beside_kernel(s).map_or_else(String::new, bare),
+        ),
+    };
+    let mut cells: Vec<String> = variants.iter().map(cell).collect();
+    cells.push(row.ratio(Figure::Value).map_or_else(String::new, ratio));
+    cells.push(row.ratio(Figure::Cpu).map_or_else(String::new, ratio));
+    let verdicts = row.work.targets.iter().filter_map(|&t| verdict(t, row, all));
+    cells.push(verdicts.map(|v| judged(&v)).collect::<Vec<_>>().join("; "));
+    cells
+}
+
+fn judged(v: &Verdict) -> String {
+    let word = if v.met { "met" } else { "**missed**" };
+    format!("{}: {:.2} {word}", v.asked, v.found)
+}
+
+fn value(unit: Unit, s: Spread) -> String {
+    match unit {
+        Unit::Ns => {
+            format!("{} [{}..{}]", thousands(s.median), thousands(s.low), thousands(s.high))
+        }
+        Unit::NsProgram => {
+            let ms = |ns: f64| ns / 1e6;
+            format!("{:.2} ms [{:.2}..{:.2}]", ms(s.median), ms(s.low), ms(s.high))
+        }
+        Unit::Kib => format!("{:.0} KiB", s.median),
+    }
+}
+
+fn ratio(s: Spread) -> String {
+    format!("{:.2}x [{:.2}..{:.2}]", s.median, s.low, s.high)
+}
+
+/// The ratio of a variant that has no column for it.
+fn bare(s: Spread) -> String {
+    format!(" {:.2}x", s.median)
+}
+
+/// A whole number, three digits at a time.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Registered files against plain ones, on both sides.
+fn pairs(all: &[Measured]) -> String {
+    let mut out = String::new();
+    for (title, plain, fixed) in PAIRS {
+        let (Some(plain), Some(fixed)) = (named(all, plain), named(all, fixed)) else { continue };
+        if out.is_empty() {
+            out.push_str("## Plain against registered files\n\n");
+            out.push_str("| request | kernel | ringer |\n|---|---|---|\n");
+        }
+        let saved = |v: Variant| {
+            let spread = plain.series(v)?.over(fixed.series(v)?, Figure::Value)?;
+            Some(ratio(spread))
+        };
+        let cell = |v| saved(v).unwrap_or_default();
+        let (kernel, ringer) = (cell(Variant::Kernel), cell(Variant::Ringer));
+        let _ = writeln!(out, "| {title} | {kernel} | {ringer} |");
+    }
+    if !out.is_empty() {
+        out.push_str("\nPlain / registered: above 1 the registered file is cheaper.\n\n");
+    }
+    out
+}
+
+fn failures(all: &[Measured]) -> String {
+    let mut out = String::new();
+    for (m, s) in all.iter().flat_map(|m| m.series.iter().map(move |s| (m, s))) {
+        if let Some(why) = &s.failure {
+            let missing = s.rounds.iter().filter(|r| r.is_none()).count();
+            let of = s.rounds.len();
+            let (name, label) = (m.work.name, s.variant.label());
+            let _ = writeln!(out, "- {name} by {label}: {missing} of {of} failed: {why}");
+        }
+    }
+    if !out.is_empty() {
+        out.insert_str(0, "## Failed\n\n");
+        out.push('\n');
+    }
+    out
+}
