@@ -109,7 +109,7 @@ fn axis(area: &Area<'_>, bottom: i32) -> Result<()> {
     for ratio in [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0] {
         let x = across(ratio);
         let width = if ratio == 1.0 { 2 } else { 1 };
-        rectangle(area, [(x, TOP - 4), (x + width, bottom)], GRID.mix(0.45).filled())?;
+        rectangle(area, [(x, TOP - 4), (x + width, bottom)], GRID.mix(0.35).filled())?;
         let style = font(11).pos(Pos::new(HPos::Center, VPos::Center));
         write(area, &format!("{ratio}x"), &style, (x, TOP - 12))?;
     }

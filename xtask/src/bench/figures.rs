@@ -106,7 +106,7 @@ impl Measured {
 
     /// The kernel's better mode against a patched or trapping ringer.
     pub(crate) fn beside_kernel(&self, series: &Series) -> Option<Spread> {
-        let inline = matches!(series.variant, Variant::Patched | Variant::Trap);
+        let inline = series.variant.is_inline();
         inline.then(|| self.best_kernel(Figure::Value)?.over(series, Figure::Value)).flatten()
     }
 
@@ -117,50 +117,57 @@ impl Measured {
     }
 }
 
-/// A target, what it was measured to be, and whether that is enough.
+/// A target, what it was measured to be (if both sides were), and whether that is enough.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     pub(crate) asked: String,
-    pub(crate) found: f64,
+    pub(crate) found: Option<f64>,
     pub(crate) met: bool,
 }
 
 /// How far apart two figures may be and still be called the same.
 const FLAT: f64 = 1.1;
 
-/// What became of a target, if both sides were measured.
-pub(crate) fn verdict(target: Target, of: &Measured, all: &[Measured]) -> Option<Verdict> {
-    let least =
-        |asked: String, found: f64, ratio: f64| Verdict { asked, found, met: found >= ratio };
-    let most =
-        |asked: String, found: f64, limit: f64| Verdict { asked, found, met: found <= limit };
-    let ringer = || Some(of.best_ringer(Figure::Value)?.spread(Figure::Value)?.median);
+/// A target in words.
+pub(crate) fn asked(target: Target) -> String {
+    match target {
+        Target::Best(r) => format!("rate >= {r}x of kernel"),
+        Target::Cpu(r) => format!("cpu <= {r}x of kernel"),
+        Target::Default(r) => format!("rate >= {r}x of default"),
+        Target::Defer(r) => format!("rate >= {r}x of defer"),
+        Target::Rival(name, r) => format!("rate >= {r}x of {name}"),
+        Target::Flat(name) => format!("cpu <= {FLAT}x of {name}"),
+        Target::AtMost(limit) => format!("<= {limit} KiB"),
+        Target::Above(limit) => format!("<= {limit} KiB more"),
+    }
+}
+
+/// What became of a target.
+pub(crate) fn verdict(target: Target, of: &Measured, all: &[Measured]) -> Verdict {
+    let found = found(target, of, all);
+    let met = found.is_some_and(|found| match target {
+        Target::Best(r) | Target::Default(r) | Target::Defer(r) | Target::Rival(_, r) => found >= r,
+        Target::Cpu(most) | Target::AtMost(most) | Target::Above(most) => found <= most,
+        Target::Flat(_) => found <= FLAT,
+    });
+    Verdict { asked: asked(target), found, met }
+}
+
+fn found(target: Target, of: &Measured, all: &[Measured]) -> Option<f64> {
+    let median = |s: &Series| Some(s.spread(Figure::Value)?.median);
+    let ringer = || of.best_ringer(Figure::Value);
     Some(match target {
-        Target::Best(r) => {
-            least(format!("rate >= {r}x of kernel"), of.ratio(Figure::Value)?.median, r)
-        }
-        Target::Cpu(r) => {
-            most(format!("cpu <= {r}x of kernel"), 1.0 / of.ratio(Figure::Cpu)?.median, r)
-        }
-        Target::Default(r) => {
-            least(format!("rate >= {r}x of default"), of.against(Variant::Kernel)?, r)
-        }
-        Target::Defer(r) => {
-            least(format!("rate >= {r}x of defer"), of.against(Variant::KernelDefer)?, r)
-        }
-        Target::Rival(name, r) => {
-            least(format!("rate >= {r}x of {name}"), of.against(Variant::Rival(name))?, r)
-        }
+        Target::Best(_) => of.ratio(Figure::Value)?.median,
+        Target::Cpu(_) => 1.0 / of.ratio(Figure::Cpu)?.median,
+        Target::Default(_) => of.against(Variant::Kernel)?,
+        Target::Defer(_) => of.against(Variant::KernelDefer)?,
+        Target::Rival(name, _) => of.against(Variant::Rival(name))?,
         Target::Flat(name) => {
-            let base = all.iter().find(|m| m.work.name == name)?.best_ringer(Figure::Value)?;
-            let grown = of.best_ringer(Figure::Value)?.over(base, Figure::Value)?.median;
-            most(format!("time <= {FLAT}x of {name}"), grown, FLAT)
+            let base = all.iter().find(|m| m.work.name == name)?.series(Variant::Ringer)?;
+            of.series(Variant::Ringer)?.over(base, Figure::Cpu)?.median
         }
-        Target::AtMost(limit) => most(format!("<= {limit} KiB"), ringer()?, limit),
-        Target::Above(limit) => {
-            let bare = of.best_kernel(Figure::Value)?.spread(Figure::Value)?.median;
-            most(format!("<= {limit} KiB more"), ringer()? - bare, limit)
-        }
+        Target::AtMost(_) => median(ringer()?)?,
+        Target::Above(_) => median(ringer()?)? - median(of.best_kernel(Figure::Value)?)?,
     })
 }
 

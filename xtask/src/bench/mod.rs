@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     /// Milliseconds for each measurement.
     #[arg(long, default_value_t = 150)]
     millis: u64,
-    /// Only works whose name contains one of these, separated by commas.
+    /// Only works with one of these names, or whose names contain it; separated by commas.
     #[arg(long, default_value = "")]
     only: String,
     /// Say what would be measured, and what is asked of it.
@@ -47,7 +47,9 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn wants(&self, name: &str) -> bool {
-        self.only.split(',').any(|part| name.contains(part.trim()))
+        let whole = |part: &str| SECTIONS.iter().flat_map(|s| s.works).any(|w| w.name == part);
+        let wants = |part: &str| if whole(part) { name == part } else { name.contains(part) };
+        self.only.split(',').any(|part| wants(part.trim()))
     }
 }
 

@@ -2,21 +2,18 @@
 //!
 //! What it does not do: compute; the figures come from `figures`.
 
-use super::figures::{Figure, Measured, Spread, Verdict, verdict};
+use super::figures::{Figure, Measured, Spread, Verdict, asked, verdict};
 use super::works::{PAIRS, SECTIONS, Section, Unit, Variant};
 use std::fmt::Write as _;
 
-/// What would be measured.
+/// What would be measured, a line each.
 pub(crate) fn list(all: &[Measured]) {
     for m in all {
         let variants: Vec<_> = m.work.variants.iter().map(|v| v.label()).collect();
-        println!(
-            "{:<22} {} [{}] {:?}",
-            m.work.name,
-            m.work.title,
-            variants.join(", "),
-            m.work.targets
-        );
+        println!("{:<22} {} [{}]", m.work.name, m.work.title, variants.join(", "));
+        for &target in m.work.targets {
+            println!("{:<22} {}", "", asked(target));
+        }
     }
 }
 
@@ -32,7 +29,8 @@ pub(crate) fn print(all: &[Measured]) {
     print!("{}", failures(all));
     println!(
         "Medians over the rounds; in brackets quartiles. A ratio is the median of kernel / ringer over the\n\
-         rounds, of the better mode of each: above 1 ringer takes less. Without a unit: nanoseconds an operation."
+         rounds, of the better mode of each: above 1 ringer takes less; behind a patched or trapping ringer it is that one's.\n\
+         cpu is the same of processor time. Without a unit: nanoseconds an operation."
     );
 }
 
@@ -41,12 +39,9 @@ fn named<'a>(all: &'a [Measured], name: &str) -> Option<&'a Measured> {
 }
 
 fn table(section: &Section, rows: &[&Measured], all: &[Measured]) -> String {
-    let mut variants: Vec<Variant> = Vec::new();
-    for variant in rows.iter().flat_map(|m| m.work.variants) {
-        if !variants.contains(variant) {
-            variants.push(*variant);
-        }
-    }
+    let mut variants: Vec<_> = rows.iter().flat_map(|m| m.work.variants).copied().collect();
+    variants.sort_unstable();
+    variants.dedup();
     let labels: Vec<_> = variants.iter().map(|v| v.label()).collect();
     let mut out = format!(
         "## {}\n\n| work | {} | time | cpu | targets |\n|---|{}---|---|---|\n",
@@ -68,32 +63,43 @@ fn cells(row: &Measured, variants: &[Variant], all: &[Measured]) -> Vec<String> 
         None => String::new(),
         Some(s) => s.spread(Figure::Value).map_or_else(
             || "failed".into(),
-            |spread| value(unit, spread) + &row.beside_kernel(s).map_or_else(String::new, bare),
+            |spread| {
+                cell_of(unit, *v, spread) + &row.beside_kernel(s).map_or_else(String::new, bare)
+            },
         ),
     };
     let mut cells: Vec<String> = variants.iter().map(cell).collect();
-    cells.push(row.ratio(Figure::Value).map_or_else(String::new, ratio));
+    let compares = |s: &Spread| unit != Unit::Kib && s.median.is_finite();
+    cells.push(row.ratio(Figure::Value).filter(compares).map_or_else(String::new, ratio));
     cells.push(row.ratio(Figure::Cpu).map_or_else(String::new, ratio));
-    let verdicts = row.work.targets.iter().filter_map(|&t| verdict(t, row, all));
+    let verdicts = row.work.targets.iter().map(|&t| verdict(t, row, all));
     cells.push(verdicts.map(|v| judged(&v)).collect::<Vec<_>>().join("; "));
     cells
 }
 
 fn judged(v: &Verdict) -> String {
-    let word = if v.met { "met" } else { "**missed**" };
-    format!("{}: {:.2} {word}", v.asked, v.found)
+    match v.found {
+        Some(found) if v.met => format!("{}: {found:.2} met", v.asked),
+        Some(found) => format!("{}: {found:.2} **missed**", v.asked),
+        None => format!("{}: not measured", v.asked),
+    }
 }
 
-fn value(unit: Unit, s: Spread) -> String {
+/// A median, with its quartiles where it is one side of the ratio.
+fn cell_of(unit: Unit, variant: Variant, s: Spread) -> String {
+    let figure = |value: f64| match unit {
+        Unit::Ns => thousands(value),
+        Unit::NsProgram => format!("{:.2}", value / 1e6),
+        Unit::Kib => format!("{value:.0}"),
+    };
+    let mut cell = figure(s.median);
+    if variant.is_kernel() || variant.is_ringer() {
+        let _ = write!(cell, " [{}..{}]", figure(s.low), figure(s.high));
+    }
     match unit {
-        Unit::Ns => {
-            format!("{} [{}..{}]", thousands(s.median), thousands(s.low), thousands(s.high))
-        }
-        Unit::NsProgram => {
-            let ms = |ns: f64| ns / 1e6;
-            format!("{:.2} ms [{:.2}..{:.2}]", ms(s.median), ms(s.low), ms(s.high))
-        }
-        Unit::Kib => format!("{:.0} KiB", s.median),
+        Unit::Ns => cell,
+        Unit::NsProgram => cell + " ms",
+        Unit::Kib => cell + " KiB",
     }
 }
 

@@ -61,7 +61,9 @@ impl Programs {
             _ => "ring",
         };
         let millis = millis.to_string();
-        let out = self.command(variant, program).args([name, &millis, way]).output()?;
+        let mut command = self.command(variant, program);
+        // An error is told in a line.
+        let out = command.args([name, &millis, way]).env("RUST_LIB_BACKTRACE", "0").output()?;
         let why = String::from_utf8_lossy(&out.stderr);
         ensure!(out.status.success(), "{}: {}", out.status, why.trim());
         parse(&String::from_utf8(out.stdout)?)

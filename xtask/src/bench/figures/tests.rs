@@ -30,13 +30,16 @@ fn a_ratio_is_of_the_same_round_and_of_the_kernels_better_mode() {
 #[test]
 fn a_target_is_met_by_the_median_and_unknown_without_the_other_side() {
     let m = measured([[30.0, 20.0, 10.0]; 3]);
-    let met = |target| verdict(target, &m, &[]).map(|v| v.met);
-    assert_eq!(met(Target::Best(2.0)), Some(true));
-    assert_eq!(met(Target::Best(2.1)), Some(false));
-    assert_eq!(met(Target::Default(3.0)), Some(true));
-    assert_eq!(met(Target::AtMost(9.0)), Some(false));
-    assert_eq!(met(Target::Above(0.0)), Some(true));
-    assert_eq!(met(Target::Cpu(1.1)), None, "no processor time was measured");
-    assert_eq!(met(Target::Rival("epoll", 1.0)), None);
-    assert_eq!(met(Target::Flat("another")), None);
+    let is = |target| {
+        let v = verdict(target, &m, &[]);
+        (v.found, v.met)
+    };
+    assert_eq!(is(Target::Best(2.0)), (Some(2.0), true));
+    assert_eq!(is(Target::Best(2.1)), (Some(2.0), false));
+    assert_eq!(is(Target::Default(3.0)), (Some(3.0), true));
+    assert_eq!(is(Target::AtMost(9.0)), (Some(10.0), false));
+    assert_eq!(is(Target::Above(0.0)), (Some(-10.0), true));
+    assert_eq!(is(Target::Cpu(1.1)), (None, false), "no processor time was measured");
+    assert_eq!(is(Target::Rival("epoll", 1.0)), (None, false));
+    assert_eq!(is(Target::Flat("another")), (None, false));
 }

@@ -28,6 +28,7 @@ const USAGE: &str = "usage: bench-work WORK MILLIS [WAY]";
 pub(crate) fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    limit_time();
     raise_limit();
     let (name, job) = match *args.as_slice() {
         ["echo-load", port, connections] => return echo::load(port.parse()?, connections.parse()?),
@@ -40,6 +41,13 @@ pub(crate) fn main() -> Result<()> {
     let Sample { value, cpu } = measure(name, job)?;
     println!("{value} {cpu}");
     Ok(())
+}
+
+/// No work and no load runs longer, whatever happens to it: the default action of this signal ends it.
+fn limit_time() {
+    const SECONDS: u32 = 120;
+    // SAFETY: takes no memory.
+    unsafe { libc::alarm(SECONDS) };
 }
 
 /// As many descriptors as are allowed: a work may have 10,000 connections.
@@ -147,6 +155,7 @@ fn of_the_rest(kind: &str, job: Job, count: usize) -> Option<Result<Sample>> {
         "worker-plain" => waits::workers(job, Files::Plain),
         "worker-fixed" => waits::workers(job, Files::Fixed),
         "poll" => waits::polls(job),
+        "poll-among" => waits::polls_among(job, count),
         "timeout-fires" => waits::timeouts_fire(job),
         "nop-among" => waits::nops_among(job, count as u64),
         "timeout-among" => waits::timeouts(job, count as u64),

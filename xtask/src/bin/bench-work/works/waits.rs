@@ -35,18 +35,41 @@ pub(crate) fn workers(job: Job, files: Files) -> Result<Sample> {
     })
 }
 
-/// An eventfd is polled, becomes readable, and the poll completes.
-pub(crate) fn polls(job: Job) -> Result<Sample> {
+fn eventfd() -> Result<File> {
     // SAFETY: takes no memory.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
     ensure!(fd >= 0, "eventfd");
     // SAFETY: the descriptor was made above and nobody else has it.
-    let mut event = unsafe { File::from_raw_fd(fd) };
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// An eventfd is polled, becomes readable, and the poll completes.
+pub(crate) fn polls(job: Job) -> Result<Sample> {
+    let event = eventfd()?;
     match job.way {
-        Way::Ring | Way::Defer => polls_by_ring(job, &mut event),
-        Way::Epoll => polls_by_epoll(job, &mut event),
+        Way::Ring | Way::Defer => polls_by_ring(job, job.ring(8)?, &event),
+        Way::Epoll => polls_by_epoll(job, &event),
         way => bail!("{way:?} cannot poll"),
     }
+}
+
+fn poll(event: &File) -> squeue::Entry {
+    opcode::PollAdd::new(types::Fd(event.as_raw_fd()), libc::POLLIN as u32).build()
+}
+
+/// The same while so many polls of another eventfd wait, which is registered: under ringer each request on a plain
+/// descriptor that waits holds one of its own, and those are limited.
+pub(crate) fn polls_among(job: Job, count: usize) -> Result<Sample> {
+    let (mut ring, never) = (job.ring(256)?, eventfd()?);
+    ring.submitter().register_files(&[never.as_raw_fd()])?;
+    let waits = opcode::PollAdd::new(types::Fixed(0), libc::POLLIN as u32).build();
+    for at in (0..count).step_by(256) {
+        let entries = vec![waits.clone(); 256.min(count - at)];
+        // SAFETY: the entries name no memory.
+        unsafe { ring.submission().push_multiple(&entries) }.context("full submission queue")?;
+        ring.submit()?;
+    }
+    polls_by_ring(job, ring, &eventfd()?)
 }
 
 fn signal(mut event: &File) -> Result<()> {
@@ -57,11 +80,9 @@ fn consume(mut event: &File) -> Result<()> {
     event.read_exact(&mut [0; 8]).context("eventfd")
 }
 
-fn polls_by_ring(job: Job, event: &mut File) -> Result<Sample> {
-    let mut ring = job.ring(8)?;
-    let readable = libc::POLLIN as u32;
+fn polls_by_ring(job: Job, mut ring: IoUring, event: &File) -> Result<Sample> {
+    let e = poll(event);
     repeat(job, 1, || {
-        let e = opcode::PollAdd::new(types::Fd(event.as_raw_fd()), readable).build();
         // SAFETY: the entry names no memory.
         unsafe { ring.submission().push(&e) }.context("full submission queue")?;
         ring.submit()?;
@@ -73,7 +94,7 @@ fn polls_by_ring(job: Job, event: &mut File) -> Result<Sample> {
     })
 }
 
-fn polls_by_epoll(job: Job, event: &mut File) -> Result<Sample> {
+fn polls_by_epoll(job: Job, event: &File) -> Result<Sample> {
     // SAFETY: takes no memory.
     let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
     ensure!(fd >= 0, "epoll_create1");
