@@ -105,9 +105,9 @@ impl Measured {
     }
 
     /// The kernel's better mode against a patched or trapping ringer.
-    pub(crate) fn beside_kernel(&self, series: &Series) -> Option<Spread> {
+    pub(crate) fn beside_kernel(&self, series: &Series, figure: Figure) -> Option<Spread> {
         let inline = series.variant.is_inline();
-        inline.then(|| self.best_kernel(Figure::Value)?.over(series, Figure::Value)).flatten()
+        inline.then(|| self.best_kernel(figure)?.over(series, figure)).flatten()
     }
 
     /// One variant against ringer's better mode.

@@ -16,6 +16,7 @@ mod works;
 use anyhow::{Context as _, Result, ensure};
 use figures::Measured;
 use run::Programs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use works::{SECTIONS, Variant};
 
@@ -62,7 +63,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     let mut all: Vec<Measured> = works.map(Measured::new).collect();
     ensure!(!all.is_empty(), "no work's name contains {:?}; see --list", plan.only);
     if plan.list {
-        report::list(&all);
+        say(&report::list(&all));
         return Ok(());
     }
     let programs = Programs::find(plan.ringer.as_deref())?;
@@ -74,7 +75,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     }
     // What the disk works share; there is none if they did not run.
     let _ = std::fs::remove_file(std::env::temp_dir().join("ringer-bench-disk"));
-    report::print(&all);
+    say(&report::tables(&all));
     if let Some(path) = &plan.json {
         let text = json::text(&all, plan.millis)?;
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
@@ -83,6 +84,11 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         chart::draw(&all, path).with_context(|| format!("draw {}", path.display()))?;
     }
     fail_with_ringer(&all)
+}
+
+/// To stdout; a reader that has seen enough is no failure.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// One round of a work. The order turns, so that none is always measured after the same one.

@@ -2,36 +2,39 @@
 //!
 //! What it does not do: compute; the figures come from `figures`.
 
-use super::figures::{Figure, Measured, Spread, Verdict, asked, verdict};
+use super::figures::{Figure, Measured, Series, Spread, Verdict, asked, verdict};
 use super::works::{PAIRS, SECTIONS, Section, Unit, Variant};
 use std::fmt::Write as _;
 
 /// What would be measured, a line each.
-pub(crate) fn list(all: &[Measured]) {
+pub(crate) fn list(all: &[Measured]) -> String {
+    let mut out = String::new();
     for m in all {
         let variants: Vec<_> = m.work.variants.iter().map(|v| v.label()).collect();
-        println!("{:<22} {} [{}]", m.work.name, m.work.title, variants.join(", "));
+        let _ = writeln!(out, "{:<22} {} [{}]", m.work.name, m.work.title, variants.join(", "));
         for &target in m.work.targets {
-            println!("{:<22} {}", "", asked(target));
+            let _ = writeln!(out, "{:<22} {}", "", asked(target));
         }
     }
+    out
 }
 
+const HOW_TO_READ: &str = "\
+Medians over the rounds; in brackets quartiles. A ratio is the median of kernel / ringer over the
+rounds, of the better mode of each: above 1 ringer takes less; behind a patched or trapping ringer it is that one's.
+cpu is the same of processor time. Without a unit: nanoseconds an operation.
+";
+
 /// A table for each section that was measured, and what there is to say below them.
-pub(crate) fn print(all: &[Measured]) {
+pub(crate) fn tables(all: &[Measured]) -> String {
+    let mut out = String::new();
     for section in SECTIONS {
         let rows: Vec<_> = section.works.iter().filter_map(|w| named(all, w.name)).collect();
         if !rows.is_empty() {
-            print!("{}", table(section, &rows, all));
+            out.push_str(&table(section, &rows, all));
         }
     }
-    print!("{}", pairs(all));
-    print!("{}", failures(all));
-    println!(
-        "Medians over the rounds; in brackets quartiles. A ratio is the median of kernel / ringer over the\n\
-         rounds, of the better mode of each: above 1 ringer takes less; behind a patched or trapping ringer it is that one's.\n\
-         cpu is the same of processor time. Without a unit: nanoseconds an operation."
-    );
+    out + &pairs(all) + &failures(all) + HOW_TO_READ
 }
 
 fn named<'a>(all: &'a [Measured], name: &str) -> Option<&'a Measured> {
@@ -63,9 +66,7 @@ fn cells(row: &Measured, variants: &[Variant], all: &[Measured]) -> Vec<String> 
         None => String::new(),
         Some(s) => s.spread(Figure::Value).map_or_else(
             || "failed".into(),
-            |spread| {
-                cell_of(unit, *v, spread) + &row.beside_kernel(s).map_or_else(String::new, bare)
-            },
+            |spread| cell_of(unit, *v, spread) + &beside_kernel(row, s),
         ),
     };
     let mut cells: Vec<String> = variants.iter().map(cell).collect();
@@ -107,9 +108,14 @@ fn ratio(s: Spread) -> String {
     format!("{:.2}x [{:.2}..{:.2}]", s.median, s.low, s.high)
 }
 
-/// The ratio of a variant that has no column for it.
-fn bare(s: Spread) -> String {
-    format!(" {:.2}x", s.median)
+/// The ratios of a variant that has no columns for them.
+fn beside_kernel(row: &Measured, series: &Series) -> String {
+    let of = |figure| row.beside_kernel(series, figure).map(|s| s.median);
+    match (of(Figure::Value), of(Figure::Cpu)) {
+        (Some(time), Some(cpu)) => format!(" {time:.2}x, cpu {cpu:.2}x"),
+        (Some(time), None) => format!(" {time:.2}x"),
+        _ => String::new(),
+    }
 }
 
 /// A whole number, three digits at a time.

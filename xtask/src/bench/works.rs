@@ -31,6 +31,10 @@ impl Variant {
             Self::RingerDefer => "ringer defer",
             Self::Patched => "ringer patched",
             Self::Trap => "ringer trap",
+            Self::Rival("calls") => "plain calls",
+            Self::Rival("posix") => "POSIX AIO",
+            Self::Rival("pool") => "16 threads",
+            Self::Rival("tokio") => "tokio::fs",
             Self::Rival(name) => name,
         }
     }
@@ -199,11 +203,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         works: &[
             row("write-sync-memory-b32", "32 writes + fsync, in memory", FILES, &[Best(1.0)]),
             row("write-sync-disk-b32", "32 writes + fsync, disk", FILES, &[Best(1.0)]),
-            row("cold-read-b32", "Buffered read, cold, 32 at a time", FILES, &[Best(1.1)]),
-            row("direct-read-b1", "O_DIRECT read, 1 at a time", DIRECT, DISK_TARGETS),
-            row("direct-read-b32", "O_DIRECT read, 32 at a time", DIRECT, DISK_TARGETS),
-            row("direct-write-b1", "O_DIRECT write, 1 at a time", DIRECT, DISK_TARGETS),
-            row("direct-write-b32", "O_DIRECT write, 32 at a time", DIRECT, DISK_TARGETS),
+            row("cold-qd32", "Buffered read, cold, 32 at a time", FILES, &[Best(1.1)]),
+            row("direct-qd1", "O_DIRECT read, 1 at a time", DIRECT, DISK_TARGETS),
+            row("direct-qd32", "O_DIRECT read, 32 at a time", DIRECT, DISK_TARGETS),
+            row("direct-write-qd1", "O_DIRECT write, 1 at a time", DIRECT, DISK_TARGETS),
+            row("direct-write-qd32", "O_DIRECT write, 32 at a time", DIRECT, DISK_TARGETS),
         ],
     },
     Section {

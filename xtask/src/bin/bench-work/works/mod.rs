@@ -60,14 +60,14 @@ fn raise_limit() {
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
 }
 
-/// Runs a work: `KIND[-COUNT][-bBATCH][-tTHREADS]`.
+/// Runs a work: `KIND[-COUNT][-bBATCH or -qdDEPTH][-tTHREADS]`.
 fn measure(name: &str, job: Job) -> Result<Sample> {
     if let Some((name, threads)) = name.rsplit_once("-t")
         && let Ok(threads) = threads.parse()
     {
         return in_threads(name, job, threads);
     }
-    let (name, batch) = match name.rsplit_once("-b") {
+    let (name, batch) = match name.rsplit_once("-b").or_else(|| name.rsplit_once("-qd")) {
         Some((name, batch)) => (name, batch.parse().context("batch size")?),
         None => (name, 1),
     };
@@ -127,9 +127,9 @@ fn of_files(kind: &str, job: Job, batch: usize, count: usize) -> Option<Result<S
         "read-among" => reads::reads_among(job, batch, count),
         "write-sync-disk" => disk::write_and_sync(job, On::Disk, batch),
         "write-sync-memory" => disk::write_and_sync(job, On::Memory, batch),
-        "direct-read" => disk::window(job, Cache::Direct, What::Read, batch),
+        "direct" => disk::window(job, Cache::Direct, What::Read, batch),
         "direct-write" => disk::window(job, Cache::Direct, What::Write, batch),
-        "cold-read" => disk::window(job, Cache::Cold, What::Read, batch),
+        "cold" => disk::window(job, Cache::Cold, What::Read, batch),
         _ => return None,
     })
 }
