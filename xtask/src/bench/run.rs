@@ -65,7 +65,8 @@ impl Programs {
         // An error is told in a line.
         let out = command.args([name, &millis, way]).env("RUST_LIB_BACKTRACE", "0").output()?;
         let why = String::from_utf8_lossy(&out.stderr);
-        ensure!(out.status.success(), "{}: {}", out.status, why.trim());
+        let why: Vec<_> = why.split_whitespace().collect();
+        ensure!(out.status.success(), "{}: {}", out.status, why.join(" "));
         parse(&String::from_utf8(out.stdout)?)
     }
 

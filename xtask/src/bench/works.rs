@@ -198,7 +198,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
-        title: "Disk",
+        title: "Disk, and writes with fsync",
         chart: true,
         works: &[
             row("write-sync-memory-b32", "32 writes + fsync, in memory", FILES, &[Best(1.0)]),
