@@ -725,6 +725,20 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// `EBADF`; `EMFILE`, `ENOMEM` when no descriptor is to be had anywhere.
     fn hold(&self, fd: i32) -> HostResult<Self::File>;
+    /// Whether a copy of the file that is held may stay when nothing waits for it: then the engine is told
+    /// ([`crate::Engine::number_closing`]) before a call of the application closes `fd` or makes it another
+    /// file's, once for each time that it was lent.
+    fn lend(&self, _fd: i32, _file: &Self::File) -> bool {
+        false
+    }
+    /// Whether `fd` is lent.
+    fn is_lent(&self, _fd: i32) -> bool {
+        false
+    }
+    /// Whether `fd` still is the file that was held by it.
+    fn is_still(&self, _fd: i32, _file: &Self::File) -> bool {
+        false
+    }
     /// Holds many files at once (registration), all or none.
     ///
     /// # Errors

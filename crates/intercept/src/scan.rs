@@ -59,9 +59,16 @@ const LEFT_OUT: [&[u8]; 17] = [
     b"linux-vdso",
 ];
 
+/// Calls that close a number, or make it another file's: close, dup2, dup3, `close_range`.
+const CLOSES: [u32; 4] = [3, 33, 292, 436];
+/// How the file name begins of the one that closes only what it made: rings.
+const CLOSES_RINGS: &[u8] = b"liburing.so";
+
 /// Objects that were looked at.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// Some of them may close descriptors by a system call of their own.
+    pub closes: bool,
     /// By [`fingerprint`].
     prints: Vec<u64>,
     /// What of them needs a trap, the newest last.
@@ -81,7 +88,7 @@ pub(crate) struct Code {
 impl Seen {
     /// Nothing was looked at.
     pub const fn new() -> Self {
-        Self { prints: Vec::new(), covered: Vec::new() }
+        Self { closes: false, prints: Vec::new(), covered: Vec::new() }
     }
 
     /// What is known of the code at an address.
@@ -97,7 +104,7 @@ pub fn needed(seen: &mut Seen) -> Vec<Range> {
         let print = fingerprint(object);
         if !left_out(object) && !seen.prints.contains(&print) {
             seen.prints.push(print);
-            add_ranges(object, &mut found);
+            seen.closes |= add_ranges(object, &mut found);
         }
         Next::Go
     });
@@ -120,18 +127,24 @@ pub(crate) fn left_out(object: &Object<'_>) -> bool {
     object.is_ours() || LEFT_OUT.iter().any(|name| object.file_name().starts_with(name))
 }
 
-fn add_ranges(object: &Object<'_>, found: &mut Vec<Code>) {
-    let suspicious = object.code().any(|(at, len)| {
+/// Adds what of an object needs a trap; answers whether it may close descriptors.
+fn add_ranges(object: &Object<'_>, found: &mut Vec<Code>) -> bool {
+    let carried = object.code().map(|(at, len)| {
         // SAFETY: an executable PT_LOAD segment of a loaded object is mapped for `p_filesz` bytes,
         // readable as all executable memory of x86-64 is; nobody unloads it under the loader's lock.
         let code = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
-        carries_calls(code)
+        carried_by(code)
     });
-    if suspicious {
+    let all = carried.fold(Carried::default(), |a, b| Carried {
+        calls: a.calls || b.calls,
+        closes: a.closes || b.closes,
+    });
+    if all.calls {
         let range = |(at, len): (usize, usize)| Range { lo: at as u64, hi: (at + len) as u64 };
         let (functions, lowest) = (object.functions().map(range), object.lowest() as u64);
         found.extend(object.code().map(|code| Code { range: range(code), functions, lowest }));
     }
+    all.closes && !object.file_name().starts_with(CLOSES_RINGS)
 }
 
 /// The length of the instruction at the start of `code`, if one starts there.
@@ -140,17 +153,34 @@ pub fn insn_len(code: &[u8]) -> Option<usize> {
     decode(code).map(|insn| insn.len)
 }
 
-/// Whether `code` could make one of the three calls by itself.
-pub fn carries_calls(code: &[u8]) -> bool {
-    let mut any = false;
+/// What code could do by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Make one of the three calls.
+    pub calls: bool,
+    /// Close a descriptor, or make its number another file's.
+    pub closes: bool,
+}
+
+/// What `code` could do by system calls of its own.
+pub fn carried_by(code: &[u8]) -> Carried {
+    let (mut found, mut any) = (Carried::default(), false);
     for at in Pairs::new(code, [0x0f, 0x05]) {
         match inspect(code, at) {
             Site::NotCode => {}
-            Site::Known(nr) if OURS.contains(&nr) => return true,
-            Site::Known(_) | Site::Unknown => any = true,
+            Site::Known(nr) => {
+                found.calls |= OURS.contains(&nr);
+                found.closes |= CLOSES.contains(&nr);
+                any = true;
+            }
+            Site::Unknown => (any, found.closes) = (true, true),
+        }
+        if found.calls && found.closes {
+            return found;
         }
     }
-    any && OURS.into_iter().any(|nr| loads(code, nr))
+    found.calls = found.calls || any && OURS.into_iter().any(|nr| loads(code, nr));
+    found
 }
 
 /// Whether some instruction may load `nr` into a register, a stack slot or a field: the number on
@@ -408,9 +438,12 @@ mod tests {
     #[test]
     fn each_way_of_loading_one_of_the_three_numbers_counts() {
         for nr in [0xa9, 0xaa, 0xab] {
-            assert!(carries_calls(&function(&[0xb8, nr, 1, 0, 0])), "mov eax, imm32");
-            assert!(carries_calls(&function(&[0x48, 0xc7, 0xc0, nr, 1, 0, 0])), "mov rax, imm32");
-            assert!(carries_calls(&function(&[0x41, 0xb8, nr, 1, 0, 0, 0x44, 0x89, 0xc0])));
+            assert!(carried_by(&function(&[0xb8, nr, 1, 0, 0])).calls, "mov eax, imm32");
+            assert!(
+                carried_by(&function(&[0x48, 0xc7, 0xc0, nr, 1, 0, 0])).calls,
+                "mov rax, imm32"
+            );
+            assert!(carried_by(&function(&[0x41, 0xb8, nr, 1, 0, 0, 0x44, 0x89, 0xc0])).calls);
         }
     }
 
@@ -426,46 +459,48 @@ mod tests {
             &[0x48, 0xc7, 0xc7, 0xaa, 1, 0, 0],
         ];
         for wrapper in wrappers {
-            assert!(!carries_calls(&function(wrapper)));
+            assert!(!carried_by(&function(wrapper)).calls);
             for load in loads {
                 let mut code = function(wrapper);
                 code.extend(load);
-                assert!(carries_calls(&code), "{wrapper:x?} {load:x?}");
+                assert!(carried_by(&code).calls, "{wrapper:x?} {load:x?}");
             }
         }
     }
 
     #[test]
     fn another_known_number_does_not_count() {
-        assert!(!carries_calls(&function(&[0xb8, 0xca, 0, 0, 0])), "futex");
-        assert!(!carries_calls(&function(&[0x31, 0xc0])), "read");
+        assert!(!carried_by(&function(&[0xb8, 0xca, 0, 0, 0])).calls, "futex");
+        assert!(!carried_by(&function(&[0x31, 0xc0])).calls, "read");
         // Argument moves between the number and the call.
-        assert!(!carries_calls(&function(&[0xb8, 1, 0, 0, 0, 0x48, 0x89, 0xda, 0x4d, 0x31, 0xd2])));
+        assert!(
+            !carried_by(&function(&[0xb8, 1, 0, 0, 0, 0x48, 0x89, 0xda, 0x4d, 0x31, 0xd2])).calls
+        );
     }
 
     #[test]
     fn a_known_number_beside_a_stray_load_of_ours_counts() {
         let mut code = function(&[0xb8, 0xca, 0, 0, 0]);
         code.extend([0xb8, 0xaa, 1, 0, 0, 0xeb, 0xf0]);
-        assert!(carries_calls(&code));
+        assert!(carried_by(&code).calls);
     }
 
     #[test]
     fn the_bytes_inside_another_instruction_do_not_count() {
         // mov dword [rax], 0x050f0000 and friends: 0f 05 in an immediate.
-        assert!(!carries_calls(&function(&[0xc7, 0x00, 0, 0, 0x0f, 0x05, 0xb8, 0xca, 0, 0, 0])));
+        assert!(!carried_by(&function(&[0xc7, 0x00, 0, 0, 0x0f, 0x05, 0xb8, 0xca, 0, 0, 0])).calls);
         let lea = [0x48, 0x8d, 0x05, 0x0f, 0x05, 0, 0];
         let mut code: Vec<u8> = [0x48, 0x89, 0xfb, 0x53].repeat(20);
         code.extend(lea);
         code.extend([0xc3; 8]);
-        assert!(!carries_calls(&code));
+        assert!(!carried_by(&code).calls);
     }
 
     #[test]
     fn code_without_the_bytes_does_not_count() {
-        assert!(!carries_calls(&[]));
-        assert!(!carries_calls(&[0x0f]));
-        assert!(!carries_calls(&[0xb8, 0xaa, 1, 0, 0, 0xc3]));
+        assert!(!carried_by(&[]).calls);
+        assert!(!carried_by(&[0x0f]).calls);
+        assert!(!carried_by(&[0xb8, 0xaa, 1, 0, 0, 0xc3]).calls);
     }
 
     #[test]
@@ -498,7 +533,7 @@ mod tests {
         assert!(all >= 4096);
         assert!(taken * 50 < all, "{taken} of {all}");
         for cut in 0..64 {
-            let _ = carries_calls(&code[cut..cut + 166]);
+            let _ = carried_by(&code[cut..cut + 166]).calls;
         }
     }
 }

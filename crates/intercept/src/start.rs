@@ -97,6 +97,7 @@ pub fn cover_objects() -> Result<(), Errno> {
     }
     let mut seen = SEEN.lock();
     let program = filter::program(&scan::needed(&mut seen));
+    ringer_sys::fdtable::tells_closes(!seen.closes);
     if program.is_empty() {
         return Ok(());
     }

@@ -24,10 +24,13 @@ export! {
 }
 
 /// What is about a number that the program closes or puts something else at: a ring says what it has
-/// come to, and the number is forgotten.
+/// come to, no ring keeps a copy of the file, and the number is forgotten.
 pub(crate) fn before_close(fd: i32) {
     if let Some(ring) = fdtable::ring_of_known(fd) {
         entry::ring_closing(ring);
+    }
+    if fdtable::no_longer_lent(fd) {
+        entry::number_closing(fd);
     }
     fdtable::closed(fd);
 }
@@ -102,6 +105,11 @@ pub(crate) fn close_range_parts(
     let sets_cloexec = flags & CLOSE_RANGE_CLOEXEC != 0;
     if first > last || sets_cloexec {
         return close(first, last);
+    }
+    for fd in fdtable::lent_within(first, last) {
+        if fdtable::no_longer_lent(fd) {
+            entry::number_closing(fd);
+        }
     }
     fdtable::closed_range(first, last);
     for (lo, hi) in fdtable::skip_ours(first, last) {

@@ -3,7 +3,8 @@
 //! ```text
 //!  fd -> chunk -> word:  0                      nothing known: ask fstat(2)
 //!                        [0][generation][id]    a ring (a cache of what fstat would say)
-//!                        [1][generation][ - ]   ours: the application must not see or close it
+//!                        [1][generation][ 0 ]   ours: the application must not see or close it
+//!                        [1][generation][ 1 ]   lent: a ring has a copy of the file, see below
 //!  inode list:  [ino][generation, id] ...       every live ring's pipe, for dup'd numbers
 //! ```
 //!
@@ -19,7 +20,7 @@
 //! What it does not do: own rings (`ringobj`), or close files for anybody but ourselves.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
 use rust_alloc::boxed::Box;
 
 use ringer_engine::host::RingId;
@@ -231,6 +232,7 @@ pub fn closed_range(lo: u32, hi: u32) {
 pub fn duplicated(old: i32, new: i32) {
     trace::closed(new);
     let known = word(old).map_or(0, |w| w.load(Relaxed));
+    let known = if is_lent_word(known) { 0 } else { known };
     if known & OURS != 0 {
         return;
     }
@@ -239,6 +241,58 @@ pub fn duplicated(old: i32, new: i32) {
     } else if let Some(w) = word_or_make(new) {
         w.store(known, Relaxed);
     }
+}
+
+// --- numbers of the application's that are lent -----------------------------------------------
+
+/// What makes a word say that a ring may have a copy of the number's file.
+const LENT: u64 = 1;
+
+/// Whether every close of the application's is told: set once, when its code was seen to make none by
+/// itself.
+static ALL_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// The application's code makes no system call but by libc's symbols (`true`), or may.
+pub fn tells_closes(all: bool) {
+    ALL_TOLD.store(all, Relaxed);
+}
+
+/// Marks `fd`, of which nothing else is known, as lent. False: it cannot be.
+pub(crate) fn lend(fd: i32) -> bool {
+    if !ALL_TOLD.load(Relaxed) {
+        return false;
+    }
+    let lent = OURS | stamp() | LENT;
+    word_or_make(fd).is_some_and(|w| {
+        let known = w.load(Relaxed);
+        // A mark of the process that this one was forked from says nothing here.
+        let free = known == 0 || is_lent_word(known);
+        known == lent || free && w.compare_exchange(known, lent, Relaxed, Relaxed).is_ok()
+    })
+}
+
+/// Whether a word says that its number is lent, in whatever process.
+fn is_lent_word(known: u64) -> bool {
+    known & OURS != 0 && known & ID_MASK == LENT
+}
+
+/// Whether `fd` is lent.
+#[inline]
+pub fn is_lent(fd: i32) -> bool {
+    word(fd).is_some_and(|w| w.load(Relaxed) == OURS | stamp() | LENT)
+}
+
+/// Takes the mark away: whether it was there.
+#[inline]
+pub fn no_longer_lent(fd: i32) -> bool {
+    let taken = |w: &AtomicU64| w.compare_exchange(OURS | stamp() | LENT, 0, Relaxed, Relaxed);
+    is_lent(fd) && word(fd).is_some_and(|w| taken(w).is_ok())
+}
+
+/// The lent ones among `lo..=hi`.
+pub fn lent_within(lo: u32, hi: u32) -> impl Iterator<Item = i32> {
+    let lent = OURS | stamp() | LENT;
+    words(lo, hi).filter(move |(_, w)| w.load(Relaxed) == lent).map(|(fd, _)| fd)
 }
 
 // --- numbers of our own ----------------------------------------------------------------------

@@ -243,6 +243,18 @@ impl LinuxFile {
         }
     }
 
+    /// Whether a copy may outlive its request as far as the file goes: no ring (a pipe) may.
+    pub(crate) fn may_be_lent(&self) -> bool {
+        let Facts { dev, ino, .. } = self.0.facts;
+        keeper::in_app_table() && fdtable::ring_of_pipe(dev, ino).is_none()
+    }
+
+    /// Whether the application's number `fd` is this file, of which there is no second one: a socket
+    /// or a pipe.
+    pub(crate) fn is_still(&self, fd: i32) -> bool {
+        keeper::in_app_table() && Facts::of(fd).is_ok_and(|now| now == self.0.facts)
+    }
+
     fn fetch(&self, cloexec: Cloexec) -> SysResult<i32> {
         let home = self.0.home.lock();
         home.as_ref().map_or(Err(Errno::EMFILE), |home| keeper::get()?.fetch(home, cloexec))

@@ -223,6 +223,15 @@ impl Host for LinuxHost {
     fn hold(&self, fd: i32) -> HostResult<LinuxFile> {
         file::hold(fd)
     }
+    fn lend(&self, fd: i32, file: &LinuxFile) -> bool {
+        file.may_be_lent() && fdtable::lend(fd)
+    }
+    fn is_lent(&self, fd: i32) -> bool {
+        fdtable::is_lent(fd)
+    }
+    fn is_still(&self, fd: i32, file: &LinuxFile) -> bool {
+        file.is_still(fd)
+    }
     fn adopt(&self, fds: &[i32]) -> HostResult<Vec<LinuxFile>> {
         file::adopt(fds)
     }

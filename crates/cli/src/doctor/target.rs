@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ringer_intercept::scan::carries_calls;
+use ringer_intercept::scan::carried_by;
 
 use crate::doctor::report::{Check, Report};
 use crate::elf::{self, Text};
@@ -103,7 +103,7 @@ fn object_carries(path: &Path, texts: &[Text]) -> bool {
     texts.iter().any(|text| {
         let mut code = vec![0; usize::try_from(text.len.min(TEXT_MAX)).unwrap_or(0)];
         let read = file.read_at(&mut code, text.off).unwrap_or(0);
-        carries_calls(code.get(..read).unwrap_or(&[]))
+        carried_by(code.get(..read).unwrap_or(&[])).calls
     })
 }
 

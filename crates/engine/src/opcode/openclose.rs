@@ -157,6 +157,11 @@ impl Close {
     pub(crate) fn slot(&self) -> Option<u32> {
         self.slot
     }
+
+    /// The number to close, for any other.
+    pub(crate) fn number(&self) -> Option<i32> {
+        self.slot.is_none().then_some(self.fd)
+    }
 }
 
 impl Op for Close {

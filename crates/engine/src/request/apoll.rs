@@ -22,6 +22,7 @@
 //! What it does not do: wait (`ring::wait` and `reactor` do).
 
 use super::edges::{self, Edge, edge_of, tells_wakes};
+use super::lent::end_of;
 use super::select::Shot;
 use super::turns::accepts;
 use super::{Phase, Req, ReqFile, aio};
@@ -65,11 +66,16 @@ pub struct Watch<H: Host> {
     pub(super) room: Option<H::File>,
     /// The ring that it is.
     of: Option<Weak<Ring<H>>>,
+    /// What the poller reports of it.
+    pub(super) ask: u32,
+    /// The application's number that it was made for, if it may stay without a request (`lent.rs`).
+    pub(super) lent: Option<i32>,
 }
 
 impl<H: Host> Watch<H> {
     fn new(file: H::File, number: i32) -> Self {
-        Self { file, number, waiters: Vec::new(), nodes: 0, room: None, of: None }
+        let (waiters, room, of, lent) = (Vec::new(), None, None, None);
+        Self { file, number, waiters, nodes: 0, room, of, ask: 0, lent }
     }
 }
 
@@ -256,6 +262,10 @@ impl<H: Host> Engine<H> {
         {
             return Ok(Some(w));
         }
+        let ask = (events & !HOW | end_of(req)) | EPOLLET;
+        if let Some(lent) = self.borrow_watch(st, req, ask) {
+            return Ok(Some(lent));
+        }
         self.find_file(st, req)?;
         if tells_wakes(req) {
             return self.watch_alone(st, req, events);
@@ -270,7 +280,9 @@ impl<H: Host> Engine<H> {
             None => {
                 let Some(file) = req.file.file().cloned() else { return Err(Errno::EBADF) };
                 let Some(number) = file.number() else { return Ok(None) };
-                self.watch(st, req, (file, number), events)?
+                let watch = self.watch(st, req, (file, number), ask)?;
+                self.lend(st, req, watch);
+                watch
             }
         };
         if accepts(req) && !st.acceptors.contains(&watch) {
@@ -285,16 +297,13 @@ impl<H: Host> Engine<H> {
         st: &mut State<H>,
         req: &Req<H>,
         (file, number): (H::File, i32),
-        events: u32,
+        ask: u32,
     ) -> Result<Key, Errno> {
         let shared = matches!(req.file, ReqFile::Node(_));
-        // Whether a stream ended is told along with its bytes.
-        let receives = matches!(req.cmd, Some(Cmd::Recv(_) | Cmd::Recvmsg(_)));
-        let end = if receives { EPOLLRDHUP } else { 0 };
-        let ask = if shared { ANY } else { events & !HOW | end };
+        let ask = if shared { ANY | EPOLLET } else { ask };
         let poller = self.poller_of(st)?;
-        let mut watch = st.watches.insert(Watch::new(file, number));
-        if let Err(e) = poller.add(number, ask | EPOLLET, watch.bits()) {
+        let mut watch = st.watches.insert(Watch { ask, ..Watch::new(file, number) });
+        if let Err(e) = poller.add(number, ask, watch.bits()) {
             st.watches.remove(watch);
             // Registered under one number twice: both wait in the first one's.
             let twin = st.watches.iter().find(|(_, w)| w.nodes > 0 && w.number == number);
@@ -372,12 +381,17 @@ impl<H: Host> Engine<H> {
     }
 
     pub(super) fn drop_idle_watch(&self, st: &mut State<H>, watch: Key) {
-        let idle = st.watches.get(watch).is_some_and(|w| w.nodes == 0 && w.waiters.is_empty());
+        // Somebody has to end what is lent and lies idle.
+        let stays = st.in_care && !st.dying;
+        let unused =
+            |w: &Watch<H>| w.nodes == 0 && w.waiters.is_empty() && !(stays && w.lent.is_some());
+        let idle = st.watches.get(watch).is_some_and(unused);
         if idle
             && let Some(w) = st.watches.remove(watch)
             && let Some(p) = &st.poller
         {
             st.acceptors.retain(|a| *a != watch);
+            w.lent.into_iter().for_each(|fd| st.lent.forget(fd));
             p.remove(w.number);
             if let Some(second) = w.room.as_ref().and_then(HostFile::number) {
                 p.remove(second);

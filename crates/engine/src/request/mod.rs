@@ -8,6 +8,7 @@ pub mod complete;
 mod edges;
 pub mod held;
 pub mod iowq;
+pub mod lent;
 pub mod notif;
 pub mod own;
 pub mod reactor;

@@ -239,7 +239,12 @@ fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>
         care.tick_ns = (2 * care.tick_ns).min(TICK_MAX_NS / 2);
         return Look::Again(care.first_ns.take().unwrap_or(care.tick_ns));
     };
+    engine.sweep_lent(&mut st, false);
     let look = look_locked(engine, poller, &ring, &mut st, care);
+    if !matches!(look, Look::Again(_)) {
+        // The next look may be far away.
+        engine.sweep_lent(&mut st, true);
+    }
     engine.unlock(&ring, st);
     look
 }

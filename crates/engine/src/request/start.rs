@@ -135,6 +135,9 @@ impl<H: Host> Engine<H> {
         if is_ring_op(&req) {
             return self.issue_ring_op(ring, st, req);
         }
+        if let Some(Cmd::Close(c)) = &req.cmd {
+            self.number_closing_by(st, c);
+        }
         if req.on_worker && req.is_multishot() {
             return self.arm_multishot(ring, st, req);
         }

@@ -43,7 +43,7 @@ pub struct Due<H: Host> {
     announced: bool,
     eventfd: Option<H::File>,
     /// For other rings.
-    pub(super) errands: Vec<Errand<H>>,
+    pub(crate) errands: Vec<Errand<H>>,
 }
 
 impl<H: Host> Default for Due<H> {
@@ -291,7 +291,7 @@ impl<H: Host> Engine<H> {
     /// As [`Engine::unlock`] under another ring's lock: what is left to do for other rings is the
     /// caller's.
     #[inline]
-    pub(super) fn let_go(&self, ring: &Arc<Ring<H>>, mut st: StateGuard<'_, H>) -> Vec<Errand<H>> {
+    pub(crate) fn let_go(&self, ring: &Arc<Ring<H>>, mut st: StateGuard<'_, H>) -> Vec<Errand<H>> {
         let due = take_due(ring, &mut st);
         st.acting = None;
         drop(st);

@@ -97,6 +97,8 @@ pub(crate) enum Errand<H: Host> {
     Deliver(Arc<Ring<H>>),
     /// What a message led to there: chains that go on, rings that poll it.
     LookAfter(Arc<Ring<H>>),
+    /// A request closes this number, of which others may have a copy.
+    Closing(i32),
 }
 
 impl<H: Host> Ring<H> {
@@ -211,6 +213,11 @@ impl<H: Host> Engine<H> {
             match errand {
                 Errand::Deliver(ring) => self.deliver(ring, &mut owed, acting),
                 Errand::LookAfter(ring) => self.look_after(ring, &mut owed, acting),
+                Errand::Closing(fd) => {
+                    for ring in self.rings().all() {
+                        owed.append(&mut self.number_closed_elsewhere(&ring, fd));
+                    }
+                }
             }
         }
     }

@@ -38,8 +38,8 @@ use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
 use crate::request::{
-    Req, ahead::Ahead, aio::Transfers, apoll::Watch, held::Held, own::Own, table::Requests,
-    timers::Timers,
+    Req, ahead::Ahead, aio::Transfers, apoll::Watch, held::Held, lent::Lent, own::Own,
+    table::Requests, timers::Timers,
 };
 use crate::resource::filetable::FileTable;
 use crate::resource::kbuf::Groups;
@@ -125,6 +125,8 @@ pub struct State<H: Host> {
     pub reqs: Requests<H>,
     /// Descriptors watched for them.
     pub watches: Slab<Watch<H>>,
+    /// Those of them that outlive a request.
+    pub lent: Lent,
     /// Those of listeners that are not registered.
     pub acceptors: Vec<Key>,
     /// How many requests wait for what the poller tells: in watches, or with the host.
@@ -291,6 +293,7 @@ impl<H: Host> State<H> {
             cq_timeouts: 0,
             recount: false,
             own: Own::default(),
+            lent: Lent::default(),
             in_care: false,
             lead_epoch: 0,
             attended: false,

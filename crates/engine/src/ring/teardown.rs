@@ -103,6 +103,7 @@ impl<H: Host> Engine<H> {
         if let Some(sp) = &ring.sqpoll {
             sp.stop(self.host(), ring);
         }
+        self.end_lent(st);
         self.cancel_started(st);
         self.end_ahead(ring, st);
         self.end_held(st);
