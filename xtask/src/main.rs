@@ -1,8 +1,8 @@
 //! `cargo xtask`: chores of the project.
 //!
 //! `bench` measures ringer beside the kernel's io_uring and plain system calls; the tiers beyond `cargo
-//! test` are `fidelity`, `conformance` (liburing's own tests), `containers`, `simulate`, `model`, `fuzz` and
-//! `soak`.
+//! test` are `fidelity`, `conformance` (liburing's own tests), `containers`, `simulate`, `model`,
+//! `instructions`, `fuzz` and `soak`.
 //! What it does not do: run tests (`cargo test --workspace`, `.ci/run`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
@@ -12,6 +12,7 @@ mod containers;
 mod differential;
 mod fidelity;
 mod fuzz;
+mod instructions;
 mod model;
 mod simulate;
 mod soak;
@@ -54,6 +55,8 @@ enum Task {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
+    /// Count what the hot paths cost, and compare it with what is recorded.
+    Instructions(instructions::Plan),
     /// Run the fuzz targets: corpus, then mutations; or guided by coverage.
     Fuzz(fuzz::Plan),
     /// Soak: rings, kills and mixed work under ringer; nothing leaks.
@@ -113,6 +116,7 @@ fn main() -> Result<()> {
         Task::Simulate { seeds, minutes, jobs } => {
             simulate::run(&simulate::Plan { seeds, minutes, jobs })
         }
+        Task::Instructions(plan) => instructions::run(&plan),
         Task::Fuzz(plan) => fuzz::run(&plan),
         Task::Soak(plan) => soak::run(&plan),
         Task::Model { long, only } => model::run(long, &only),
