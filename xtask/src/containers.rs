@@ -128,15 +128,7 @@ fn binaries(plan: &Plan) -> Result<(PathBuf, PathBuf)> {
     let clients = plan.clients.clone().unwrap_or_else(|| target.join("clients/release"));
     let ringer = match &plan.ringer {
         Some(ringer) => ringer.clone(),
-        None => {
-            let args =
-                ["build", "-q", "--release", "-p", "ringer-cli", "-p", "ringer-testkit", "--bins"];
-            let built = Command::new("cargo").args(args).status().context("cargo")?;
-            if !built.success() {
-                bail!("ringer does not build");
-            }
-            target.join("release/ringer")
-        }
+        None => crate::kit::build()?.join("ringer"),
     };
     let ringer = ringer.canonicalize().with_context(|| format!("{}", ringer.display()))?;
     Ok((ringer, clients.canonicalize().unwrap_or(clients)))

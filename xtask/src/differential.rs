@@ -8,8 +8,7 @@ use ringer_engine::support::Support;
 use ringer_testkit::differential::allowed::Allowed;
 use ringer_testkit::differential::campaign::{self, Plan};
 use ringer_testkit::differential::{Rows, generate};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the command line asks for.
@@ -53,12 +52,7 @@ fn binaries(ringer: Option<&PathBuf>) -> Result<(PathBuf, PathBuf)> {
         let kit = ringer.parent().context("--ringer has no folder")?;
         return Ok((kit.to_owned(), ringer.clone()));
     }
-    let mut c = Command::new(env!("CARGO"));
-    c.args(["build", "--quiet", "--release", "-p", "ringer-cli", "-p", "ringer-testkit", "--bins"]);
-    ensure!(c.status()?.success(), "building ringer and the kit failed");
-    let me = std::env::current_exe()?;
-    let target = me.parent().and_then(Path::parent).context("a target folder")?;
-    let kit = target.join("release");
+    let kit = crate::kit::build()?;
     Ok((kit.clone(), kit.join("ringer")))
 }
 

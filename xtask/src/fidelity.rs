@@ -36,7 +36,7 @@ pub(crate) struct Plan {
 pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let ringer = match &plan.ringer {
         Some(path) => path.clone(),
-        None => build(root)?,
+        None => crate::kit::build()?.join("ringer"),
     };
     let folder = ringer.parent().context("the ringer binary lies in no folder")?;
     harness::prebuilt(folder);
@@ -54,16 +54,6 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
         pages(root, plan.check)?;
     }
     Ok(())
-}
-
-/// Builds ringer and the kit's programs in release; answers ringer's path.
-pub(crate) fn build(root: &Path) -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "-q", "--release", "-p", "ringer-cli", "-p", "ringer-testkit", "--bins"]);
-    ensure!(cargo.current_dir(root).status()?.success(), "ringer does not build");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    Ok(target.join("release/ringer"))
 }
 
 /// All three columns, failures told as they are met.

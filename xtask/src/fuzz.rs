@@ -49,7 +49,8 @@ pub(crate) struct Plan {
 /// # Errors
 /// A target failed, or nothing could be built.
 pub(crate) fn run(plan: &Plan) -> Result<()> {
-    let targets = targets(&plan.target)?;
+    let driver = driver()?;
+    let targets = targets(&driver, &plan.target)?;
     let seconds = plan.minutes.map_or(plan.seconds, |m| 60 * m);
     let each = (seconds / targets.len() as u64).max(1);
     std::fs::create_dir_all(STATE)?;
@@ -60,8 +61,11 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         skipped = targets.len();
     } else {
         for name in &targets {
-            let done =
-                if plan.guided { guided(plan, name, each)? } else { plain(plan, name, each)? };
+            let done = if plan.guided {
+                guided(plan, name, each)?
+            } else {
+                plain(&driver, plan, name, each)?
+            };
             if done { passed += 1 } else { failed += 1 }
         }
     }
@@ -78,19 +82,22 @@ fn has_cxx() -> bool {
     Command::new(cxx).arg("--version").output().is_ok_and(|out| out.status.success())
 }
 
-/// The driver, built with every check on.
-fn driver() -> Command {
+/// The driver, built with every check on; and, as the tests are, with the features of the whole workspace:
+/// for itself alone much of it would be built again.
+fn driver() -> Result<PathBuf> {
     let mut c = cargo();
-    c.args(["run", "--quiet", "-p", "ringer-fuzz", "--bin", "ringer-fuzz", "--"]);
-    c
+    c.args(["build", "--quiet", "--workspace", "--bin", "ringer-fuzz"]);
+    if !c.status().context("start cargo")?.success() {
+        bail!("the fuzz targets do not build");
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    Ok(target.join("debug/ringer-fuzz"))
 }
 
 /// All targets, or the one of this name.
-fn targets(only: &str) -> Result<Vec<String>> {
-    let out = driver().arg("--list").stderr(std::process::Stdio::inherit()).output()?;
-    if !out.status.success() {
-        bail!("the fuzz targets do not build");
-    }
+fn targets(driver: &Path, only: &str) -> Result<Vec<String>> {
+    let out = Command::new(driver).arg("--list").output().context("the driver")?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let names = text.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned);
     let names: Vec<String> = names.filter(|n| only.is_empty() || n == only).collect();
@@ -101,8 +108,8 @@ fn targets(only: &str) -> Result<Vec<String>> {
 }
 
 /// Whether a target passed. What it says goes to the terminal.
-fn plain(plan: &Plan, name: &str, seconds: u64) -> Result<bool> {
-    let mut c = driver();
+fn plain(driver: &Path, plan: &Plan, name: &str, seconds: u64) -> Result<bool> {
+    let mut c = Command::new(driver);
     c.args(["--target", name, "--state", STATE]);
     c.args(["--seconds", &seconds.to_string(), "--seed", &plan.seed.to_string()]);
     let status = c.status().context("the driver")?;

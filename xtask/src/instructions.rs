@@ -94,7 +94,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
             return Ok(());
         }
     };
-    let folder = plan.binaries.clone().map_or_else(build, Ok)?;
+    let folder = plan.binaries.clone().map_or_else(crate::kit::build, Ok)?;
     let all = names(&folder)?;
     let wanted: Vec<_> = all.iter().filter(|n| n.contains(&plan.only)).cloned().collect();
     ensure!(!wanted.is_empty(), "no work has {:?} in its name", plan.only);
@@ -262,16 +262,6 @@ fn write(plan: &Plan, tools: Tools, mut record: Record, counted: Counted) -> Res
         }
     }
     record.write()
-}
-
-/// Builds ringer and the works; the folder they are in.
-fn build() -> Result<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-q", "--release", "-p", "ringer-cli", "-p", "xtask", "--bins"]);
-    ensure!(cargo.status()?.success(), "ringer does not build");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(std::fs::canonicalize(target.join("release"))?)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

@@ -13,6 +13,7 @@ mod differential;
 mod fidelity;
 mod fuzz;
 mod instructions;
+mod kit;
 mod model;
 mod simulate;
 mod soak;

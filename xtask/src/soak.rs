@@ -88,7 +88,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
 }
 
 fn count(plan: &Plan, scratch: &Path) -> Result<usize> {
-    let folder = plan.binaries.clone().map_or_else(build, Ok)?;
+    let folder = plan.binaries.clone().map_or_else(crate::kit::build, Ok)?;
     let kit = Kit { folder, scratch: scratch.to_owned() };
     let wanted = |parts: Vec<Part>| -> Vec<Part> {
         parts.into_iter().filter(|p| p.0.contains(&plan.only)).collect()
@@ -143,18 +143,6 @@ fn together(plan: &Plan) -> Vec<Part> {
 fn alone(plan: &Plan) -> Vec<Part> {
     let victims = 1_000 * plan.times() as usize;
     vec![("kills", Box::new(move |kit: &Kit| kills(kit, victims)))]
-}
-
-fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut c = Command::new(cargo);
-    c.args(["build", "--quiet", "--release", "--bins", "-p", "ringer-cli", "-p", "ringer-testkit"]);
-    if !c.status().context("cargo")?.success() {
-        bail!("the binaries do not build");
-    }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(std::fs::canonicalize(target.join("release"))?)
 }
 
 impl Kit {

@@ -47,7 +47,7 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let expected = Expected::parse(&text).context(EXPECTED)?;
     let ringer = match &plan.ringer {
         Some(path) => path.canonicalize()?,
-        None => crate::fidelity::build(root)?,
+        None => crate::kit::build()?.join("ringer"),
     };
     ringer_testkit::harness::prebuilt(ringer.parent().context("the binary lies in no folder")?);
     let cache = cache(root)?;
