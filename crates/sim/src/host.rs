@@ -15,6 +15,7 @@ use ringer_engine::host::{
 };
 use ringer_ring::Map;
 use ringer_uapi::Errno;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub no_nowait: bool,
     /// The program may hold POSIX locks.
     pub posix_locks: bool,
+    /// Copies of files may outlive the requests that wait for them: the closes of the application are told.
+    pub lends: bool,
 }
 
 /// A file that the engine holds, under a number of its own.
@@ -105,6 +108,8 @@ pub struct SimHost {
     pub(crate) options: Options,
     /// The next so many starts of a thread fail.
     pub(crate) no_threads: AtomicU32,
+    /// Numbers that are lent.
+    pub(crate) lent: Mutex<BTreeSet<i32>>,
     /// Names are not in the dentry cache.
     pub(crate) cold_names: AtomicBool,
     /// The next so many references to a file cannot be made.
@@ -372,6 +377,21 @@ impl Host for SimHost {
         Ok(self.held(open))
     }
 
+    fn lend(&self, fd: i32, _file: &SimFile) -> bool {
+        if self.options.lends {
+            lock(&self.lent).insert(fd);
+        }
+        self.options.lends
+    }
+
+    fn is_lent(&self, fd: i32) -> bool {
+        lock(&self.lent).contains(&fd)
+    }
+
+    fn is_still(&self, fd: i32, file: &SimFile) -> bool {
+        self.open(fd).is_ok_and(|open| Arc::ptr_eq(&open, &file.0.open))
+    }
+
     fn adopt(&self, fds: &[i32]) -> HostResult<Vec<SimFile>> {
         self.call("adopt", fds.len() as i32);
         let opens: Vec<_> = fds.iter().map(|&fd| self.open(fd)).collect::<Result<_, _>>()?;
@@ -606,6 +626,7 @@ impl Host for SimHost {
         w.open(fd)?;
         let gone = w.fds.remove(&fd);
         drop(w);
+        lock(&self.lent).remove(&fd);
         drop(gone);
         self.sched.changed();
         Ok(())

@@ -56,6 +56,19 @@ impl Sim {
         self.sched.changed();
     }
 
+    /// dup2(2) of the application, and a close of the first number, by calls that the host does not see.
+    ///
+    /// # Panics
+    /// If `from` is not open.
+    pub fn move_unseen(&self, from: i32, to: i32) {
+        let mut world = lock(&self.world);
+        let entry = world.fds.remove(&from).expect("an open descriptor");
+        let gone = world.fds.insert(to, entry);
+        drop(world);
+        drop(gone);
+        self.sched.changed();
+    }
+
     /// An epoll set.
     pub fn epoll(&self) -> i32 {
         self.install(Open::epoll())

@@ -110,6 +110,7 @@ impl Sim {
             world: world.clone(),
             options,
             no_threads: AtomicU32::new(0),
+            lent: Mutex::default(),
             cold_names: AtomicBool::new(false),
             no_files: AtomicU32::new(0),
         };
@@ -126,6 +127,7 @@ impl Sim {
             numberless: seed % 5 == 1,
             no_nowait: seed % 7 == 2,
             posix_locks: false,
+            lends: false,
         })
     }
 
@@ -239,6 +241,10 @@ impl Sim {
 
     /// close(2) of a file.
     pub fn close(&self, fd: i32) {
+        let lent = lock(&self.engine.host().lent).remove(&fd);
+        if lent {
+            self.engine.number_closing(fd);
+        }
         let gone = lock(&self.world).fds.remove(&fd);
         assert!(gone.is_some(), "descriptor {fd} is not open");
         drop(gone);

@@ -32,6 +32,7 @@ const BLOCKS: Options = Options {
     numberless: true,
     no_nowait: false,
     posix_locks: false,
+    lends: false,
 };
 
 /// A world in which a read of an empty pipe by slot blocks a worker, and such a read.

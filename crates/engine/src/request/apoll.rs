@@ -305,9 +305,10 @@ impl<H: Host> Engine<H> {
         let mut watch = st.watches.insert(Watch { ask, ..Watch::new(file, number) });
         if let Err(e) = poller.add(number, ask, watch.bits()) {
             st.watches.remove(watch);
-            // Registered under one number twice: both wait in the first one's.
-            let twin = st.watches.iter().find(|(_, w)| w.nodes > 0 && w.number == number);
+            // Registered under one number twice, or back in a copy that is lent: both wait in the first one's.
+            let twin = st.watches.iter().find(|(_, w)| w.number == number && w.room.is_none());
             watch = twin.map(|(w, _)| w).filter(|_| e == Errno::EEXIST).ok_or(e)?;
+            self.widen(st, watch, ask)?;
         }
         if let (ReqFile::Node(node), Some(w)) = (&req.file, st.watches.get_mut(watch)) {
             w.nodes += 1;
@@ -382,7 +383,7 @@ impl<H: Host> Engine<H> {
 
     pub(super) fn drop_idle_watch(&self, st: &mut State<H>, watch: Key) {
         // Somebody has to end what is lent and lies idle.
-        let stays = st.in_care && !st.dying;
+        let stays = st.care_ticks && !st.dying;
         let unused =
             |w: &Watch<H>| w.nodes == 0 && w.waiters.is_empty() && !(stays && w.lent.is_some());
         let idle = st.watches.get(watch).is_some_and(unused);

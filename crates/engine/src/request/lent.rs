@@ -24,6 +24,7 @@ use crate::slab::Key;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
+use ringer_uapi::Errno;
 use ringer_uapi::flags::SqeFlags;
 
 /// Most of a ring: what lies idle in between is bounded by this, too.
@@ -84,15 +85,21 @@ impl<H: Host> Engine<H> {
             self.number_lost(st, fd);
             return None;
         }
-        if ask & !w.ask != 0 {
-            // Whatever of it holds already is told at once.
-            let both = ask | w.ask;
-            st.poller.as_ref()?.modify(w.number, both, watch.bits()).ok()?;
-            w.ask = both;
-        }
         req.file = ReqFile::Held(w.file.clone());
+        self.widen(st, watch, ask).ok()?;
         st.lent.0.get_mut(&fd)?.used = true;
         Some(watch)
+    }
+
+    /// Has the poller report this of a watch, too. What of it holds already is told at once.
+    pub(super) fn widen(&self, st: &mut State<H>, watch: Key, ask: u32) -> Result<(), Errno> {
+        let State { watches, poller, .. } = st;
+        let (Some(w), Some(poller)) = (watches.get_mut(watch), poller) else { return Ok(()) };
+        if ask & !w.ask != 0 {
+            poller.modify(w.number, w.ask | ask, watch.bits())?;
+            w.ask |= ask;
+        }
+        Ok(())
     }
 
     /// Notes that a new watch may stay behind its request.

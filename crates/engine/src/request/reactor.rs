@@ -106,6 +106,7 @@ impl<H: Host> Engine<H> {
         // Without a poller or a thread (limits) waiting callers still lead, and who waits or leaves
         // next tries again.
         st.in_care = self.hand_to_reactor(care).is_some();
+        st.care_ticks = st.in_care;
     }
 
     /// Makes the reactor's thread, if there is none.
@@ -241,8 +242,8 @@ fn look<H: Host>(engine: &Arc<Engine<H>>, poller: &H::Poller, care: &mut Care<H>
     };
     engine.sweep_lent(&mut st, false);
     let look = look_locked(engine, poller, &ring, &mut st, care);
-    if !matches!(look, Look::Again(_)) {
-        // The next look may be far away.
+    st.care_ticks = matches!(look, Look::Again(ns) if ns <= TICK_MAX_NS);
+    if !st.care_ticks {
         engine.sweep_lent(&mut st, true);
     }
     engine.unlock(&ring, st);

@@ -207,6 +207,8 @@ pub struct State<H: Host> {
     pub own: Own,
     /// The background reactor looks after this ring.
     pub in_care: bool,
+    /// It looks again within its longest tick.
+    pub care_ticks: bool,
     /// Bumped whenever a caller looks after the ring or enters or leaves the poller's wait, for the
     /// reactor's pacing.
     pub lead_epoch: u32,
@@ -295,6 +297,7 @@ impl<H: Host> State<H> {
             own: Own::default(),
             lent: Lent::default(),
             in_care: false,
+            care_ticks: false,
             lead_epoch: 0,
             attended: false,
             care_parked: false,

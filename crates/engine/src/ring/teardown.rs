@@ -87,14 +87,13 @@ impl<H: Host> Engine<H> {
         self.unlock(&ring, st);
     }
 
-    /// A ring whose installation failed.
+    /// A ring whose installation failed. Its name is still its maker's to forget.
     pub(crate) fn abandon(&self, ring: &Arc<Ring<H>>) {
         let mut st = ring.state.lock();
         st.unmapped = !ring.user_memory;
         self.start_dying(ring, &mut st);
         self.finish_dying(ring, &mut st);
         self.unlock(ring, st);
-        self.forget_ring(ring.id);
     }
 
     fn start_dying(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {

@@ -9,6 +9,7 @@ use super::Claim;
 mod buffers;
 mod cancel;
 mod clones;
+mod closing;
 mod direct;
 mod emptied;
 mod enter;
@@ -67,6 +68,7 @@ pub const FAMILIES: &[&[Claim]] = &[
     making::CLAIMS,
     splices::CLAIMS,
     emptied::CLAIMS,
+    closing::CLAIMS,
     epolls::CLAIMS,
     setup::CLAIMS,
     submit::CLAIMS,

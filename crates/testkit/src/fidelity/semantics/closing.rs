@@ -1,0 +1,197 @@
+//! Section 3.1: what becomes of a file when its number is closed behind requests that waited on it.
+
+use super::kit::*;
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim!(
+        "3.1",
+        whoever_closes_after_a_receive_ends_the_connection,
+        "After receives that waited, closing the socket by close, dup2, close_range or CLOSE shows its peer the end at once."
+    ),
+    claim!(
+        "3.1",
+        two_rings_let_go_of_what_one_closes,
+        "The same where two rings received on it, and one of them closes it."
+    ),
+    claim!(
+        "3.1",
+        a_receive_that_waits_keeps_the_file_open,
+        "A RECV that waits on a closed number gets what comes still; then its peer sees the end."
+    ),
+    claim!(
+        "3.1",
+        the_next_request_waits_on_the_file_that_has_the_number_now,
+        "After a close that no ring hears of, RECV on the number waits for the socket that took it."
+    ),
+    claim!(
+        "3.1",
+        a_connection_is_waited_on_in_both_directions_in_turn,
+        "READ and WRITE on one end of a stream wait in turn, for bytes and for room, and each ends when its own comes."
+    ),
+    claim!(
+        "3.1",
+        a_pipes_writer_learns_that_its_reader_went,
+        "After a READ that waited, closing the read end of a pipe breaks it for the writer at once."
+    ),
+];
+
+const DEFER: u32 = Setup::SINGLE_ISSUER.union(Setup::DEFER_TASKRUN).bits();
+const MODES: [u32; 2] = [0, DEFER];
+
+fn recv(fd: i32, buf: &Buf, ud: u64) -> Sqe {
+    rw(op::RECV, fd, buf.addr(), buf.len() as u32, 0, ud)
+}
+
+/// Whether the other end of a connection is closed.
+fn ended(fd: i32) -> Res<bool> {
+    let mut byte = 0u8;
+    // SAFETY: one byte.
+    let n =
+        unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    Ok(n == 0)
+}
+
+/// Receives that wait, and get what the peer then sends.
+fn receive(ring: &mut Ring, (here, there): (i32, i32), buf: &Buf, times: u64) -> Outcome {
+    for ud in 0..times {
+        submit(ring, &[recv(here, buf, ud)])?;
+        put(there, b"more")?;
+        ends(ring, &[(ud, 4)])?;
+    }
+    Ok(())
+}
+
+/// Ways to close a number.
+const WAYS: [fn(&mut Ring, i32) -> Outcome; 4] = [
+    |_, fd| close(fd),
+    |_, fd| {
+        let other = file(b"")?;
+        // SAFETY: both numbers are this test's.
+        let r = unsafe { libc::dup2(other, fd) };
+        expect("dup2", r, fd)
+    },
+    |_, fd| {
+        // SAFETY: the number is this test's.
+        let r = unsafe { libc::close_range(fd as u32, fd as u32, 0) };
+        expect("close_range", r, 0)
+    },
+    |ring, fd| runs(ring, &[rw(op::CLOSE, fd, 0, 0, 0, 77)], &[(77, 0)]),
+];
+
+fn whoever_closes_after_a_receive_ends_the_connection() -> Outcome {
+    for (way, flags) in WAYS.iter().flat_map(|way| MODES.map(|flags| (way, flags))) {
+        for (here, there) in [pair()?, tcp()?] {
+            let (mut ring, buf) = (with(8, flags)?, Buf::new(16));
+            receive(&mut ring, (here, there), &buf, 3)?;
+            way(&mut ring, here)?;
+            expect("the end", ended(there)?, true)?;
+        }
+    }
+    Ok(())
+}
+
+fn two_rings_let_go_of_what_one_closes() -> Outcome {
+    for way in WAYS {
+        let ((here, there), buf) = (pair()?, Buf::new(16));
+        let (mut one, mut other) = (with(8, 0)?, with(8, DEFER)?);
+        for _ in 0..2 {
+            receive(&mut one, (here, there), &buf, 2)?;
+            receive(&mut other, (here, there), &buf, 2)?;
+        }
+        way(&mut one, here)?;
+        expect("the end", ended(there)?, true)?;
+    }
+    Ok(())
+}
+
+fn a_receive_that_waits_keeps_the_file_open() -> Outcome {
+    for flags in MODES {
+        let ((here, there), buf) = (pair()?, Buf::new(16));
+        let mut ring = with(8, flags)?;
+        receive(&mut ring, (here, there), &buf, 2)?;
+        submit(&mut ring, &[recv(here, &buf, 9)])?;
+        close(here)?;
+        expect("not yet", ended(there)?, false)?;
+        put(there, b"last")?;
+        ends(&ring, &[(9, 4)])?;
+        until("the peer sees the end", || ended(there) == Ok(true))?;
+    }
+    Ok(())
+}
+
+/// Closes a number from within libc.
+fn fclose(fd: i32) -> Outcome {
+    // SAFETY: the number is this test's, and the mode a C string.
+    let stream = unsafe { libc::fdopen(fd, c"r+".as_ptr()) };
+    expect("fdopen", stream.is_null(), false)?;
+    // SAFETY: from fdopen, and nobody else has it.
+    let r = unsafe { libc::fclose(stream) };
+    expect("fclose", r, 0)
+}
+
+fn the_next_request_waits_on_the_file_that_has_the_number_now() -> Outcome {
+    for flags in MODES {
+        let ((here, there), buf) = (pair()?, Buf::new(16));
+        let mut ring = with(8, flags)?;
+        receive(&mut ring, (here, there), &buf, 2)?;
+        fclose(here)?;
+        let (mut new, peer) = pair()?;
+        if new != here {
+            // SAFETY: both numbers are this test's.
+            let r = unsafe { libc::fcntl(new, libc::F_DUPFD, here) };
+            expect("the number", r, here)?;
+            close(new)?;
+            new = here;
+        }
+        receive(&mut ring, (new, peer), &buf, 2)?;
+        until("the old peer sees the end", || ended(there) == Ok(true))?;
+    }
+    Ok(())
+}
+
+fn a_connection_is_waited_on_in_both_directions_in_turn() -> Outcome {
+    let ((here, there), small, big) = (pair()?, Buf::new(16), Buf::new(1 << 20));
+    let mut ring = with(8, 0)?;
+    let write = |ud| rw(op::WRITE, here, big.addr(), 1 << 20, u64::MAX, ud);
+    for _ in 0..3 {
+        receive(&mut ring, (here, there), &small, 2)?;
+        submit(&mut ring, &[write(5)])?;
+        let first = wait_for(&ring, 1)?.iter().map(|c| c.res).sum::<i32>();
+        submit(&mut ring, &[write(6)])?;
+        pending(&ring)?;
+        let mut got = take_all(there, first as usize)?;
+        let second = wait_for(&ring, 1)?.iter().map(|c| c.res).sum::<i32>();
+        got += take_all(there, second as usize)?;
+        expect("all of it", got, (first + second) as usize)?;
+    }
+    Ok(())
+}
+
+/// Reads until it has so many bytes.
+fn take_all(fd: i32, want: usize) -> Res<usize> {
+    let mut got = 0;
+    while got < want {
+        let some = get(fd)?.len();
+        expect("the end", some == 0, false)?;
+        got += some;
+    }
+    Ok(got)
+}
+
+fn a_pipes_writer_learns_that_its_reader_went() -> Outcome {
+    for (way, flags) in WAYS.iter().flat_map(|way| MODES.map(|flags| (way, flags))) {
+        let ((r, w), buf) = (pipe()?, Buf::new(16));
+        let mut ring = with(8, flags)?;
+        for ud in 0..3 {
+            submit(&mut ring, &[rw(op::READ, r, buf.addr(), 16, 0, ud)])?;
+            put(w, b"more")?;
+            ends(&ring, &[(ud, 4)])?;
+        }
+        way(&mut ring, r)?;
+        let mut fds = [libc::pollfd { fd: w, events: 0, revents: 0 }];
+        // SAFETY: one entry.
+        let n = unsafe { libc::poll(fds.as_mut_ptr(), 1, 0) };
+        expect("broken", (n, fds[0].revents), (1, libc::POLLERR))?;
+    }
+    Ok(())
+}
