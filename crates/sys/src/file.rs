@@ -243,7 +243,7 @@ impl LinuxFile {
         }
     }
 
-    /// Whether a copy may outlive its request as far as the file goes: no ring (a pipe) may.
+    /// Whether a copy may outlive its request as far as the file goes: no ring's (a pipe) may.
     pub(crate) fn may_be_lent(&self) -> bool {
         let Facts { dev, ino, .. } = self.0.facts;
         keeper::in_app_table() && fdtable::ring_of_pipe(dev, ino).is_none()

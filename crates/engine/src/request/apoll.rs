@@ -66,6 +66,9 @@ pub struct Watch<H: Host> {
     pub(super) room: Option<H::File>,
     /// The ring that it is.
     of: Option<Weak<Ring<H>>>,
+    /// It may look ready to those who found nothing, and no edge comes then: a datagram socket that was shut
+    /// down (6.18 net/core/datagram.c `datagram_poll`).
+    deceives: bool,
     /// What the poller reports of it.
     pub(super) ask: u32,
     /// The application's number that it was made for, if it may stay without a request (`lent.rs`).
@@ -75,7 +78,7 @@ pub struct Watch<H: Host> {
 impl<H: Host> Watch<H> {
     fn new(file: H::File, number: i32) -> Self {
         let (waiters, room, of, lent) = (Vec::new(), None, None, None);
-        Self { file, number, waiters, nodes: 0, room, of, ask: 0, lent }
+        Self { file, number, waiters, nodes: 0, room, of, deceives: false, ask: 0, lent }
     }
 }
 
@@ -115,6 +118,15 @@ impl<H: Host> Engine<H> {
     /// Lets a request wait until its file shows one of `events`, then tries again.
     pub(crate) fn arm(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, mut req: Req<H>, events: u32) {
         match self.watch_for(st, &mut req, events) {
+            Ok(Some(watch)) if self.is_deceived(st, &req, watch, events) => {
+                let outcome = self.issue_inline(ring, st, &mut req);
+                if outcome == Outcome::Again {
+                    // A call that waits is answered.
+                    req.gave_up = true;
+                    return self.punt(ring, st, req);
+                }
+                self.settle(ring, st, req, outcome);
+            }
             Ok(Some(watch)) => {
                 self.note_polled_ring(st, &req, watch);
                 // It looks first when it is woken, and the poller tells it what was there already.
@@ -138,6 +150,14 @@ impl<H: Host> Engine<H> {
             Err(Errno::EPERM) => self.punt(ring, st, req),
             Err(e) => self.complete(ring, st, req, Err(e), 0),
         }
+    }
+
+    /// Whether a request that found nothing would wait for an edge that has been.
+    fn is_deceived(&self, st: &State<H>, req: &Req<H>, watch: Key, events: u32) -> bool {
+        let transfers = !accepts(req) && !matches!(req.cmd, Some(Cmd::PollAdd(_)));
+        transfers
+            && st.watches.get(watch).is_some_and(|w| w.deceives)
+            && self.looks_ready(req, events)
     }
 
     /// A ring that polls another one, or itself, is told of what is posted there. No ring can be
@@ -302,7 +322,8 @@ impl<H: Host> Engine<H> {
         let shared = matches!(req.file, ReqFile::Node(_));
         let ask = if shared { ANY | EPOLLET } else { ask };
         let poller = self.poller_of(st)?;
-        let mut watch = st.watches.insert(Watch { ask, ..Watch::new(file, number) });
+        let deceives = shared && file.kind() == FileKind::Socket && !self.host().is_stream(number);
+        let mut watch = st.watches.insert(Watch { ask, deceives, ..Watch::new(file, number) });
         if let Err(e) = poller.add(number, ask, watch.bits()) {
             st.watches.remove(watch);
             // Registered under one number twice, or back in a copy that is lent: both wait in the first one's.

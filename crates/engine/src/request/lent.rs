@@ -112,6 +112,7 @@ impl<H: Host> Engine<H> {
             && st.kin.is_none()
             && st.lent.0.len() < LENT_MAX
             && !st.lent.0.contains_key(&fd)
+            && (kind != Some(FileKind::Socket) || self.host().is_stream(w.number))
             && self.host().lend(fd, &w.file)
         {
             w.lent = Some(fd);

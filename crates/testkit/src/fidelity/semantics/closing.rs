@@ -30,6 +30,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.1",
+        a_datagram_socket_that_was_shut_down_ends_each_receive,
+        "RECV on a datagram socket that was shut down is 0 each time, registered or not, whether an earlier one waited or not."
+    ),
+    claim!(
+        "3.1",
         a_pipes_writer_learns_that_its_reader_went,
         "After a READ that waited, closing the read end of a pipe breaks it for the writer at once."
     ),
@@ -176,6 +181,31 @@ fn take_all(fd: i32, want: usize) -> Res<usize> {
         got += some;
     }
     Ok(got)
+}
+
+fn a_datagram_socket_that_was_shut_down_ends_each_receive() -> Outcome {
+    for (fixed, flags) in [(false, 0), (true, 0), (false, DEFER), (true, DEFER)] {
+        let (mut ring, buf) = (with(8, flags)?, Buf::new(16));
+        let (here, there) = must("socketpair", os::socketpair(libc::SOCK_DGRAM))?;
+        must("files", ring.register_files(&[here]))?;
+        let of = |ud| match fixed {
+            true => flagged(recv(0, &buf, ud), FIXED),
+            false => recv(here, &buf, ud),
+        };
+        for ud in 0..2 {
+            submit(&mut ring, &[of(ud)])?;
+            put(there, b"more")?;
+            ends(&ring, &[(ud, 4)])?;
+        }
+        submit(&mut ring, &[of(5)])?;
+        // SAFETY: takes no memory.
+        expect("shutdown", unsafe { libc::shutdown(here, libc::SHUT_RD) }, 0)?;
+        ends(&ring, &[(5, 0)])?;
+        for ud in 6..9 {
+            runs(&mut ring, &[of(ud)], &[(ud, 0)])?;
+        }
+    }
+    Ok(())
 }
 
 fn a_pipes_writer_learns_that_its_reader_went() -> Outcome {
