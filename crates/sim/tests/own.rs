@@ -1,6 +1,6 @@
 //! What a caller submits and waits for, and runs itself instead of a worker.
 
-use ringer_sim::errno::ECANCELED;
+use ringer_sim::errno::{EBADF, ECANCELED};
 use ringer_sim::sqe::{ASYNC, DRAIN, LINK, with};
 use ringer_sim::{Client, Options, Sim, pairs, sqe};
 
@@ -114,4 +114,56 @@ fn without_a_thread_to_be_had_it_still_runs() {
     ring.push([sqe::fsync(file, 2)]);
     ring.submit();
     assert_eq!(pairs(&ring.wait(1)), [(2, ECANCELED)], "nobody to hand it to");
+}
+
+#[test]
+fn who_waits_for_writes_does_them_one_after_the_other() {
+    for seed in 0..100 {
+        for flags in MODES {
+            let sim = racy(seed);
+            let mut ring = Client::new(&sim, 16, flags);
+            let (file, other, buf) =
+                (sim.file(&[0; 64], 64), sim.file(&[0; 8], 8), sim.put(b"abcdefgh"));
+            ring.push((0..8).map(|n| sqe::write(file, buf + n, 1, n, n)));
+            ring.push([sqe::write(other, buf, 8, 0, 8), sqe::fsync(file, 9)]);
+            ring.submit_and_wait(10);
+            let mut got = pairs(&ring.reap());
+            got.sort_unstable();
+            let want: Vec<_> = (0..8).map(|n| (n, 1)).chain([(8, 8), (9, 0)]).collect();
+            assert_eq!(got, want, "seed {seed}");
+            assert_eq!(sim.contents(file)[..8], *b"abcdefgh");
+            assert_eq!(sim.contents(other), b"abcdefgh");
+            assert_eq!((sim.threads(), ring.in_flight(), sim.held()), (0, 0, 0), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_closed_within_the_batch_is_looked_up_anew() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 8, 0);
+    let (file, buf) = (sim.file(&[0; 8], 8), sim.put(b"abcd"));
+    ring.push([
+        sqe::write(file, buf, 4, 0, 1),
+        sqe::close(file, 2),
+        sqe::write(file, buf, 4, 0, 3),
+    ]);
+    ring.submit_and_wait(3);
+    let mut got = pairs(&ring.reap());
+    got.sort_unstable();
+    assert_eq!(got, [(1, 4), (2, 0), (3, EBADF)]);
+    assert_eq!(sim.held(), 0);
+}
+
+#[test]
+fn a_write_and_the_fsync_behind_it_need_no_worker() {
+    for flags in MODES {
+        let sim = Sim::default();
+        let mut ring = Client::new(&sim, 8, flags);
+        let (file, buf) = (sim.file(&[0; 8], 8), sim.put(b"abcd"));
+        ring.push([with(LINK, sqe::write(file, buf, 4, 0, 1)), sqe::fsync(file, 2)]);
+        ring.submit_and_wait(2);
+        assert_eq!(pairs(&ring.reap()), [(1, 4), (2, 0)]);
+        assert_eq!((sim.threads(), sim.held()), (0, 0));
+    }
 }

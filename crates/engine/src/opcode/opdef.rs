@@ -178,6 +178,8 @@ struct Answers {
     fd: i32,
     direct: Option<bool>,
     kind: Option<FileKind>,
+    /// It is one on a file system that writes nothing without waiting.
+    waits: bool,
 }
 
 impl Asked {
@@ -206,6 +208,18 @@ impl Asked {
             self.0.set(Answers { kind: Some(kind), ..known });
             kind
         })
+    }
+
+    /// Whether each write to `fd` is for a worker.
+    #[inline]
+    pub(crate) fn writes_wait(&self, fd: i32) -> bool {
+        let known = self.0.get();
+        known.waits && known.fd == fd
+    }
+
+    /// Notes that.
+    pub(crate) fn note_writes_wait(&self, fd: i32) {
+        self.0.set(Answers { waits: true, ..self.of(fd) });
     }
 
     /// A number may name another file from here on.

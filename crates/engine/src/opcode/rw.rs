@@ -106,6 +106,11 @@ impl Rw {
         res != self.total as i32
     }
 
+    /// Whether it carries `RWF_` flags.
+    pub(crate) fn has_flags(&self) -> bool {
+        self.rwf != 0
+    }
+
     /// Bytes that earlier attempts moved.
     pub(crate) fn progress(&self) -> u32 {
         self.done
@@ -279,6 +284,21 @@ impl Rw {
             None => kind_of(cx),
         });
         self.would_block(cx, kind, Errno::EAGAIN)
+    }
+
+    /// A first attempt of a write met a file that knows no `RWF_NOWAIT`.
+    #[cold]
+    fn refused_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
+        let kind = match (cx.kind, cx.asked) {
+            (Some(kind), _) => kind,
+            (None, Some(asked)) => asked.kind(cx.fd, || kind_of(cx)),
+            (None, None) => kind_of(cx),
+        };
+        let outcome = self.would_block(cx, kind, Errno::EOPNOTSUPP);
+        if let (Some(asked), FileKind::Regular, Outcome::Punt) = (cx.asked, kind, &outcome) {
+            asked.note_writes_wait(cx.fd);
+        }
+        outcome
     }
 
     #[cold]
@@ -521,6 +541,9 @@ impl Op for Rw {
             if self.waits_for_device(cx) {
                 return Outcome::Aio;
             }
+            if self.write && cx.asked.is_some_and(|asked| asked.writes_wait(cx.fd)) {
+                return Outcome::Punt;
+            }
             let (off, rwf) = (self.position(cx.kind), self.rwf | RWF_NOWAIT);
             let r = if self.write {
                 cx.host.writev(cx.fd, iov, off, rwf)
@@ -533,6 +556,9 @@ impl Op for Rw {
             match r {
                 Ok(n) => return self.issue_after(cx, n),
                 Err(Errno::EAGAIN) => return self.would_block_first(cx),
+                Err(Errno::EOPNOTSUPP) if self.write && self.rwf == 0 => {
+                    return self.refused_first(cx);
+                }
                 Err(_) => {}
             }
         }

@@ -423,6 +423,8 @@ pub(crate) struct Runner<H: Host> {
     pub(crate) identity: Identity,
     /// How a cancel reaches it; `None`: it does not.
     pub(crate) thread: Option<Arc<H::Thread>>,
+    /// It is the thread that submitted it, which goes on with what follows.
+    pub(crate) caller: bool,
 }
 
 /// The body of a worker.
@@ -456,7 +458,8 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
                 continue;
             }
             let thread = slot.lock().clone();
-            let runner = Runner { class: pool.class, identity: pool.identity, thread };
+            let runner =
+                Runner { class: pool.class, identity: pool.identity, thread, caller: false };
             engine.run_queued(&ring, key, &runner);
             if pool.class == Class::Private {
                 engine.iowq().expect_no_more(engine, pool.identity);
@@ -538,7 +541,7 @@ impl<H: Host> Engine<H> {
         let outcome = self.left_by_worker(ring, &mut st, &mut req, (outcome, certain));
         let ends = !matches!(outcome, Outcome::Again | Outcome::Punt) && !req.goes_on();
         req.on_worker |= ends && (!pollable || req.polls_in_vain()) && !reads_elsewhere(&req);
-        st.may_post = !ring.defers();
+        st.may_post = by.caller || !ring.defers();
         st.acting = acting_on(by.identity, &req);
         let turn = if class == Class::Private { None } else { self.turn_of(&st, &req) };
         let outcome = match direct {
@@ -556,6 +559,12 @@ impl<H: Host> Engine<H> {
         self.settle(ring, &mut st, req, outcome);
         if let Some(watch) = turn {
             self.serve(ring, &mut st, watch, false);
+        }
+        if by.caller {
+            if st.cancellers > 0 {
+                self.wake_waiters(ring, &mut st, true);
+            }
+            return self.unlock(ring, st);
         }
         self.after_run(ring, st, by);
     }

@@ -359,6 +359,8 @@ impl<H: Host> Engine<H> {
         req.file = if req.flags.contains(SqeFlags::FIXED_FILE) {
             let node = st.files.as_ref().and_then(|t| t.get(req.fd)).ok_or(Errno::EBADF)?;
             ReqFile::Node(node.clone())
+        } else if let Some(file) = st.own.file_of(req.fd) {
+            ReqFile::Held(file)
         } else {
             ReqFile::Held(self.host().hold(req.fd)?)
         };
@@ -476,8 +478,8 @@ impl<H: Host> Engine<H> {
         let work = Work { class, bounded: req.is_bounded(), brief, task: req.task };
         let own = self.may_be_own(ring, st, &req, class);
         let key = self.park(ring, st, req, Phase::Queued);
-        if own {
-            self.keep_own(st, key, work);
+        if let Some(kept) = own {
+            self.keep_own(st, (key, work), kept);
             return Some(key);
         }
         if self.iowq().queue(self, ring, key, work).is_err()

@@ -105,11 +105,11 @@ impl<H: Host> Engine<H> {
         st.may_post = true;
         st.own.may_keep(plain && want.is_some());
         let taken = self.submit(ring, &mut st, n);
-        st.own.may_keep(false);
         // Of a call that took less than it was to, this was all.
         let want = want.filter(|_| taken == n);
         self.run_and_commit(ring, &mut st, want.is_some());
-        if st.own.is_some() {
+        st.own.may_keep(false);
+        if st.own.has_some() {
             st = self.run_own(ring, st, want);
         }
         let quiet = st.reqs.is_empty() && st.cq.backlog.is_empty() && st.deferred.is_empty();

@@ -204,7 +204,7 @@ pub struct State<H: Host> {
     /// It changed since counted timeouts were looked at.
     pub recount: bool,
     /// What the caller may run itself.
-    pub own: Own,
+    pub own: Own<H>,
     /// The background reactor looks after this ring.
     pub in_care: bool,
     /// It looks again within its longest tick.

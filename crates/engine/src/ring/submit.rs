@@ -66,6 +66,7 @@ impl<H: Host> Engine<H> {
         let mut chain: Vec<Req<H>> = Vec::new();
         let mut taken = 0;
         st.asked.forget();
+        st.own.forget_file();
         st.ahead.calls(st.task);
         st.ahead.batch(true);
         st.unflushed = false;
@@ -159,6 +160,7 @@ impl<H: Host> Engine<H> {
     ) -> Batch {
         if !is_transfer(sqe.opcode) {
             st.asked.forget();
+            st.own.forget_file();
             st.ahead.forget();
             if st.aio.is_due() {
                 self.hand_over(ring, st);
