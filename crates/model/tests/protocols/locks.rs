@@ -1,10 +1,10 @@
 //! The futex locks and the clerk of the real host.
 
-use lock_api::RawMutex;
+use lock_api::{RawMutex, RawRwLock};
 use loom::cell::UnsafeCell;
 use ringer_model::{check, spawn};
 use ringer_sys::clerk::Clerk;
-use ringer_sys::lock::{ForkLock, FutexLock};
+use ringer_sys::lock::{ForkLock, FutexLock, SharedLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -100,5 +100,65 @@ fn an_answer_is_not_missed_by_a_caller_about_to_sleep() {
         assert_eq!(clerk.call(|| 7), 7);
         clerk.stop();
         serving.join().expect("the clerk");
+    });
+}
+
+/// Looks at the value while the lock is shared.
+fn look(g: &Guarded<SharedLock>) -> u32 {
+    g.lock.lock_shared();
+    // SAFETY: the lock is shared; the model checker fails the model if somebody changes it now.
+    let seen = g.value.with(|v| unsafe { *v });
+    // SAFETY: shared above.
+    unsafe { g.lock.unlock_shared() };
+    seen
+}
+
+#[test]
+fn who_has_a_shared_lock_alone_is_alone_and_leaves_nobody_asleep() {
+    check(|| {
+        let new = || Guarded { lock: SharedLock::new(), value: UnsafeCell::new(0) };
+        let g = Arc::new(new());
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let g = g.clone();
+                spawn(move || look(&g))
+            })
+            .collect();
+        let alone = g.lock.try_lock_exclusive();
+        if alone {
+            // SAFETY: nobody else is in; the model checker fails the model otherwise.
+            g.value.with_mut(|v| unsafe { *v = 7 });
+            // SAFETY: taken above.
+            unsafe { g.lock.unlock_exclusive() };
+        }
+        for t in readers {
+            let seen = t.join().expect("a thread of the model");
+            assert!(seen == 0 || alone && seen == 7);
+        }
+        assert!(!g.lock.is_locked());
+        assert_eq!(look(&g), if alone { 7 } else { 0 });
+    });
+}
+
+#[test]
+fn who_finds_a_shared_lock_free_sees_what_was_done_under_it() {
+    check(|| {
+        let g = Arc::new(Guarded { lock: SharedLock::new(), value: UnsafeCell::new(0) });
+        let theirs = g.clone();
+        let visitor = spawn(move || {
+            theirs.lock.lock_shared();
+            // SAFETY: only this thread changes it, while it shares the lock.
+            theirs.value.with_mut(|v| unsafe { *v = 3 });
+            // SAFETY: shared above.
+            unsafe { theirs.lock.unlock_shared() };
+        });
+        if g.lock.try_lock_exclusive() {
+            // SAFETY: nobody else is in.
+            let seen = g.value.with(|v| unsafe { *v });
+            assert!(seen == 0 || seen == 3);
+            // SAFETY: taken above.
+            unsafe { g.lock.unlock_exclusive() };
+        }
+        visitor.join().expect("a thread of the model");
     });
 }
