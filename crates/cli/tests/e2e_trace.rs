@@ -122,7 +122,7 @@ fn arguments_files_and_ways_are_told() {
         assert_eq!(requests[7]["args"]["flags"], "FSYNC_DATASYNC");
         assert_eq!(
             (&requests[0]["how"], &requests[6]["how"]),
-            (&"inline".into(), &"worker".into())
+            (&"inline".into(), &"caller".into())
         );
         assert!(requests.iter().all(|r| r["latency_ns"].as_u64().is_some()));
     }

@@ -98,18 +98,18 @@ impl<H: Host> Engine<H> {
         };
         st.aio.batch.push(key);
         st.polled += 1;
-        self.tell_care_of_wait(st);
-        self.need_care(ring, st);
-        if st.leader == 0 && st.sleepers > 0 {
-            // Whoever sleeps now must look at the poller instead.
-            self.wake_waiters(ring, st, true);
-        }
     }
 
     /// Hands over what is due.
     #[cold]
     pub(crate) fn hand_over(&self, ring: &Arc<Ring<H>>, st: &mut State<H>) {
         let keys = core::mem::take(&mut st.aio.batch);
+        self.tell_care_of_wait(st);
+        self.need_care(ring, st);
+        if st.leader == 0 && st.sleepers > 0 {
+            // Whoever sleeps now must look at the poller instead.
+            self.wake_waiters(ring, st, true);
+        }
         if st.aio.waiting.is_empty() {
             self.start_transfers(ring, st, &keys);
         } else {

@@ -560,12 +560,6 @@ impl<H: Host> Engine<H> {
         if let Some(watch) = turn {
             self.serve(ring, &mut st, watch, false);
         }
-        if by.caller {
-            if st.cancellers > 0 {
-                self.wake_waiters(ring, &mut st, true);
-            }
-            return self.unlock(ring, st);
-        }
         self.after_run(ring, st, by);
     }
 
@@ -573,6 +567,9 @@ impl<H: Host> Engine<H> {
     fn after_run<'a>(&self, ring: &'a Arc<Ring<H>>, mut st: StateGuard<'a, H>, by: &Runner<H>) {
         if st.cancellers > 0 {
             self.wake_waiters(ring, &mut st, true);
+        }
+        if by.caller {
+            return self.unlock(ring, st);
         }
         let here = by.class != Class::Private && !by.identity.is_own();
         self.after_read_by_worker(ring, &mut st, here);

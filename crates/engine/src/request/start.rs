@@ -465,7 +465,9 @@ impl<H: Host> Engine<H> {
                 return None;
             }
         }
+        let own = self.may_be_own(ring, st, &req, class);
         if class == Class::Bounded
+            && own.is_none()
             && let Some(n) = req.file.file().and_then(HostFile::number)
             && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c) | Cmd::ReadvFixed(c)) =
                 &req.cmd
@@ -476,7 +478,6 @@ impl<H: Host> Engine<H> {
         }
         let brief = matches!(req.cmd, Some(Cmd::Nop(_)));
         let work = Work { class, bounded: req.is_bounded(), brief, task: req.task };
-        let own = self.may_be_own(ring, st, &req, class);
         let key = self.park(ring, st, req, Phase::Queued);
         if let Some(kept) = own {
             self.keep_own(st, (key, work), kept);
