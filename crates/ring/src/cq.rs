@@ -74,9 +74,8 @@ impl<'a> CqView<'a> {
         let slot = (tail & (self.geo.cq_entries - 1)) as usize;
         let base = CQES + slot * self.geo.cqe_size as usize;
         self.rings.w64(base).store(cqe.user_data, Relaxed);
-        // In two pieces, as they were written: one load of both would wait for two stores.
-        self.rings.w32(base + 8).store(cqe.res.cast_unsigned(), Relaxed);
-        self.rings.w32(base + 12).store(cqe.flags, Relaxed);
+        let word = u64::from(cqe.res as u32) | u64::from(cqe.flags) << 32;
+        self.rings.w64(base + 8).store(word, Relaxed);
         if self.geo.cqe_size == 32 {
             self.rings.w64(base + 16).store(cqe.big[0], Relaxed);
             self.rings.w64(base + 24).store(cqe.big[1], Relaxed);
