@@ -720,6 +720,10 @@ pub trait Host: Send + Sync + Sized + 'static {
 
     // --- files -------------------------------------------------------------------------------
 
+    /// Runs `f`, which waits in a call and holds nothing of the engine: a handler that interrupts it may call in.
+    fn as_in_a_wait<R>(&self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
     /// Holds the file behind app descriptor `fd` for a request that must wait.
     ///
     /// # Errors

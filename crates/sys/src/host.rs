@@ -220,6 +220,10 @@ impl Host for LinuxHost {
         child::waitid(which, id, options)
     }
 
+    fn as_in_a_wait<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _asleep = thread::Asleep::new();
+        f()
+    }
     fn hold(&self, fd: i32) -> HostResult<LinuxFile> {
         file::hold(fd)
     }

@@ -516,6 +516,9 @@ impl<H: Host> Engine<H> {
         let files = [file.as_ref(), input.as_ref()];
         let outcome = match early {
             Some(outcome) => outcome,
+            None if by.caller => self
+                .host()
+                .as_in_a_wait(|| self.attempt(ring, key, &mut cmd, (class, files, fd, how))),
             None => self.attempt(ring, key, &mut cmd, (class, files, fd, how)),
         };
         // Once its completion can be seen, nothing here keeps a file open: peers see the close.

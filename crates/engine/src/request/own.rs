@@ -15,7 +15,7 @@
 //! that know `RWF_NOWAIT` for them have the submitter do all. What waits for the device itself is kept once, or
 //! the call would wait for it in a row.
 //!
-//! Nothing is kept once the lock is let go. What it does not do: run what could change a file's size by a
+//! Nothing is kept when the call returns. What it does not do: run what could change a file's size by a
 //! call of its own (the signal of RLIMIT_FSIZE would be the application's), or whatever asks for a worker
 //! by `IOSQE_ASYNC`.
 
@@ -155,15 +155,14 @@ impl<H: Host> Engine<H> {
             if let Some(req) = st.reqs.get_mut(key) {
                 req.trail = req.trail.with(How::Caller);
             }
-            // The others are found by a cancel meanwhile, as in a queue.
-            let rest = core::mem::take(&mut st.own.kept);
+            // The others are found by a cancel meanwhile, as in a queue, and by a call that submits: it queues
+            // them, should this one never come back (siglongjmp).
             self.unlock(ring, st);
             // Only a stand-in's identity would matter, and none submits.
             let by =
                 Runner { class: work.class, identity: Identity(0), thread: None, caller: true };
             self.run_queued(ring, key, &by);
             st = ring.state.lock();
-            st.own.kept = rest;
             st.may_post = true;
             st.own.may = true;
             self.run_and_commit(ring, &mut st, true);
