@@ -58,10 +58,16 @@ pub fn ring_closing(id: RingId) {
     aside(|| root::get_own().into_iter().for_each(|engine| engine.ring_closing(id)));
 }
 
-/// A number of which a ring may have a copy is about to be closed, or to become another file's.
+/// A lent number is about to be closed, or to become another file's. A child of vfork(2) closes its own.
 #[cold]
 pub fn number_closing(fd: i32) {
-    aside(|| root::get_own().into_iter().for_each(|engine| engine.number_closing(fd)));
+    aside(|| {
+        if let Some(engine) = root::get_own()
+            && fdtable::no_longer_lent(fd)
+        {
+            engine.number_closing(fd);
+        }
+    });
 }
 
 /// Does something else that allocates or locks, unless the thread is inside the engine already.

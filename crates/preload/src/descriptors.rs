@@ -29,7 +29,7 @@ pub(crate) fn before_close(fd: i32) {
     if let Some(ring) = fdtable::ring_of_known(fd) {
         entry::ring_closing(ring);
     }
-    if fdtable::no_longer_lent(fd) {
+    if fdtable::is_lent(fd) {
         entry::number_closing(fd);
     }
     fdtable::closed(fd);
@@ -106,11 +106,7 @@ pub(crate) fn close_range_parts(
     if first > last || sets_cloexec {
         return close(first, last);
     }
-    for fd in fdtable::lent_within(first, last) {
-        if fdtable::no_longer_lent(fd) {
-            entry::number_closing(fd);
-        }
-    }
+    fdtable::lent_within(first, last).for_each(entry::number_closing);
     fdtable::closed_range(first, last);
     for (lo, hi) in fdtable::skip_ours(first, last) {
         let r = close(lo, hi);

@@ -424,7 +424,10 @@ pub fn skip_ours(lo: u32, hi: u32) -> impl Iterator<Item = (u32, u32)> {
 pub fn after_fork_in_child() {
     for (fd, w) in words(0, u32::MAX) {
         let known = w.load(Relaxed);
-        if known & OURS != 0 && known != OURS | stamp() {
+        if is_lent_word(known) {
+            // The application's own; its copies are among the others.
+            w.store(0, Relaxed);
+        } else if known & OURS != 0 && known != OURS | stamp() {
             w.store(0, Relaxed);
             let _ = raw::close(fd);
         }
@@ -435,7 +438,10 @@ pub fn after_fork_in_child() {
 /// on with its numbers, which this process must neither see nor close either.
 pub fn after_fork_with_files() {
     for (_, w) in words(0, u32::MAX) {
-        if w.load(Relaxed) & OURS != 0 {
+        let known = w.load(Relaxed);
+        if is_lent_word(known) {
+            w.store(0, Relaxed);
+        } else if known & OURS != 0 {
             w.store(OURS | stamp(), Relaxed);
         }
     }

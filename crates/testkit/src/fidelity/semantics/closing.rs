@@ -35,6 +35,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.1",
+        a_forked_child_keeps_the_numbers_that_requests_waited_on,
+        "A child made by fork, or by clone with CLONE_FILES, has the sockets and pipes that its parent received on."
+    ),
+    claim!(
+        "3.1",
         a_pipes_writer_learns_that_its_reader_went,
         "After a READ that waited, closing the read end of a pipe breaks it for the writer at once."
     ),
@@ -204,6 +209,78 @@ fn a_datagram_socket_that_was_shut_down_ends_each_receive() -> Outcome {
         for ud in 6..9 {
             runs(&mut ring, &[of(ud)], &[(ud, 0)])?;
         }
+    }
+    Ok(())
+}
+
+/// In a child: says whether it has the number, and leaves.
+fn tell(fd: i32) -> ! {
+    // SAFETY: safe in the child of a program with threads.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    // SAFETY: as above.
+    unsafe { libc::_exit(i32::from(flags < 0)) }
+}
+
+fn forked_child_has(fd: i32) -> Res<bool> {
+    // SAFETY: the child only makes calls that are safe in one of a program with threads.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        tell(fd);
+    }
+    child_status(pid)
+}
+
+/// A child with its parent's table.
+fn cloned_child_has(fd: i32) -> Res<bool> {
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: clone with these flags is fork(2) but for the table; no stack, and no pointer, is passed.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    if pid == 0 {
+        tell(fd);
+    }
+    child_status(pid as i32)
+}
+
+extern "C" fn close_and_leave(fd: *mut libc::c_void) -> i32 {
+    // SAFETY: safe in such a child.
+    let r = unsafe { libc::close(fd.addr() as i32) };
+    i32::from(r != 0)
+}
+
+/// Closes the number in a child as of vfork(2), which has a table of its own and its parent's memory.
+fn vforked_child_closes(fd: i32) -> Res<bool> {
+    let mut stack = vec![0u128; 4096];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let top = stack.as_mut_ptr_range().end;
+    let arg = std::ptr::without_provenance_mut(fd as usize);
+    // SAFETY: the child runs on a stack of its own, which lives until it has left, and makes one call.
+    let pid = unsafe { libc::clone(close_and_leave, top.cast(), flags, arg) };
+    child_status(pid)
+}
+
+fn child_status(pid: i32) -> Res<bool> {
+    let mut status = 0;
+    // SAFETY: one integer is written.
+    let r = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    expect("the child", r, pid)?;
+    Ok(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0)
+}
+
+fn a_forked_child_keeps_the_numbers_that_requests_waited_on() -> Outcome {
+    for flags in MODES {
+        let ((here, there), (r, w), buf) = (pair()?, pipe()?, Buf::new(16));
+        let mut ring = with(8, flags)?;
+        receive(&mut ring, (here, there), &buf, 3)?;
+        submit(&mut ring, &[rw(op::READ, r, buf.addr(), 16, 0, 7)])?;
+        put(w, b"more")?;
+        ends(&ring, &[(7, 4)])?;
+        for fd in [here, r] {
+            expect("after fork", forked_child_has(fd)?, true)?;
+            expect("after clone", cloned_child_has(fd)?, true)?;
+            expect("a vfork's close", vforked_child_closes(fd)?, true)?;
+            expect("still", os::close(fd).is_ok(), true)?;
+        }
+        expect("the end", ended(there)?, true)?;
     }
     Ok(())
 }
