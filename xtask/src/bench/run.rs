@@ -24,21 +24,19 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// The given ringer, or one that is built now; the works lie beside this program.
+    /// The given ringer, and the works beside this program; or all of them built now.
     pub(crate) fn find(ringer: Option<&Path>) -> Result<Self> {
-        let me = std::env::current_exe()?;
-        let ringer = match ringer {
-            Some(path) => path.to_path_buf(),
+        let (ringer, works) = match ringer {
+            Some(path) => {
+                let me = std::env::current_exe()?;
+                (path.to_path_buf(), me.parent().context("own folder")?.to_path_buf())
+            }
             None => {
-                build()?;
-                me.with_file_name("ringer")
+                let kit = crate::kit::build()?;
+                (kit.join("ringer"), kit)
             }
         };
-        Ok(Self {
-            ringer,
-            work: me.with_file_name("bench-work"),
-            inline: me.with_file_name("bench-inline"),
-        })
+        Ok(Self { ringer, work: works.join("bench-work"), inline: works.join("bench-inline") })
     }
 
     /// Runs a work once.
@@ -95,14 +93,6 @@ impl Programs {
         command.arg("--").arg(program);
         command
     }
-}
-
-fn build() -> Result<()> {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "-p", "ringer-cli", "-p", "xtask"])
-        .status()?;
-    ensure!(status.success(), "building ringer failed");
-    Ok(())
 }
 
 fn parse(text: &str) -> Result<Sample> {
