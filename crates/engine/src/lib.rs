@@ -18,7 +18,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod engine;
-
 pub mod host;
 pub mod opcode;
 pub mod policy;

@@ -279,21 +279,13 @@ impl Rw {
     /// A first attempt said that it would wait.
     #[cold]
     fn would_block_first<H: Host>(&self, cx: &IssueCx<'_, H>) -> Outcome {
-        let kind = cx.kind.unwrap_or_else(|| match cx.asked {
-            Some(asked) => asked.kind(cx.fd, || kind_of(cx)),
-            None => kind_of(cx),
-        });
-        self.would_block(cx, kind, Errno::EAGAIN)
+        self.would_block(cx, kind_asked(cx), Errno::EAGAIN)
     }
 
     /// A first attempt of a write met a file that knows no `RWF_NOWAIT`.
     #[cold]
     fn refused_first<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> Outcome {
-        let kind = match (cx.kind, cx.asked) {
-            (Some(kind), _) => kind,
-            (None, Some(asked)) => asked.kind(cx.fd, || kind_of(cx)),
-            (None, None) => kind_of(cx),
-        };
+        let kind = kind_asked(cx);
         let outcome = self.would_block(cx, kind, Errno::EOPNOTSUPP);
         if let (Some(asked), FileKind::Regular, Outcome::Punt) = (cx.asked, kind, &outcome) {
             asked.note_writes_wait(cx.fd);
@@ -676,6 +668,14 @@ pub(crate) fn is_direct<H: Host>(host: &H, fd: i32, kind: Option<FileKind>) -> b
     kind.is_none_or(|kind| kind == FileKind::Regular)
         && host.status_flags(fd).is_ok_and(|f| f & O_DIRECT != 0)
         && kind.map_or_else(|| host.kind(fd), Ok) == Ok(FileKind::Regular)
+}
+
+/// The kind of the file, asked for once a batch.
+fn kind_asked<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {
+    cx.kind.unwrap_or_else(|| match cx.asked {
+        Some(asked) => asked.kind(cx.fd, || kind_of(cx)),
+        None => kind_of(cx),
+    })
 }
 
 fn kind_of<H: Host>(cx: &IssueCx<'_, H>) -> FileKind {

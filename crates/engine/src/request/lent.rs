@@ -19,9 +19,8 @@ use crate::engine::Engine;
 use crate::host::{FileKind, Host, Poller as _};
 use crate::opcode::Cmd;
 use crate::opcode::openclose::Close;
-use crate::ring::{Errand, Ring, State};
+use crate::ring::{Errand, State};
 use crate::slab::Key;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 use ringer_uapi::Errno;
@@ -172,13 +171,6 @@ impl<H: Host> Engine<H> {
     pub(crate) fn end_lent(&self, st: &mut State<H>) {
         let all: Vec<i32> = st.lent.0.keys().copied().collect();
         all.into_iter().for_each(|fd| self.number_lost(st, fd));
-    }
-
-    /// See [`Errand::Closing`].
-    pub(crate) fn number_closed_elsewhere(&self, ring: &Arc<Ring<H>>, fd: i32) -> Vec<Errand<H>> {
-        let mut st = ring.state.lock();
-        self.number_lost(&mut st, fd);
-        self.let_go(ring, st)
     }
 }
 

@@ -29,7 +29,6 @@ use crate::slab::Key;
 use crate::trace::How;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use ringer_uapi::Errno;
 use ringer_uapi::flags::{Setup, SqeFlags};
 
 /// See the module's doc.
@@ -38,15 +37,13 @@ pub struct Own<H: Host> {
     /// The call that holds the lock submits, then waits for nothing but completions.
     may: bool,
     kept: VecDeque<(Key, Work, Kept)>,
-    /// One of them waits for the device.
-    long: bool,
     /// The file behind a number of the application's that the last one of them holds.
     held: Option<(i32, H::File)>,
 }
 
 impl<H: Host> Default for Own<H> {
     fn default() -> Self {
-        Self { may: false, kept: VecDeque::new(), long: false, held: None }
+        Self { may: false, kept: VecDeque::new(), held: None }
     }
 }
 
@@ -67,6 +64,11 @@ impl<H: Host> Own<H> {
     /// The file that another of the batch holds by this number.
     pub(super) fn file_of(&self, fd: i32) -> Option<H::File> {
         self.held.as_ref().filter(|(of, _)| *of == fd).map(|(_, file)| file.clone())
+    }
+
+    /// Whether one of them waits for the device.
+    fn has_long(&self) -> bool {
+        self.kept.iter().any(|(_, _, kept)| *kept == Kept::Long)
     }
 
     /// Whether something is kept.
@@ -113,12 +115,11 @@ impl<H: Host> Engine<H> {
         let number = file.number()?;
         let to_device =
             || !known && self.host().status_flags(number).is_ok_and(|flags| flags & TO_DEVICE != 0);
-        kept_as(req, to_device).filter(|as_| *as_ == Kept::Short || !st.own.long)
+        kept_as(req, to_device).filter(|as_| *as_ == Kept::Short || !st.own.has_long())
     }
 
     /// Keeps a parked request back from the worker queue.
     pub(super) fn keep_own(&self, st: &mut State<H>, (key, work): (Key, Work), kept: Kept) {
-        st.own.long |= kept == Kept::Long;
         if kept == Kept::Short
             && let Some(Req { fd, file: ReqFile::Held(file), .. }) = st.reqs.get(key)
         {
@@ -168,18 +169,12 @@ impl<H: Host> Engine<H> {
             self.run_and_commit(ring, &mut st, true);
             st.own.may = false;
         }
-        st.own.long = false;
         st
     }
 
     fn queue_own(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, (key, work): (Key, Work)) {
         let here = st.reqs.get(key).is_some_and(|r| matches!(r.phase, Phase::Queued));
-        if here
-            && self.iowq().queue(self, ring, key, work).is_err()
-            && let Some(req) = st.reqs.remove(key)
-        {
-            // io-wq.c `io_wq_enqueue`: no worker could be made, the work is cancelled.
-            self.end_failed(ring, st, req, Errno::ECANCELED);
+        if here && !self.queue_parked(ring, st, key, work) {
             self.commit(ring, st);
         }
     }

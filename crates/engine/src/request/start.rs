@@ -173,7 +173,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Ends a request that is not to be started, or that a worker had not come to.
-    pub(super) fn end_failed(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>, e: Errno) {
+    fn end_failed(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, req: Req<H>, e: Errno) {
         let turn = self.turn_of(st, &req);
         self.complete(ring, st, req, Err(e), 0);
         if let Some(watch) = turn {
@@ -465,9 +465,7 @@ impl<H: Host> Engine<H> {
                 return None;
             }
         }
-        let own = self.may_be_own(ring, st, &req, class);
         if class == Class::Bounded
-            && own.is_none()
             && let Some(n) = req.file.file().and_then(HostFile::number)
             && let Some(Cmd::Read(c) | Cmd::Readv(c) | Cmd::ReadFixed(c) | Cmd::ReadvFixed(c)) =
                 &req.cmd
@@ -478,19 +476,31 @@ impl<H: Host> Engine<H> {
         }
         let brief = matches!(req.cmd, Some(Cmd::Nop(_)));
         let work = Work { class, bounded: req.is_bounded(), brief, task: req.task };
+        let own = self.may_be_own(ring, st, &req, class);
         let key = self.park(ring, st, req, Phase::Queued);
         if let Some(kept) = own {
             self.keep_own(st, (key, work), kept);
             return Some(key);
         }
+        self.queue_parked(ring, st, key, work).then_some(key)
+    }
+
+    /// Queues a parked request for a worker. False: it is over.
+    pub(super) fn queue_parked(
+        &self,
+        ring: &Arc<Ring<H>>,
+        st: &mut State<H>,
+        key: Key,
+        work: Work,
+    ) -> bool {
         if self.iowq().queue(self, ring, key, work).is_err()
             && let Some(req) = st.reqs.remove(key)
         {
             // io-wq.c `io_wq_enqueue`: no worker could be made, the work is cancelled.
             self.end_failed(ring, st, req, Errno::ECANCELED);
-            return None;
+            return false;
         }
-        Some(key)
+        true
     }
 
     /// Whether a request needs other rights than the calling thread has: it names a personality, or a

@@ -291,7 +291,7 @@ impl<H: Host> Engine<H> {
     /// As [`Engine::unlock`] under another ring's lock: what is left to do for other rings is the
     /// caller's.
     #[inline]
-    pub(crate) fn let_go(&self, ring: &Arc<Ring<H>>, mut st: StateGuard<'_, H>) -> Vec<Errand<H>> {
+    pub(super) fn let_go(&self, ring: &Arc<Ring<H>>, mut st: StateGuard<'_, H>) -> Vec<Errand<H>> {
         let due = take_due(ring, &mut st);
         st.acting = None;
         drop(st);

@@ -213,11 +213,7 @@ impl<H: Host> Engine<H> {
             match errand {
                 Errand::Deliver(ring) => self.deliver(ring, &mut owed, acting),
                 Errand::LookAfter(ring) => self.look_after(ring, &mut owed, acting),
-                Errand::Closing(fd) => {
-                    for ring in self.rings().all() {
-                        owed.append(&mut self.number_closed_elsewhere(&ring, fd));
-                    }
-                }
+                Errand::Closing(fd) => self.number_closing(fd),
             }
         }
     }
