@@ -19,7 +19,8 @@ Examples:
   ringer run -- fio job.fio            run a program where io_uring is refused
   ringer doctor fio                    will that program work here, and if not, why?
   ringer stats FILE                    what was counted by run --stats FILE
-  ringer trace -- fio job.fio          every request of a program, as strace shows system calls";
+  ringer trace -- fio job.fio          every request of a program, as strace shows system calls
+  ringer chaos --runs 100 -- ./test    does it survive short reads, late completions, EINTR?";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Run a program and show each of its io_uring requests
     #[command(after_help = TRACE_HELP)]
     Trace(TraceArgs),
+    /// Run a program while its requests are cut, delayed and failed, as a seed and rules decide
+    #[command(after_help = CHAOS_HELP)]
+    Chaos(ChaosArgs),
     /// The child that shows that the library starts.
     #[command(name = crate::probe::SUBCOMMAND, hide = true)]
     Probe,
@@ -74,6 +78,27 @@ Examples:
   ringer trace -c -- fio job.fio            a table for each opcode, as strace -c
   ringer trace -e read,write --slow 10 -o slow.txt -- ./server
   ringer trace --json -o trace.jsonl -- ./server";
+
+const CHAOS_HELP: &str = "\
+Without rules only what a correct program must survive: short transfers of files, pipes and streams,
+requests that go to a worker, completions that come late and in any legal order, waits that end with
+EINTR, completions behind a full queue. Errors come by rule. The same seed decides the same about the
+same submissions.
+
+A rule is what is done, to what and how often, in words: errno=NAME, short or short=BYTES, delay or
+delay=5ms, worker, overflow, interrupt (of a wait); lose and twice need --illegal. op=READ,READV
+path=*.db fd=7 ring=1 selects (a provided buffer); p=0.1 or nth=3 (of those that match). With a rule,
+nothing else is done, unless --legal. A TOML file has tables [[rule]] of the same words.
+
+A run fails if the program ends with another status than 0, by a signal or not in time. In a hunt (--runs)
+{} among ARGS is a fresh folder for each run. Exit status: the program's, of a hunt 1 if a run failed;
+ringer's own failure is 125.
+
+Examples:
+  ringer chaos -- ./server-test
+  ringer chaos --runs 200 -- ./db-test --data {}
+  ringer chaos --rule 'errno=EIO op=READ,READV path=*.db nth=3' -- ./db-test
+  ringer chaos --rule 'errno=ENOBUFS selects p=0.2' --legal --runs 50 -- ./proxy-test";
 
 const DOCTOR_HELP: &str = "\
 Each line is PASS, WARN or FAIL with its cause and what to do. Exit status 1 if a line is FAIL.
@@ -165,6 +190,53 @@ pub(crate) struct TraceArgs {
     /// Room for records in each process [KiB]: what does not fit is lost, and counted
     #[arg(long, value_name = "KIB", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
     pub(crate) buffer: u64,
+    /// The program, searched in PATH
+    #[arg(value_name = "PROG")]
+    pub(crate) program: OsString,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// `ringer chaos`.
+#[derive(Debug, Args)]
+pub(crate) struct ChaosArgs {
+    /// Decide as N does [default: one by chance; a failure says which]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Hunt: run the program with N seeds, one after the other from --seed on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) runs: Option<u64>,
+    /// Runs at a time in a hunt [default: as many as there are processors]
+    #[arg(short, long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// A rule; may be given several times
+    #[arg(long, value_name = "RULE")]
+    pub(crate) rule: Vec<String>,
+    /// Rules from a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+    /// With rules: do what is done without any as well
+    #[arg(long)]
+    pub(crate) legal: bool,
+    /// Allow rules that no kernel would follow
+    #[arg(long)]
+    pub(crate) illegal: bool,
+    /// Only these injections of the seed (RING:NTH:RULE,..), or those in @FILE
+    #[arg(long, value_name = "LIST")]
+    pub(crate) only: Option<String>,
+    /// A run that has not ended after S seconds has failed [default in a hunt: 20 times the first, at least 10]
+    #[arg(long, value_name = "S")]
+    pub(crate) limit: Option<f64>,
+    /// If the run fails, find the fewest injections that make it fail
+    #[arg(long, conflicts_with = "runs")]
+    pub(crate) shrink: bool,
+    /// In a hunt, do not look for fewer injections
+    #[arg(long)]
+    pub(crate) no_shrink: bool,
+    /// Write everything that was injected to FILE, a line each
+    #[arg(short, long, value_name = "FILE", conflicts_with = "runs")]
+    pub(crate) output: Option<PathBuf>,
     /// The program, searched in PATH
     #[arg(value_name = "PROG")]
     pub(crate) program: OsString,

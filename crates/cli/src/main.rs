@@ -4,6 +4,7 @@
 //!   run     program -> kernel -> library -> probe -> exec       (nothing stays behind)
 //!   doctor  the same modules, asked instead of used             (PASS / WARN / FAIL)
 //!   stats   account: lines and left-over counters
+//!   chaos   run as a child under a plan, once or many times, and what was done to it
 //!   trace   run as a child that writes to shared buffers, and their reader
 //!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
 //! ```
@@ -16,6 +17,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "output belongs to the CLI")]
 
 mod account;
+mod chaos;
 mod cli;
 mod demo;
 mod doctor;
@@ -47,7 +49,7 @@ const EXIT_FAILED: u8 = 1;
 /// What `main` does; the entry point is in `os`, because std's start-up must not run.
 #[cfg_attr(test, expect(dead_code, reason = "the test harness brings its own main"))]
 fn start(args: Vec<OsString>) -> u8 {
-    let usage = if args.get(1).is_some_and(|a| a == "run" || a == "trace") {
+    let usage = if args.get(1).is_some_and(|a| a == "run" || a == "trace" || a == "chaos") {
         EXIT_OURS
     } else {
         EXIT_USAGE
@@ -79,6 +81,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Demo(args) => demo::demo(&args),
         Command::Stats(args) => account::stats(&args),
         Command::Trace(args) => trace::trace(&args),
+        Command::Chaos(args) => chaos::chaos(&args),
         Command::Probe => Ok(0),
         Command::DemoProgram(args) => demo::program::program(&args),
         Command::DemoBlocked(args) => demo::blocked(&args),

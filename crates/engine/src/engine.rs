@@ -23,8 +23,6 @@ use core::sync::atomic::AtomicBool;
 pub struct Engine<H: Host> {
     host: H,
     policy: Box<dyn Policy>,
-    /// What the policy says of that.
-    delays: bool,
     /// What the host says of that.
     traces: bool,
     me: Weak<Self>,
@@ -50,7 +48,6 @@ impl<H: Host> Engine<H> {
         Arc::new_cyclic(|me| Self {
             traces: host.traces(),
             host,
-            delays: policy.delays(),
             policy,
             me: me.clone(),
             rings: Rings::default(),
@@ -80,12 +77,6 @@ impl<H: Host> Engine<H> {
 
     pub(crate) fn policy(&self) -> &dyn Policy {
         &*self.policy
-    }
-
-    /// Whether completions may be held.
-    #[inline]
-    pub(crate) fn delays(&self) -> bool {
-        self.delays
     }
 
     /// Whether requests are traced.

@@ -8,7 +8,7 @@
 //! What a host does not do: know about SQEs, CQEs or requests.
 
 use crate::primitive::AtomicU32;
-use crate::trace::{Taken, Told};
+use crate::trace::{Injected, Taken, Told};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -927,6 +927,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn is_stream(&self, _fd: i32) -> bool {
         true
     }
+    /// Whether it is a socket of bytes without borders (`SOCK_STREAM`): what a transfer leaves, the next
+    /// one finds.
+    fn is_byte_stream(&self, fd: i32) -> bool {
+        self.is_stream(fd)
+    }
     /// Whether a receive from a TCP or AF_UNIX stream would find bytes now, or TCP's end
     /// (6.18 net/ipv4/tcp.c `tcp_inq_hint`, net/unix/af_unix.c `inq_len`). The end is asked for only
     /// where it may have come.
@@ -1108,4 +1113,13 @@ pub trait Host: Send + Sync + Sized + 'static {
     }
     /// A request with a name in the trace completed, perhaps not for the last time.
     fn trace_told(&self, _: &Told) {}
+    /// A policy did something to a request or to a wait.
+    fn trace_injected(&self, _: &Injected) {}
+    /// What the kernel calls the file at a number: the length of as much as fits.
+    ///
+    /// # Errors
+    /// `ENOENT`: it is not open, or has no name.
+    fn path_of(&self, _fd: i32, _to: &mut [u8]) -> HostResult<usize> {
+        Err(Errno::ENOENT)
+    }
 }

@@ -17,6 +17,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod chaos;
 pub mod engine;
 pub mod host;
 pub mod opcode;

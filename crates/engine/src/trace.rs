@@ -13,6 +13,7 @@ pub mod buffer;
 use crate::engine::Engine;
 use crate::host::{Host, HostFile};
 use crate::opcode::opdef;
+use crate::policy::Act;
 use crate::request::{Phase, Req};
 use crate::ring::{Ring, State};
 use ringer_uapi::flags::{CqeFlags, SqeFlags};
@@ -179,6 +180,25 @@ pub struct Told {
     pub went: Went,
 }
 
+/// Something that a policy did to a request, or (opcode 0, no user data) to a wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Injected {
+    /// The ring's name.
+    pub ring: u64,
+    /// Which of the ring's entries, or waits, from 1.
+    pub nth: u64,
+    /// What, and by which rule.
+    pub act: Act,
+    /// The request's opcode.
+    pub opcode: u8,
+    /// The number in the program's table of its file, if it has one.
+    pub number: Option<i32>,
+    /// What its completion hands back.
+    pub user_data: u64,
+    /// Its name in the trace, if it has one.
+    pub trail: Trail,
+}
+
 impl<H: Host> Engine<H> {
     /// An entry is taken: the trail of its request.
     #[inline(always)]
@@ -189,13 +209,18 @@ impl<H: Host> Engine<H> {
     #[cold]
     #[inline(never)]
     fn note_taken(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe) -> u64 {
+        let number = self.number_of(st, sqe);
+        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number })
+    }
+
+    /// The number in the program's table of what `fd` of an entry stands for, if it stands for one.
+    pub(crate) fn number_of(&self, st: &State<H>, sqe: &Sqe) -> Option<i32> {
         let takes_file = opdef(sqe.opcode).is_some_and(|d| d.needs_file) || sqe.opcode == CLOSE;
-        let number = if sqe.flags & SqeFlags::FIXED_FILE.bits() != 0 {
+        if sqe.flags & SqeFlags::FIXED_FILE.bits() != 0 {
             st.files.as_ref().and_then(|t| t.get(sqe.fd)).and_then(|node| node.file.number())
         } else {
             Some(sqe.fd).filter(|&fd| takes_file && fd >= 0)
-        };
-        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number })
+        }
     }
 
     /// A completion of the request with this trail was posted (or not: to the backlog).

@@ -19,6 +19,7 @@ extern crate std;
 
 #[cfg(any(test, feature = "test-utils"))]
 pub mod bpf;
+pub mod chaos;
 mod decode;
 pub mod entry;
 pub mod env;
@@ -32,7 +33,6 @@ pub mod process;
 pub mod resolve;
 pub mod root;
 pub mod scan;
-mod shuffle;
 mod site;
 pub mod start;
 pub mod stats;

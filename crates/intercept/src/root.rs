@@ -78,10 +78,7 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     let host = LinuxHost::new();
     crate::stats::begin(setup_flags());
     crate::trace::begin();
-    let engine = Arc::into_raw(match crate::shuffle::chosen() {
-        Some(policy) => Engine::with_policy(host, Box::new(policy)),
-        None => Engine::new(host),
-    });
+    let engine = Arc::into_raw(Engine::with_policy(host, Box::new(crate::chaos::Plans)));
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);
     crate::process::watch_forks();

@@ -9,8 +9,9 @@
 
 use crate::env::{self, Environ};
 use crate::scan::{self, Seen};
-use crate::{filter, mask, patch, resolve::Real, shuffle, stats, trace, trap};
+use crate::{chaos, filter, mask, patch, resolve::Real, stats, trace, trap};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use ringer_engine::chaos::plan::Plan;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::signals::NEVER_BLOCKED;
@@ -53,7 +54,10 @@ fn read_variables(environ: &Environ) {
         patch::forbid();
     }
     if let Some(seed) = environ.get(b"RINGER_SHUFFLE").and_then(env::number) {
-        shuffle::choose(seed);
+        chaos::choose(Plan::late(seed));
+    }
+    if let Some(path) = environ.get(b"RINGER_CHAOS").filter(|p| !p.is_empty()) {
+        chaos::choose_file(path);
     }
     if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
         stats::configure(path);
@@ -61,6 +65,9 @@ fn read_variables(environ: &Environ) {
     if let Some(folder) = environ.get(b"RINGER_TRACE").filter(|p| !p.is_empty()) {
         let slots: Option<u32> = environ.get(b"RINGER_TRACE_SLOTS").and_then(env::number);
         trace::configure(folder, slots.map(u64::from));
+        if environ.get(b"RINGER_TRACE_REQUESTS").is_some_and(|v| v == b"0") {
+            ringer_sys::trace::leave_requests_out();
+        }
     }
     if let Some(fd) = environ.get(b"RINGER_HANDSHAKE").and_then(env::number) {
         let _ = raw::write(fd, b"ringer\n");

@@ -48,11 +48,11 @@ impl Path {
         Self { bytes: [0; PATH_MAX], len: 0 }
     }
 
-    fn as_c_str(&self) -> Option<&CStr> {
+    pub(crate) fn as_c_str(&self) -> Option<&CStr> {
         CStr::from_bytes_until_nul(self.bytes.get(..=self.len)?).ok()
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 

@@ -14,7 +14,7 @@ use ringer_engine::host::{
     Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
     TxTimestamp,
 };
-use ringer_engine::trace::{Taken, Told};
+use ringer_engine::trace::{Injected, Taken, Told};
 use ringer_ring::{Geometry, Map};
 
 use crate::aio::LinuxAio;
@@ -355,6 +355,9 @@ impl Host for LinuxHost {
     fn is_stream(&self, fd: i32) -> bool {
         net::is_stream(fd)
     }
+    fn is_byte_stream(&self, fd: i32) -> bool {
+        net::is_byte_stream(fd)
+    }
     fn left_to_recv(&self, fd: i32, may_have_ended: bool) -> bool {
         net::left_to_recv(fd, may_have_ended)
     }
@@ -471,5 +474,11 @@ impl Host for LinuxHost {
     }
     fn trace_told(&self, t: &Told) {
         trace::told(t);
+    }
+    fn trace_injected(&self, i: &Injected) {
+        trace::injected(i);
+    }
+    fn path_of(&self, fd: i32, to: &mut [u8]) -> HostResult<usize> {
+        io::name_of(fd, to)
     }
 }

@@ -314,6 +314,11 @@ pub fn is_stream(fd: i32) -> bool {
     matches!(option(fd, net::SO_TYPE), Ok(STREAM | SEQPACKET))
 }
 
+/// Whether it is a `SOCK_STREAM` socket.
+pub fn is_byte_stream(fd: i32) -> bool {
+    option(fd, net::SO_TYPE) == Ok(net::SOCK_STREAM as i32)
+}
+
 /// `SOCK_SUPPORT_ZC`: whether it is a TCP or a UDP socket.
 ///
 /// # Errors

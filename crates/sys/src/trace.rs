@@ -11,11 +11,11 @@
 //! (`intercept::trace`).
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
 use ringer_engine::host::Clock;
 use ringer_engine::trace::buffer::{Buffer, NAME_MAX, TakenRecord};
-use ringer_engine::trace::{Taken, Told};
+use ringer_engine::trace::{Injected, Taken, Told};
 
 use crate::{clock, io, thread};
 
@@ -29,6 +29,14 @@ const TIME_BITS: u32 = 32;
 static BUFFER: AtomicPtr<Buffer> = AtomicPtr::new(core::ptr::null_mut());
 /// Number + 1 and time of the last look at it, 0 for none.
 static LOOKS: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
+
+/// Whether requests are traced, and not only what a policy does to them.
+static REQUESTS: AtomicBool = AtomicBool::new(true);
+
+/// Has only acts of a policy written, and no requests.
+pub fn leave_requests_out() {
+    REQUESTS.store(false, Relaxed);
+}
 
 /// Says where the requests of engines that are made from now on go; `None`: nowhere.
 pub fn set_buffer(buffer: Option<&'static Buffer>) {
@@ -45,7 +53,7 @@ fn buffer() -> Option<&'static Buffer> {
 }
 
 pub(crate) fn is_on() -> bool {
-    buffer().is_some()
+    REQUESTS.load(Relaxed) && buffer().is_some()
 }
 
 pub(crate) fn taken(t: &Taken<'_>) -> u64 {
@@ -69,16 +77,26 @@ pub(crate) fn told(t: &Told) {
     }
 }
 
+pub(crate) fn injected(i: &Injected) {
+    if let Some(buffer) = buffer() {
+        let time_ns = clock::now(Clock::Monotonic);
+        if let Some(number) = i.number {
+            name(buffer, number, time_ns);
+        }
+        buffer.injected(time_ns, i);
+    }
+}
+
 /// The number is closed, or something else is put there.
 pub(crate) fn closed(number: i32) {
-    if is_on() {
+    if buffer().is_some() {
         place(number).store(0, Relaxed);
     }
 }
 
 /// Many numbers are closed.
 pub(crate) fn closed_range() {
-    if is_on() {
+    if buffer().is_some() {
         forget_all();
     }
 }

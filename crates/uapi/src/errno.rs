@@ -17,6 +17,11 @@ macro_rules! errnos {
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 as u32 { $(e::$name => Some(stringify!($name)),)+ _ => None }
             }
+
+            /// The error of that symbolic name, if it is one of those.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $(stringify!($name) => Some(Self::$name),)+ _ => None }
+            }
         }
     };
 }

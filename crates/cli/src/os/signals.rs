@@ -1,10 +1,13 @@
 //! Signals while a program of ours runs: it gets them, we go on until it ends.
 //!
 //! What the terminal sends (SIGINT, SIGQUIT) the program has by itself; SIGTERM and SIGHUP come to
-//! us only and are sent on. What this does not do: handle any; they are blocked and waited for.
+//! us only and are sent on: they are blocked and waited for. Who runs many programs, some at a time, hears
+//! of them by [`heard`]. What this does not do: anything else in a handler.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -40,6 +43,27 @@ impl Held {
         };
         (signal > 0).then_some(signal)
     }
+}
+
+static HEARD: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note(_: libc::c_int) {
+    HEARD.store(true, Relaxed);
+}
+
+/// From here on SIGINT, SIGTERM and SIGHUP end nothing: [`heard`] tells of them. Programs that are
+/// started have them as ever.
+pub(crate) fn hear() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        let handler: extern "C" fn(libc::c_int) = note;
+        // SAFETY: a handler that does nothing but store to an atomic.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+}
+
+/// Whether one of them came.
+pub(crate) fn heard() -> bool {
+    HEARD.load(Relaxed)
 }
 
 /// Sends a signal on, if the program does not have it already.

@@ -13,16 +13,16 @@ use ringer_uapi::{FILE_INDEX_ALLOC, Sqe};
 
 /// One argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Arg {
+pub(crate) struct Arg {
     /// Its name.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What it is.
-    pub(super) value: Value,
+    pub(crate) value: Value,
 }
 
 /// An argument's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// A count, a length, an offset.
     Number(i64),
     /// An address, bits without names.
@@ -33,7 +33,7 @@ pub(super) enum Value {
 
 /// What `fd` of an opcode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// A descriptor, or with `IOSQE_FIXED_FILE` a slot.
     File,
     /// A directory that paths begin at.
@@ -262,7 +262,7 @@ fn later_shape(opcode: u8) -> Shape {
 }
 
 /// What `fd` is.
-pub(super) fn target(sqe: &Sqe) -> Target {
+pub(crate) fn target(sqe: &Sqe) -> Target {
     match sqe.opcode {
         31 | 32 => Target::Other("count"),
         45 => Target::Other("domain"),
@@ -278,12 +278,12 @@ pub(super) fn target(sqe: &Sqe) -> Target {
 }
 
 /// The opcode by name, or its number.
-pub(super) fn opcode(opcode: u8) -> Cow<'static, str> {
+pub(crate) fn opcode(opcode: u8) -> Cow<'static, str> {
     opdef(opcode).map_or_else(|| format!("OP_{opcode}").into(), |def| def.name.into())
 }
 
 /// The arguments but for `fd`.
-pub(super) fn args(sqe: &Sqe) -> Vec<Arg> {
+pub(crate) fn args(sqe: &Sqe) -> Vec<Arg> {
     let shape = shape(sqe.opcode);
     let mut args: Vec<Arg> =
         shape.iter().filter_map(|&(at, name, how)| say(at.of(sqe), name, how)).collect();
@@ -328,7 +328,7 @@ fn say(raw: u64, name: &'static str, how: As) -> Option<Arg> {
 }
 
 /// Bits by name, without `prefix`; those that have none in hex.
-pub(super) fn names(rows: &[Row], prefix: &str, bits: u64) -> String {
+pub(crate) fn names(rows: &[Row], prefix: &str, bits: u64) -> String {
     let known = rows.iter().filter(|row| row.value != 0 && bits & row.value == row.value);
     let mut words: Vec<String> =
         known.clone().map(|row| row.name.trim_start_matches(prefix).to_owned()).collect();

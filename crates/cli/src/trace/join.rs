@@ -97,6 +97,8 @@ impl Process {
             Record::Name { number, text, whole } => self.name(number, &text, whole),
             Record::Taken(taken) => self.begin(position.wrapping_add(1), taken),
             Record::Told(told) => self.tell(&told, tell),
+            // `ringer chaos` tells of these.
+            Record::Injected(_) => {}
         }
     }
 

@@ -11,10 +11,10 @@
 //! data (no buffer of the program is looked at), or slow a program down that writes faster than lines
 //! can be printed: records are lost then, and how many is said.
 
-mod entry;
+pub(crate) mod entry;
 mod join;
 mod show;
-mod source;
+pub(crate) mod source;
 mod table;
 
 use std::collections::HashSet;
@@ -101,7 +101,7 @@ fn code_of(status: ExitStatus) -> u8 {
 }
 
 /// A folder that nobody else can look into, in memory if possible.
-fn folder() -> Result<TempDir, Refusal> {
+pub(crate) fn folder() -> Result<TempDir, Refusal> {
     let make = |place: &Path| {
         tempfile::Builder::new()
             .prefix("ringer-trace-")

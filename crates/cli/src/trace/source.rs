@@ -24,13 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// See the module's doc.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The process that writes, as it says.
-    pub(super) pid: u64,
+    pub(crate) pid: u64,
     /// When the buffer was made \[ns, monotonic\].
-    pub(super) born_ns: u64,
+    pub(crate) born_ns: u64,
     /// Records that were begun and not finished.
-    pub(super) torn: u64,
+    pub(crate) torn: u64,
     path: PathBuf,
     file: File,
     slots: u64,
@@ -41,7 +41,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Opens a buffer; `None` while it is not there wholly, or if it is none of ours.
-    pub(super) fn open(path: &Path) -> Option<Self> {
+    pub(crate) fn open(path: &Path) -> Option<Self> {
         // Neither a link nor a FIFO in its place.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = File::options().read(true).write(true).custom_flags(flags).open(path).ok()?;
@@ -76,7 +76,7 @@ impl Source {
     ///
     /// # Errors
     /// The file is not as long as it was.
-    pub(super) fn drain(
+    pub(crate) fn drain(
         &mut self,
         last: bool,
         take: &mut impl FnMut(u64, Record),
@@ -153,18 +153,18 @@ impl Source {
     }
 
     /// Submissions and completions that found no room.
-    pub(super) fn lost(&self) -> (u64, u64) {
+    pub(crate) fn lost(&self) -> (u64, u64) {
         let count = |at| word(&self.file, at).unwrap_or(0);
         (count(buffer::AT_LOST_TAKEN), count(buffer::AT_LOST_TOLD))
     }
 
     /// Whether the process is there, or cannot be looked for.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         Path::new("/proc").join(self.pid.to_string()).exists()
     }
 
     /// Removes the file, as nobody comes to it any more: its name, which is free again.
-    pub(super) fn remove(self) -> PathBuf {
+    pub(crate) fn remove(self) -> PathBuf {
         let _ = fs::remove_file(&self.path);
         self.path
     }

@@ -69,6 +69,8 @@ pub struct Rw {
     err: Option<Errno>,
     /// A worker goes on with it: its `RWF_NOWAIT` means nothing.
     follows: bool,
+    /// It was to move more.
+    cut: bool,
 }
 
 /// The rows that read or write a file.
@@ -103,7 +105,28 @@ impl Cmd {
 impl Rw {
     /// Whether a result breaks a link: anything short of what was asked for.
     pub(crate) fn is_short(&self, res: i32) -> bool {
-        res != self.total as i32
+        self.cut || res != self.total as i32
+    }
+
+    /// How much it is to move, before anything was, and whether it writes; `None`: it may not be cut.
+    pub(crate) fn whole_len(&self) -> Option<(u32, bool)> {
+        let fits = self.done == 0 && self.err.is_none() && self.rwf & RWF_ATOMIC == 0;
+        (fits && !self.cut).then_some((self.total, self.write))
+    }
+
+    /// Lets it move the first `len` bytes only: less than all.
+    pub(crate) fn cut(&mut self, len: u32) {
+        let mut left = u64::from(len.min(self.total));
+        let list = match &mut self.iovs {
+            Iovs::One(one) => &mut one[..],
+            Iovs::Many(list) => list,
+        };
+        for v in list {
+            v.len = v.len.min(left);
+            left -= v.len;
+        }
+        self.total = len.min(self.total);
+        self.cut = true;
     }
 
     /// Whether it carries `RWF_` flags.
@@ -516,7 +539,7 @@ impl Op for Rw {
         let rwf = if none { sqe.op_flags & !RWF_APPENDS } else { sqe.op_flags };
         let off = sqe.off;
         let (done, err, follows) = (0, None, false);
-        let mut rw = Self { iovs, off, rwf, write, total, done, buf_index, err, follows };
+        let mut rw = Self { iovs, off, rwf, write, total, done, buf_index, err, follows, cut: false };
         rw.find_buffer(cx.bufs);
         Ok(rw)
     }

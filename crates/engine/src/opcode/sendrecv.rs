@@ -118,6 +118,17 @@ impl Transfer {
         }
     }
 
+    /// How much it is to move, before anything was; `None`: it may not be cut.
+    pub(crate) fn whole_len(&self) -> Option<u32> {
+        let fits = self.done == 0 && self.flags & MSG_WAITALL == 0 && !self.bundle;
+        u32::try_from(self.buf.len).ok().filter(|_| fits)
+    }
+
+    /// Lets it move the first `len` bytes only.
+    pub(crate) fn shorten(&mut self, len: u32) {
+        self.buf.len = self.buf.len.min(len.into());
+    }
+
     pub(super) fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
         self.many = None;
         self.buf.len = buf.len.min(MAX_RW_COUNT);

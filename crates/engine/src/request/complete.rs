@@ -42,8 +42,8 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
-        if self.delays() {
-            let ns = self.delay(ring, st, &req);
+        if req.fate.is_some() {
+            let ns = self.delay(ring, st, &mut req);
             if ns > 0 {
                 return self.hold(ring, st, req, (res, cflags), ns);
             }
@@ -144,7 +144,10 @@ impl<H: Host> Engine<H> {
                     cqe.flags &= !CqeFlags::F_32.bits();
                 }
             }
-            let posted = ring.post(st, cqe);
+            let posted = match req.fate {
+                None => ring.post(st, cqe),
+                Some(_) => self.post_fated(ring, st, req, cqe),
+            };
             self.trace_cqe(ring, req.trail, &cqe, posted);
         } else {
             self.trace_silent(ring, req, res, cflags);

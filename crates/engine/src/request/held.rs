@@ -10,7 +10,7 @@
 //! its chain, drains, the end of its ring. What it does not do: hold what goes on (multishot), what a
 //! linked timeout may still end, or anything of an IOPOLL ring, which posts what it finds.
 
-use super::{Linked, Phase, Req};
+use super::{Phase, Req};
 use crate::engine::Engine;
 use crate::host::{Clock, Host};
 use crate::ring::{Deferred, Ring, State};
@@ -18,7 +18,6 @@ use crate::slab::Key;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ringer_uapi::Errno;
-use ringer_uapi::flags::Setup;
 
 /// A request that has ended, and with what.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +32,6 @@ struct Ended {
 pub struct Held(Vec<Ended>);
 
 impl<H: Host> Engine<H> {
-    /// How long the completion of a request is to be held \[ns\], 0: not at all.
-    pub(super) fn delay(&self, ring: &Ring<H>, st: &State<H>, req: &Req<H>) -> u64 {
-        let ends = matches!(req.linked, Linked::None) && !req.is_notif() && !st.dying;
-        if ends && !ring.setup.contains(Setup::IOPOLL) { self.policy().delay() } else { 0 }
-    }
-
     /// Holds a request that has ended.
     pub(super) fn hold(
         &self,

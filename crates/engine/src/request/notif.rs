@@ -110,6 +110,7 @@ impl<H: Host> Req<H> {
             on_worker: false,
             task: self.task,
             trail: self.trail,
+            fate: None,
         }))
     }
 

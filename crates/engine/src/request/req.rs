@@ -17,6 +17,7 @@ use super::waiter::Wait;
 use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::rw::Rw;
 use crate::opcode::{Cmd, OpDef, opdef};
+use crate::policy::Fate;
 use crate::resource::filetable::FileNode;
 use crate::resource::kbuf::Kept;
 use crate::resource::personality::Creds;
@@ -153,6 +154,8 @@ pub struct Req<H: Host> {
     pub(crate) note: Option<Note<H>>,
     /// Its name in a trace, and how it ran.
     pub trail: Trail,
+    /// What a policy does to it.
+    pub fate: Option<Box<Fate>>,
 }
 
 impl<H: Host> Req<H> {
@@ -204,6 +207,7 @@ impl<H: Host> Req<H> {
             && self.failed.is_none()
             && self.next.is_none()
             && self.kbuf.is_none()
+            && self.fate.is_none()
             && matches!(self.linked, Linked::None)
     }
 

@@ -132,6 +132,11 @@ impl<H: Host> Engine<H> {
             // One that was sent elsewhere has what it found when it began.
             find_buffer(st, &mut req);
         }
+        if req.fate.is_some()
+            && let Err(e) = self.act_on(ring, st, &mut req)
+        {
+            return self.end_failed(ring, st, req, e);
+        }
         if is_ring_op(&req) {
             return self.issue_ring_op(ring, st, req);
         }
@@ -604,7 +609,10 @@ impl<H: Host> Engine<H> {
 /// The number to use on this thread and what kind of file it is. `Ok(None)`: no number in the app
 /// table, so only a private worker can do it.
 #[inline]
-fn locate<H: Host>(st: &State<H>, req: &Req<H>) -> Result<Option<(i32, Option<FileKind>)>, Errno> {
+pub(super) fn locate<H: Host>(
+    st: &State<H>,
+    req: &Req<H>,
+) -> Result<Option<(i32, Option<FileKind>)>, Errno> {
     if !req.def().needs_file {
         return Ok(Some((req.fd, None)));
     }

@@ -76,6 +76,8 @@ pub struct Cq {
     pub published: u32,
     /// What did not fit.
     pub backlog: VecDeque<Cqe>,
+    /// Some of that a policy put there.
+    pub behind: bool,
     /// Something a worker finished is among the unpublished.
     pub from_worker: bool,
 }
@@ -192,6 +194,9 @@ impl<H: Host> Ring<H> {
                 return;
             }
             st.cq.backlog.pop_front();
+        }
+        if core::mem::take(&mut st.cq.behind) && !st.told {
+            self.mem.work_waits(false);
         }
         if st.kin.as_ref().is_none_or(|kin| !kin.others_overflow()) {
             st.sq_pages().clear_flags(SqRing::CQ_OVERFLOW);

@@ -155,6 +155,12 @@ pub struct State<H: Host> {
     pub drain_active: bool,
     /// A drain in the middle of a chain: what comes after the chain drains, too.
     pub drain_next: bool,
+    /// A policy says what becomes of its requests.
+    pub adopted: bool,
+    /// Entries taken, if one does.
+    pub entries: u64,
+    /// Waits that slept, if one does.
+    pub waits: u64,
     /// Within a batch: entries of it were taken before, and count as under way until its end.
     pub unflushed: bool,
     /// Requests on the ring itself that the kernel has on a worker: they come after the batch.
@@ -270,6 +276,9 @@ impl<H: Host> State<H> {
             drained: VecDeque::new(),
             drain_active: false,
             drain_next: false,
+            adopted: false,
+            entries: 0,
+            waits: 0,
             unflushed: false,
             put_off: VecDeque::new(),
             in_round: false,

@@ -107,7 +107,8 @@ impl<H: Host> Engine<H> {
         let geo = spec.geometry;
         let (mem, pages) = self.host().ring_create(spec)?;
         let sqpoll = self.check_sqpoll(flags, p, geo.sq_entries)?;
-        let state = State::new(pages, geo);
+        let mut state = State::new(pages, geo);
+        state.adopted = self.policy().adopts(spec.id);
         state.init_pages();
         let user = self.host().memory_user();
         let ring = Arc::new(Ring::new((spec.id, flags), (mem, state), sqpoll, user));

@@ -144,6 +144,9 @@ impl<H: Host> Engine<H> {
             self.drop_files(ring, st, files);
         }
         self.commit(ring, st);
+        if st.adopted {
+            self.policy().forgets(ring.id);
+        }
         st.eventfd = None;
         st.personalities = Personalities::default();
         st.aio = Transfers::default();

@@ -129,6 +129,11 @@ impl<H: Host> Engine<H> {
             if st.kin.is_some() {
                 self.attend_kin(ring, &mut st);
             }
+            if !st.cq.backlog.is_empty() {
+                // io_uring.c `io_cqring_wait`: what did not fit may, now.
+                ring.flush_backlog(&mut st);
+                self.commit(ring, &mut st);
+            }
             let ready = ring.cq_ready(&st);
             if ready >= span.want || st.cq_timeouts != timeouts || st.dying {
                 break Ok(());
@@ -140,6 +145,9 @@ impl<H: Host> Engine<H> {
             }
             if let Some(over) = span.expire(self.host(), ready) {
                 break over;
+            }
+            if st.adopted && self.interrupts(ring, &mut st) {
+                break Err(Errno::EINTR);
             }
             let r;
             let until = span.until(self.host());

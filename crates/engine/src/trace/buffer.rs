@@ -23,10 +23,11 @@
 //!
 //! What it does not do: map files, or say what a record means to people.
 
-use super::{How, Told, Went};
+use super::{How, Injected, Told, Went};
+use crate::policy::{Act, Share, What};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use ringer_ring::Map;
-use ringer_uapi::Sqe;
+use ringer_uapi::{Errno, Sqe};
 
 /// Value of word 0: "rtrace" and the layout's version.
 pub const MAGIC: u64 = 0x7274_7261_6365_0001;
@@ -67,6 +68,7 @@ const TAKEN: u64 = 1;
 const TOLD: u64 = 2;
 const NAME: u64 = 3;
 const MORE: u64 = 4;
+const INJECTED: u64 = 8;
 
 const fn stamp(position: u64, kind: u64) -> u64 {
     position.wrapping_add(1) << 8 | kind
@@ -141,6 +143,18 @@ impl Buffer {
         if self.put(TOLD, &[words]).is_none() {
             self.lose(AT_LOST_TOLD);
         }
+    }
+
+    /// Writes what a policy did; lost silently.
+    pub fn injected(&self, time_ns: u64, i: &Injected) {
+        let (kind, value) = to_words(i.act.what);
+        let number = i.number.unwrap_or(-1).cast_unsigned();
+        let who = u64::from(i.act.rule)
+            | u64::from(i.opcode) << 16
+            | kind << 24
+            | u64::from(number) << 32;
+        let words = [time_ns, i.ring, i.nth, who, value, i.trail.name(), i.user_data];
+        let _ = self.put(INJECTED, &[words]);
     }
 
     /// Writes what a number stands for from now on; lost silently, as it is told again.
@@ -233,6 +247,27 @@ pub struct ToldRecord {
     pub user_data: u64,
 }
 
+/// Something that a policy did, as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InjectedRecord {
+    /// When \[ns, monotonic\].
+    pub time_ns: u64,
+    /// The ring's name.
+    pub ring: u64,
+    /// Which of the ring's entries, or waits, from 1.
+    pub nth: u64,
+    /// What, and by which rule.
+    pub act: Act,
+    /// The request's opcode; of a wait 0.
+    pub opcode: u8,
+    /// The number of the file in the program's table, or -1.
+    pub number: i32,
+    /// The name of the request, 0 if it is not traced.
+    pub request: u64,
+    /// What its completion hands back.
+    pub user_data: u64,
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -240,6 +275,8 @@ pub enum Record {
     Taken(TakenRecord),
     /// A completion.
     Told(ToldRecord),
+    /// Something that a policy did.
+    Injected(InjectedRecord),
     /// What a number stands for from now on.
     Name {
         /// The number.
@@ -260,6 +297,7 @@ pub fn read(slots: &[u8], position: u64) -> Option<(Record, usize)> {
         TAKEN => Some((taken_of(&first.1, &words_of(slots, position, 1, Some(MORE))?.1), 2)),
         TOLD => Some((told_of(&first.1)?, 1)),
         NAME => name_of(slots, position, &first.1),
+        INJECTED => Some((injected_of(&first.1)?, 1)),
         _ => None,
     }
 }
@@ -307,6 +345,50 @@ fn told_of(words: &[u64; WORDS]) -> Option<Record> {
         went: *Went::ALL.get((ways >> 8) as usize)?,
         user_data,
     }))
+}
+
+fn injected_of(words: &[u64; WORDS]) -> Option<Record> {
+    let [time_ns, ring, nth, who, value, request, user_data] = *words;
+    let act = Act { rule: who as u16, what: from_words(who >> 24 & 0xff, value)? };
+    let (opcode, number) = ((who >> 16) as u8, (who >> 32) as i32);
+    Some(Record::Injected(InjectedRecord {
+        time_ns,
+        ring,
+        nth,
+        act,
+        opcode,
+        number,
+        request,
+        user_data,
+    }))
+}
+
+/// An act as its number and its value.
+const fn to_words(what: What) -> (u64, u64) {
+    match what {
+        What::Fail(e) => (0, e.raw().cast_unsigned() as u64),
+        What::Short(Share::Bytes(n) | Share::Dice(n)) => (1, n as u64),
+        What::Delay(ns) => (2, ns),
+        What::Worker => (3, 0),
+        What::Overflow => (4, 0),
+        What::Interrupt => (5, 0),
+        What::Lose => (6, 0),
+        What::Twice => (7, 0),
+    }
+}
+
+fn from_words(kind: u64, value: u64) -> Option<What> {
+    Some(match kind {
+        0 => What::Fail(Errno::from_raw(u16::try_from(value).ok().filter(|n| (1..4096).contains(n))?)),
+        1 => What::Short(Share::Bytes(u32::try_from(value).ok()?)),
+        2 => What::Delay(value),
+        3 => What::Worker,
+        4 => What::Overflow,
+        5 => What::Interrupt,
+        6 => What::Lose,
+        7 => What::Twice,
+        _ => return None,
+    })
 }
 
 fn name_of(slots: &[u8], position: u64, first: &[u64; WORDS]) -> Option<(Record, usize)> {
