@@ -64,7 +64,9 @@ impl Chaos {
     /// The number that decides about a rule and an entry; `what` tells several of them apart.
     fn dice(&self, rule: usize, ring: RingId, nth: u64, what: u64) -> u64 {
         let parts = [self.plan.seed, rule as u64, ordinal(ring), nth, what];
-        parts.iter().fold(0, |hash: u64, part| mix((hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15)))
+        parts
+            .iter()
+            .fold(0, |hash: u64, part| mix((hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15)))
     }
 
     /// What a rule does to the entry or the wait that it matches.

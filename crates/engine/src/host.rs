@@ -801,6 +801,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// # Errors
     /// The call's.
     fn writev(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32>;
+    /// A number that is the file's alone, if writes of it that may wait are to run one after the other: of a
+    /// regular file that was not opened with `O_DIRECT`.
+    fn serial_writes(&self, _fd: i32) -> Option<u64> {
+        None
+    }
     /// `fsync(2)`, or `fdatasync(2)`.
     ///
     /// # Errors

@@ -59,7 +59,11 @@ pub(crate) fn choose_file(path: &[u8]) {
 fn complain(path: &[u8]) {
     let mut line = Path::new();
     let name = core::str::from_utf8(path).unwrap_or("RINGER_CHAOS");
-    let _ = writeln!(line, "ringer: chaos: process {} cannot read the plan {name}: nothing is done to it", raw::getpid());
+    let _ = writeln!(
+        line,
+        "ringer: chaos: process {} cannot read the plan {name}: nothing is done to it",
+        raw::getpid()
+    );
     let _ = raw::write(2, line.as_bytes());
 }
 

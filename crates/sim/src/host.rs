@@ -36,6 +36,8 @@ pub struct Options {
     pub no_nowait: bool,
     /// The program may hold POSIX locks.
     pub posix_locks: bool,
+    /// The engine's policy does to requests what a kernel may, as this seed decides.
+    pub meddles: Option<u64>,
     /// Copies of files may outlive the requests that wait for them: the closes of the application are told.
     pub lends: bool,
 }
@@ -443,6 +445,16 @@ impl Host for SimHost {
         match lock(&self.world).entry(fd)? {
             Entry::Open(o) => Ok(o.kind()),
             Entry::Ring(_) => Ok(FileKind::Other),
+        }
+    }
+
+    fn serial_writes(&self, fd: i32) -> Option<u64> {
+        self.call("fstat", fd);
+        let open = self.open(fd).ok()?;
+        let direct = open.flags.load(Relaxed) & 0o40000 != 0;
+        match &open.body {
+            Body::Regular { file, .. } if !direct => Some(Arc::as_ptr(file).addr() as u64),
+            _ => None,
         }
     }
 

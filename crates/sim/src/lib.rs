@@ -78,6 +78,7 @@ pub struct Sim {
     pub engine: Arc<Engine<SimHost>>,
     sched: Arc<Sched>,
     world: Arc<Mutex<World>>,
+    adopts: Arc<AtomicBool>,
 }
 
 impl Default for Sim {
@@ -114,7 +115,9 @@ impl Sim {
             cold_names: AtomicBool::new(false),
             no_files: AtomicU32::new(0),
         };
-        Self { engine: Engine::with_policy(host, Box::new(Choices(sched.clone()))), sched, world }
+        let adopts = Arc::new(AtomicBool::new(true));
+        let choices = Choices::new(sched.clone(), options.meddles, adopts.clone());
+        Self { engine: Engine::with_policy(host, Box::new(choices)), sched, world, adopts }
     }
 
     /// Everything the seed can make unpleasant.
@@ -127,6 +130,7 @@ impl Sim {
             numberless: seed % 5 == 1,
             no_nowait: seed % 7 == 2,
             posix_locks: false,
+            meddles: None,
             lends: false,
         })
     }
@@ -188,6 +192,11 @@ impl Sim {
     pub fn file(&self, data: &[u8], cached: usize) -> i32 {
         let file = RamFile { data: data.to_vec(), cached, ..RamFile::default() };
         self.install(Open::regular(Arc::new(Mutex::new(file))))
+    }
+
+    /// Whether a policy that meddles does so on rings that are set up from here on.
+    pub fn meddle(&self, adopts: bool) {
+        self.adopts.store(adopts, Relaxed);
     }
 
     /// A regular file with a name (without the NUL).

@@ -11,7 +11,12 @@
 
 use crate::rng::Rng;
 use crate::sched::{Sched, lock};
+use ringer_engine::chaos::Chaos as Meddler;
+use ringer_engine::chaos::plan::Plan;
+use ringer_engine::host::RingId;
+use ringer_engine::policy::{Act, Fate, Submission};
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// Something unpleasant that may happen at any time.
@@ -216,15 +221,37 @@ impl Policy for Chaos {
 
 /// The engine's choices, made by the world's policy.
 #[derive(Debug)]
-pub(crate) struct Choices(pub(crate) Arc<Sched>);
+pub(crate) struct Choices {
+    sched: Arc<Sched>,
+    meddler: Option<Meddler>,
+    adopts: Arc<AtomicBool>,
+}
+
+impl Choices {
+    pub(crate) fn new(sched: Arc<Sched>, meddles: Option<u64>, adopts: Arc<AtomicBool>) -> Self {
+        Self { sched, meddler: meddles.map(|seed| Meddler::new(Plan::legal(seed))), adopts }
+    }
+}
 
 impl ringer_engine::policy::Policy for Choices {
     fn next_ready(&self, n: usize) -> usize {
-        self.0.policy.pick(n)
+        self.sched.policy.pick(n)
     }
 
     fn share(&self, len: u32) -> u32 {
-        let less = len > 1 && self.0.strikes(Fault::Share);
-        if less { self.0.policy.part(len as usize) as u32 } else { len }
+        let less = len > 1 && self.sched.strikes(Fault::Share);
+        if less { self.sched.policy.part(len as usize) as u32 } else { len }
+    }
+
+    fn adopts(&self, ring: RingId) -> bool {
+        self.adopts.load(Relaxed) && self.meddler.as_ref().is_some_and(|m| m.adopts(ring))
+    }
+
+    fn fate(&self, of: &Submission<'_>) -> Option<Box<Fate>> {
+        self.meddler.as_ref()?.fate(of)
+    }
+
+    fn interrupts(&self, ring: RingId, nth: u64) -> Option<Act> {
+        self.meddler.as_ref()?.interrupts(ring, nth)
     }
 }

@@ -356,3 +356,43 @@ fn a_ring_that_nobody_waits_in_is_looked_after_at_once() {
         assert_eq!(ring.completions(), 1, "seed {seed}");
     }
 }
+
+/// 6.18 io_uring.c `io_prep_async_work`: writes of a regular file are hashed by its inode.
+#[test]
+fn writes_to_one_file_run_in_the_order_they_were_queued() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 16, 0);
+        let (one, other, buf) = (sim.file(b"-", 1), sim.file(b"-", 1), sim.alloc(8));
+        sim.write(buf, b"abcdefgh");
+        let write = |fd, i: u64| with(ASYNC, sqe::write(fd, buf + i, 1, 0, i));
+        ring.push((0..8).map(|i| write(if i % 3 == 2 { other } else { one }, i)));
+        ring.submit();
+        let got: Vec<u64> = ring.wait(8).iter().map(|c| c.user_data).collect();
+        let of = |fd: u64| {
+            got.iter().copied().filter(move |i| (i % 3 == 2) == (fd == 1)).collect::<Vec<_>>()
+        };
+        assert_eq!((of(0), of(1)), (vec![0, 1, 3, 4, 6, 7], vec![2, 5]), "seed {seed}");
+        assert_eq!(
+            (sim.contents(one), sim.contents(other)),
+            (b"h".to_vec(), b"f".to_vec()),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_write_that_was_cancelled_does_not_hold_up_those_behind_it() {
+    for seed in 0..SEEDS {
+        let sim = Sim::new(racy(seed));
+        let mut ring = Client::new(&sim, 16, 0);
+        let (fd, buf) = (sim.file(b"-", 1), sim.alloc(8));
+        sim.write(buf, b"abcdefgh");
+        ring.push((0..6).map(|i| with(ASYNC, sqe::write(fd, buf + i, 1, 0, i))));
+        ring.push([sqe::cancel(1, 0, 20), sqe::cancel(3, 0, 21)]);
+        ring.submit();
+        let got = ring.wait(8);
+        assert_eq!((got.len(), ring.in_flight()), (8, 0), "seed {seed}");
+        assert_eq!(sim.contents(fd), b"f", "seed {seed}");
+    }
+}

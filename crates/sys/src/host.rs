@@ -267,6 +267,9 @@ impl Host for LinuxHost {
     fn status_flags(&self, fd: i32) -> HostResult<u32> {
         io::status_flags(fd)
     }
+    fn serial_writes(&self, fd: i32) -> Option<u64> {
+        io::serial_writes(fd)
+    }
 
     #[inline(always)]
     fn readv(&self, fd: i32, iov: &[Iovec], off: u64, rwf: u32) -> HostResult<u32> {

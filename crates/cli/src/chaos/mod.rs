@@ -69,7 +69,10 @@ fn single(args: &ChaosArgs, plans: &Plans) -> anyhow::Result<u8> {
         } else {
             eprint!("{}", listed(&plan, &ran.done));
             eprintln!("  repeat: {}", command(args, seed, None));
-            eprintln!("  fewer:  {}", command(args, seed, None).replacen("chaos", "chaos --shrink", 1));
+            eprintln!(
+                "  fewer:  {}",
+                command(args, seed, None).replacen("chaos", "chaos --shrink", 1)
+            );
         }
     }
     Ok(ran.ended.code())

@@ -127,7 +127,8 @@ impl Job<'_> {
     pub(super) fn run(&self, plan: &Plan, until: &dyn Fn() -> bool) -> anyhow::Result<Ran> {
         let folder = trace::folder()?;
         let file = folder.path().join("plan");
-        fs::write(&file, plan.to_string()).with_context(|| format!("writing {}", file.display()))?;
+        fs::write(&file, plan.to_string())
+            .with_context(|| format!("writing {}", file.display()))?;
         let records = folder.path().join("trace");
         fs::create_dir(&records).with_context(|| format!("making {}", records.display()))?;
         let output = folder.path().join("output");
@@ -160,14 +161,20 @@ impl Job<'_> {
         command.env("RINGER_CHAOS", plan).env("RINGER_TRACE", records);
         command.env("RINGER_TRACE_REQUESTS", "0").env("RINGER_TRACE_SLOTS", SLOTS.to_string());
         if self.apart {
-            let out = File::create(output).with_context(|| format!("making {}", output.display()))?;
+            let out =
+                File::create(output).with_context(|| format!("making {}", output.display()))?;
             command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
         }
         command.spawn().map_err(|e| Refusal::ours("cannot start the program", e.to_string()).into())
     }
 
     /// The argument, `{}` in it being a folder of this run alone.
-    fn place(&self, arg: &OsStr, folder: &Path, made: &mut Option<PathBuf>) -> io::Result<OsString> {
+    fn place(
+        &self,
+        arg: &OsStr,
+        folder: &Path,
+        made: &mut Option<PathBuf>,
+    ) -> io::Result<OsString> {
         let bytes = arg.as_bytes();
         let Some(at) = bytes.windows(2).position(|two| two == b"{}") else {
             return Ok(arg.to_owned());
@@ -288,7 +295,9 @@ impl Reader {
 fn tail(path: &Path) -> String {
     const LINES: usize = 12;
     let bytes = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(bytes.get(bytes.len().saturating_sub(8192)..).unwrap_or(&[])).into_owned();
+    let text =
+        String::from_utf8_lossy(bytes.get(bytes.len().saturating_sub(8192)..).unwrap_or(&[]))
+            .into_owned();
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(LINES)..).unwrap_or(&[]).join("\n")
 }

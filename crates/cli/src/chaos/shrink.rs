@@ -29,8 +29,12 @@ pub(super) fn shrink<T: Clone>(
                 }
                 asked += 1;
                 let inside = |at: usize| (at / size == part) == (way == 0);
-                let some: Vec<T> =
-                    all.iter().enumerate().filter(|(at, _)| inside(*at)).map(|(_, t)| t.clone()).collect();
+                let some: Vec<T> = all
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| inside(*at))
+                    .map(|(_, t)| t.clone())
+                    .collect();
                 if fails(&some) {
                     found = Some((some, way));
                     break;

@@ -314,7 +314,9 @@ fn ops(word: &str, value: Option<&str>) -> Result<u64, Unclear> {
         let name = name.to_ascii_uppercase();
         let name = name.trim_start_matches("IORING_OP_");
         let opcode = OPDEFS.iter().zip(0u8..).find(|(def, _)| def.name == name);
-        opcode.map(|(_, opcode)| bit(opcode)).ok_or_else(|| unclear(word, "no opcode has that name"))
+        opcode
+            .map(|(_, opcode)| bit(opcode))
+            .ok_or_else(|| unclear(word, "no opcode has that name"))
     });
     let all = bits.fold(Ok(0), |all: Result<u64, _>, bit| Ok(all? | bit?))?;
     if all == 0 { Err(unclear(word, "op= wants names of opcodes")) } else { Ok(all) }

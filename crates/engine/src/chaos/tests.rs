@@ -14,7 +14,8 @@ fn plan(text: &str) -> Plan {
 /// What becomes of `n` reads on a ring.
 fn fates(chaos: &Chaos, ring: u64, n: u64) -> Vec<Vec<What>> {
     let sqe = Sqe { opcode: READ, ..Sqe::default() };
-    let of = |nth| Submission { ring: RingId(ring << 16), nth, sqe: &sqe, number: Some(3), path: None };
+    let of =
+        |nth| Submission { ring: RingId(ring << 16), nth, sqe: &sqe, number: Some(3), path: None };
     let acts = |fate: Option<Box<Fate>>| fate.map_or(Vec::new(), |f| f.acts);
     (1..=n).map(|nth| acts(chaos.fate(&of(nth))).iter().map(|act| act.what).collect()).collect()
 }
@@ -29,7 +30,11 @@ fn a_plan_is_the_same_after_it_was_text() {
     let first = plan(text);
     assert_eq!(plan(&first.to_string()), first);
     assert_eq!(first.only.as_ref().map(Vec::len), Some(2), "in order, each once");
-    for (rule, says) in first.rules.iter().zip(["errno=EIO op=READV,READ path=*.db selects p=0.100000", "short=512 fd=7 nth=3"]) {
+    for (rule, says) in first
+        .rules
+        .iter()
+        .zip(["errno=EIO op=READV,READ path=*.db selects p=0.100000", "short=512 fd=7 nth=3"])
+    {
         assert_eq!(rule.to_string(), says);
     }
 }
@@ -140,13 +145,17 @@ fn a_pattern_with_many_stars_takes_no_time() {
     let slow = glob(&("*a".repeat(60) + "b")).unwrap_or_else(|| panic!("no pattern"));
     assert!(!slow.matches("a".repeat(2000).as_bytes()));
     let all = |glob: Option<Glob>, name: &[u8]| glob.is_some_and(|g| g.matches(name));
-    assert!(all(glob("*"), b"") && all(glob("a*b*c"), b"aXbYbZc") && !all(glob("a*b*c"), b"aXbYc-"));
+    assert!(
+        all(glob("*"), b"") && all(glob("a*b*c"), b"aXbYbZc") && !all(glob("a*b*c"), b"aXbYc-")
+    );
     assert!(!all(glob("?"), b"") && all(glob("??"), b"ab"));
 }
 
 #[test]
 fn what_is_done_without_rules_is_what_a_kernel_may_do() {
     let legal = Plan::legal(0);
-    assert!(legal.rules.iter().all(|rule| rule.what.is_legal() && !matches!(rule.what, What::Fail(_))));
+    assert!(
+        legal.rules.iter().all(|rule| rule.what.is_legal() && !matches!(rule.what, What::Fail(_)))
+    );
     assert!(!What::Lose.is_legal() && What::Fail(Errno::EIO).is_legal());
 }

@@ -539,7 +539,8 @@ impl Op for Rw {
         let rwf = if none { sqe.op_flags & !RWF_APPENDS } else { sqe.op_flags };
         let off = sqe.off;
         let (done, err, follows) = (0, None, false);
-        let mut rw = Self { iovs, off, rwf, write, total, done, buf_index, err, follows, cut: false };
+        let mut rw =
+            Self { iovs, off, rwf, write, total, done, buf_index, err, follows, cut: false };
         rw.find_buffer(cx.bufs);
         Ok(rw)
     }

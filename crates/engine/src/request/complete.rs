@@ -45,7 +45,8 @@ impl<H: Host> Engine<H> {
         if req.fate.is_some() {
             let ns = self.delay(ring, st, &mut req);
             if ns > 0 {
-                return self.hold(ring, st, req, (res, cflags), ns);
+                let ended = req.noted(res, cflags);
+                return self.hold(ring, st, req, ended, ns);
             }
         }
         if st.may_post && res.is_ok() && req.is_bare() {
@@ -85,11 +86,7 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) {
-        if req.flags.contains(SqeFlags::FIXED_FILE) {
-            // It has its file until it is posted, also one that was borrowed for a single attempt.
-            // An error leaves it without: the slot was empty then, too.
-            let _ = self.find_file(st, &mut req);
-        }
+        self.keep_file(st, &mut req);
         req.phase = Phase::Deferred;
         let key = st.reqs.insert(req);
         st.deferred.push_back(Deferred::Request { key, res, cflags });
@@ -98,6 +95,15 @@ impl<H: Host> Engine<H> {
         }
         // Whoever waits posts it, on an IOPOLL ring as well.
         self.wake_waiters(ring, st, true);
+    }
+
+    /// A request that ended and is not posted yet has its registered file until then, also one that it
+    /// borrowed for a single attempt.
+    pub(super) fn keep_file(&self, st: &State<H>, req: &mut Req<H>) {
+        if req.flags.contains(SqeFlags::FIXED_FILE) {
+            // An error leaves it without: the slot was empty then, too.
+            let _ = self.find_file(st, req);
+        }
     }
 
     /// Posts what was deferred; only where posting is allowed. It is out, and counted, before what it

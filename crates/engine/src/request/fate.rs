@@ -31,13 +31,20 @@ const PATH_MAX: usize = 1024;
 const PIPE_BUF: u32 = 4096;
 /// What every device takes as alignment of `O_DIRECT` \[bytes\].
 const BLOCK: u32 = 4096;
+/// `IORING_OP_TIMEOUT`.
+const TIMEOUT: u8 = 11;
 /// `IORING_OP_LINK_TIMEOUT`: it is part of another request.
 const LINK_TIMEOUT: u8 = 15;
 
 impl<H: Host> Engine<H> {
     /// What the policy does to an entry of a ring that it has adopted.
     #[cold]
-    pub(crate) fn fate_of(&self, ring: &Ring<H>, st: &mut State<H>, sqe: &Sqe) -> Option<Box<Fate>> {
+    pub(crate) fn fate_of(
+        &self,
+        ring: &Ring<H>,
+        st: &mut State<H>,
+        sqe: &Sqe,
+    ) -> Option<Box<Fate>> {
         st.entries += 1;
         if sqe.opcode == LINK_TIMEOUT {
             return None;
@@ -70,7 +77,12 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// It ends so, and nothing of it is tried.
     #[cold]
-    pub(super) fn act_on(&self, ring: &Ring<H>, st: &State<H>, req: &mut Req<H>) -> Result<(), Errno> {
+    pub(super) fn act_on(
+        &self,
+        ring: &Ring<H>,
+        st: &State<H>,
+        req: &mut Req<H>,
+    ) -> Result<(), Errno> {
         let Some(fate) = &mut req.fate else { return Ok(()) };
         let told = (fate.nth, fate.number);
         let fails = fate.take(|what| matches!(what, What::Fail(_)));
@@ -122,7 +134,12 @@ impl<H: Host> Engine<H> {
     /// For how long the completion of a request that has ended is to be held \[ns\], 0: not at all.
     #[cold]
     pub(super) fn delay(&self, ring: &Ring<H>, st: &State<H>, req: &mut Req<H>) -> u64 {
-        let ends = matches!(req.linked, Linked::None) && !req.is_notif() && !st.dying;
+        // What a chain cancels is told in its order; a timeout that has fired ends waits at once.
+        let ends = matches!(req.linked, Linked::None)
+            && req.failed.is_none()
+            && !req.is_notif()
+            && req.opcode != TIMEOUT
+            && !st.dying;
         if !ends || ring.setup.contains(Setup::IOPOLL) {
             return 0;
         }

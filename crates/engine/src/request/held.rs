@@ -43,6 +43,7 @@ impl<H: Host> Engine<H> {
     ) {
         let at = self.host().now(Clock::Monotonic).saturating_add(ns);
         let first = st.timers.next().is_none_or(|t| at < t);
+        self.keep_file(st, &mut req);
         req.phase = Phase::Deferred;
         let key = st.reqs.insert(req);
         st.timers.arm(at, key);

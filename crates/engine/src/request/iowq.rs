@@ -22,6 +22,10 @@
 //!     >= queued that may wait  +  (1, if any other is queued)         -- or all workers are made
 //! ```
 //!
+//! Writes of one regular file run one after the other, in the order they were queued (io_uring.c
+//! `io_prep_async_work`, io-wq.c `io_get_next_work`): the first is queued, the others wait behind it, and the
+//! worker that has run it goes on with them.
+//!
 //! With the last ring all go (io-wq.c `io_wq_set_exit_on_idle`); no worker misses that it was the
 //! last:
 //!
@@ -52,7 +56,7 @@ use crate::ring::{Ring, State, StateGuard};
 use crate::slab::Key;
 use crate::sync::{Mutex, mutex};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
@@ -88,6 +92,8 @@ pub(crate) struct Work {
     pub(crate) bounded: bool,
     /// It is over at once, whatever happens.
     pub(crate) brief: bool,
+    /// One at a time of those with the same.
+    pub(crate) serial: Option<u64>,
     /// The thread that submitted it.
     pub(crate) task: u32,
 }
@@ -123,11 +129,15 @@ struct Item<H: Host> {
     ring: Arc<Ring<H>>,
     key: Key,
     brief: bool,
+    /// One at a time of those with the same.
+    serial: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Queue<H: Host> {
     items: VecDeque<Item<H>>,
+    /// What is queued or runs of those that run one at a time, and what waits behind that.
+    serial: BTreeMap<u64, VecDeque<Item<H>>>,
     /// Items that may wait.
     waiting: u32,
     /// Workers at hand (module's doc). One that was quicker than whoever made it counts -1 until then.
@@ -167,6 +177,17 @@ impl<H: Host> Pool<H> {
 
 impl<H: Host> Queue<H> {
     fn push(&mut self, item: Item<H>) {
+        if let Some(key) = item.serial {
+            if let Some(behind) = self.serial.get_mut(&key) {
+                behind.push_back(item);
+                return;
+            }
+            self.serial.insert(key, VecDeque::new());
+        }
+        self.push_now(item);
+    }
+
+    fn push_now(&mut self, item: Item<H>) {
         self.waiting += u32::from(!item.brief);
         self.items.push_back(item);
     }
@@ -181,11 +202,29 @@ impl<H: Host> Queue<H> {
         item
     }
 
+    /// What waits behind an item that is over, for whoever ran it.
+    fn behind(&mut self, over: &Item<H>) -> Option<Item<H>> {
+        let key = over.serial?;
+        let next = self.serial.get_mut(&key)?.pop_front();
+        if next.is_none() {
+            self.serial.remove(&key);
+        }
+        next
+    }
+
     /// Withdraws a request for which no worker could be made.
     fn withdraw(&mut self, ring: &Arc<Ring<H>>, key: Key) {
-        let at = self.items.iter().rposition(|i| i.key == key && Arc::ptr_eq(&i.ring, ring));
-        if let Some(item) = at.and_then(|at| self.items.remove(at)) {
-            self.waiting -= u32::from(!item.brief);
+        let is = |i: &Item<H>| i.key == key && Arc::ptr_eq(&i.ring, ring);
+        for behind in self.serial.values_mut() {
+            behind.retain(|i| !is(i));
+        }
+        let Some(item) = self.items.iter().rposition(is).and_then(|at| self.items.remove(at))
+        else {
+            return;
+        };
+        self.waiting -= u32::from(!item.brief);
+        if let Some(next) = self.behind(&item) {
+            self.push_now(next);
         }
     }
 
@@ -250,7 +289,8 @@ impl<H: Host> Iowq<H> {
         };
         let idle = Vec::new();
         let items = VecDeque::new();
-        let queue = Queue { items, waiting: 0, at_hand: 0, idle, workers: 0, expected: 0 };
+        let serial = BTreeMap::new();
+        let queue = Queue { items, serial, waiting: 0, at_hand: 0, idle, workers: 0, expected: 0 };
         let queue = mutex(queue);
         let pool = Arc::new(Pool { identity, class, owner, shared_max, queue });
         pools.push(pool.clone());
@@ -276,7 +316,7 @@ impl<H: Host> Iowq<H> {
             self.expect_follower(engine, pool.identity)?;
         }
         let mut q = pool.queue.lock();
-        q.push(Item { ring: ring.clone(), key, brief: work.brief });
+        q.push(Item { ring: ring.clone(), key, brief: work.brief, serial: work.serial });
         if q.is_served() {
             return Ok(());
         }
@@ -358,7 +398,7 @@ impl<H: Host> Iowq<H> {
     pub(crate) fn follow(&self, host: &H, identity: Identity, ring: &Arc<Ring<H>>, key: Key) {
         let pool = self.pool(host, (identity, Class::Follow), None);
         let mut q = pool.queue.lock();
-        q.push(Item { ring: ring.clone(), key, brief: false });
+        q.push(Item { ring: ring.clone(), key, brief: false, serial: None });
         if let Some(word) = q.wake() {
             drop(q);
             host.unpark(&word, 1);
@@ -440,8 +480,8 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
     loop {
         let mut q = pool.queue.lock();
         q.at_hand += i32::from(!at_hand);
-        if let Some(Item { ring, key, brief }) = q.pop() {
-            at_hand = brief;
+        if let Some(item) = q.pop() {
+            at_hand = item.brief;
             // A limit was raised since it was queued.
             let lacks = !q.is_served() && q.idle.is_empty() && q.workers < pool.max();
             let more = lacks && matches!(pool.class, Class::Bounded | Class::Unbounded);
@@ -453,16 +493,10 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
                 (q.at_hand, q.workers) =
                     if made { (q.at_hand + 1, q.workers) } else { (q.at_hand, q.workers - 1) };
             }
-            if pool.class == Class::Follow {
-                engine.start_queued(&ring, key, pool);
-                continue;
-            }
-            let thread = slot.lock().clone();
-            let runner =
-                Runner { class: pool.class, identity: pool.identity, thread, caller: false };
-            engine.run_queued(&ring, key, &runner);
-            if pool.class == Class::Private {
-                engine.iowq().expect_no_more(engine, pool.identity);
+            let mut next = Some(item);
+            while let Some(item) = next {
+                run_item(engine, pool, slot, &item);
+                next = item.serial.and_then(|_| pool.queue.lock().behind(&item));
             }
             continue;
         }
@@ -482,6 +516,23 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
             return;
         }
         at_hand = true;
+    }
+}
+
+fn run_item<H: Host>(
+    engine: &Arc<Engine<H>>,
+    pool: &Arc<Pool<H>>,
+    slot: &Slot<H>,
+    Item { ring, key, .. }: &Item<H>,
+) {
+    if pool.class == Class::Follow {
+        return engine.start_queued(ring, *key, pool);
+    }
+    let thread = slot.lock().clone();
+    let runner = Runner { class: pool.class, identity: pool.identity, thread, caller: false };
+    engine.run_queued(ring, *key, &runner);
+    if pool.class == Class::Private {
+        engine.iowq().expect_no_more(engine, pool.identity);
     }
 }
 

@@ -8,6 +8,7 @@ use super::iowq::{Class, Work};
 use super::{Linked, Phase, Req, ReqFile};
 use crate::engine::Engine;
 use crate::host::{FileKind, Host, HostFile, HostRing};
+use crate::opcode::rw::Rw;
 use crate::opcode::{Cmd, Issue, IssueCx, Op, Outcome, opdef};
 use crate::resource::filetable::FileNode;
 use crate::ring::{Deferred, Ring, State, StateGuard};
@@ -480,7 +481,7 @@ impl<H: Host> Engine<H> {
             self.host().readahead(n, off, len);
         }
         let brief = matches!(req.cmd, Some(Cmd::Nop(_)));
-        let work = Work { class, bounded: req.is_bounded(), brief, task: req.task };
+        let work = Work { class, bounded: req.is_bounded(), brief, serial: None, task: req.task };
         let own = self.may_be_own(ring, st, &req, class);
         let key = self.park(ring, st, req, Phase::Queued);
         if let Some(kept) = own {
@@ -496,8 +497,9 @@ impl<H: Host> Engine<H> {
         ring: &Arc<Ring<H>>,
         st: &mut State<H>,
         key: Key,
-        work: Work,
+        mut work: Work,
     ) -> bool {
+        work.serial = st.reqs.get(key).and_then(|req| self.serial_of(req));
         if self.iowq().queue(self, ring, key, work).is_err()
             && let Some(req) = st.reqs.remove(key)
         {
@@ -506,6 +508,14 @@ impl<H: Host> Engine<H> {
             return false;
         }
         true
+    }
+
+    /// What a request that goes to a worker has in common with those that may not run beside it: writes
+    /// that the file system takes one at a time (io_uring.c `io_prep_async_work`).
+    fn serial_of(&self, req: &Req<H>) -> Option<u64> {
+        let file = req.file.file().filter(|f| f.kind() == FileKind::Regular)?;
+        let writes = req.rw().is_some_and(Rw::is_write);
+        file.number().filter(|_| writes).and_then(|n| self.host().serial_writes(n))
     }
 
     /// Whether a request needs other rights than the calling thread has: it names a personality, or a

@@ -379,7 +379,9 @@ const fn to_words(what: What) -> (u64, u64) {
 
 fn from_words(kind: u64, value: u64) -> Option<What> {
     Some(match kind {
-        0 => What::Fail(Errno::from_raw(u16::try_from(value).ok().filter(|n| (1..4096).contains(n))?)),
+        0 => What::Fail(Errno::from_raw(
+            u16::try_from(value).ok().filter(|n| (1..4096).contains(n))?,
+        )),
         1 => What::Short(Share::Bytes(u32::try_from(value).ok()?)),
         2 => What::Delay(value),
         3 => What::Worker,

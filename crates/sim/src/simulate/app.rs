@@ -383,6 +383,7 @@ impl App {
             }
             Err(Errno::EINTR) => {
                 let signalled = self.sched.eintrs() != before.eintrs;
+                let signalled = signalled || self.program.meddles;
                 assert!(signalled, "a wait was interrupted by nobody after {took} ns");
             }
             Ok(n) if submit == 0 || n == submit as usize => self.check_wait(&p, &before, took),
@@ -457,6 +458,8 @@ impl App {
             || over
             || enough
             || self.sched.eintrs() != before.eintrs
+            // Interrupted, with something to see.
+            || self.program.meddles
             || timeouts != before.timeouts
             || self.a_timeout_may_have_overflowed(&side);
         assert!(blind || fine, "a wait for {} ended after {took} ns with {there}", p.min);

@@ -382,6 +382,9 @@ impl Checker<'_> {
         if (low..=high).contains(&res) || e.owes.errors.contains(&res) {
             return true;
         }
+        if self.program.meddles && (reads(e) || writes(e)) && (1..=high).contains(&res) {
+            return true;
+        }
         let fixed = e.sqe.flags & FIXED != 0;
         if e.sqe.fd == 0 && reads(e) && (1..low).contains(&res) {
             // What it had when it was stopped, or when its number was closed under the submission thread.

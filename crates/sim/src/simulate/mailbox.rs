@@ -200,7 +200,7 @@ impl Checker<'_> {
     /// Single requests of one thread send in the order in which they were submitted.
     fn check_their_order(&self) {
         let drains = self.entries.values().any(|e| e.sqe.flags & 2 != 0);
-        if self.program.has_threads() || drains {
+        if self.program.has_threads() || self.program.meddles || drains {
             return;
         }
         let single = |ud: u64| {

@@ -232,6 +232,8 @@ pub struct Program {
     pub no_nowait: bool,
     /// The program may hold POSIX locks.
     pub posix_locks: bool,
+    /// The engine's policy does to requests what a kernel may.
+    pub meddles: bool,
     /// `IORING_SETUP_*`.
     pub setup: u32,
     /// Entries of both queues.
@@ -412,6 +414,7 @@ impl fmt::Display for Program {
             (self.numberless, "files without numbers"),
             (self.no_nowait, "no RWF_NOWAIT"),
             (self.posix_locks, "POSIX locks"),
+            (self.meddles, "a policy meddles"),
             (self.eventfd.is_some(), "eventfd"),
             (self.indexed, "indices"),
             (self.tags, "tags"),

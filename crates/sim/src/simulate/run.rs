@@ -119,6 +119,7 @@ fn world(program: &Program) -> (Sim, Option<Mailbox>, Option<Pipes>) {
         numberless: program.numberless,
         no_nowait: program.no_nowait,
         posix_locks: program.posix_locks,
+        meddles: program.meddles.then_some(program.seed),
         lends: program.seed.is_multiple_of(2),
         ..Options::default()
     };
@@ -142,6 +143,8 @@ fn world(program: &Program) -> (Sim, Option<Mailbox>, Option<Pipes>) {
     sim.eventfd();
     let last = sim.eventfd();
     assert_eq!(last, 19, "the objects have their numbers");
+    // What is beside is looked at without an enter, as a program does that counts what it has under way.
+    sim.meddle(false);
     let mailbox = mailbox::open(&sim, program);
     let neighbours = pipes(&sim, program);
     sim.named("n0", &[1; 50]);
@@ -231,7 +234,9 @@ fn furnish(app: &App, program: &Program) {
 fn application(sim: &Sim, program: &Program, mailbox: Option<Mailbox>, beside: Option<i32>) -> App {
     let flow = |fd: i32| sim.flow(fd).map(|f| (fd, f));
     let flows = ALL_FLOWS.into_iter().filter_map(flow).collect();
+    sim.meddle(true);
     let client = ring(sim, program, beside);
+    sim.meddle(false);
     let indexed = program.setup & REGISTERED_FD_ONLY != 0;
     let (fd, index) = if indexed { (None, Some(client.fd)) } else { (Some(client.fd), None) };
     client.pages.polled.store(program.polled, Relaxed);

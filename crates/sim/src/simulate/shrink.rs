@@ -123,7 +123,7 @@ impl Shrinker {
                 better |= self.offer(p);
             }
         }
-        let simpler: [fn(&mut Program); 9] = [
+        let simpler: [fn(&mut Program); 10] = [
             |p| p.neighbour = false,
             |p| p.indexed = false,
             |p| p.tags = false,
@@ -131,6 +131,7 @@ impl Shrinker {
             |p| p.numberless = false,
             |p| p.no_nowait = false,
             |p| p.posix_locks = false,
+            |p| p.meddles = false,
             |p| p.eventfd = None,
             |p| p.unregisters = false,
         ];

@@ -93,6 +93,7 @@ fn waits_for(program: &Program, e: &Entry) -> Option<For> {
 fn judged(program: &Program) -> BTreeMap<u64, For> {
     let blind = program.numberless
         || program.posix_locks
+        || program.meddles
         || program.limits_workers()
         || program.setup & IOPOLL != 0
         || program.has(Fault::NoThread)
