@@ -32,6 +32,7 @@ const BLOCKS: Options = Options {
     numberless: true,
     no_nowait: false,
     posix_locks: false,
+    meddles: None,
     lends: false,
 };
 

@@ -20,6 +20,7 @@ fn program(setup: u32, steps: Vec<Step>) -> Program {
         numberless: false,
         no_nowait: false,
         posix_locks: false,
+        meddles: false,
         setup,
         entries: (4, 8),
         eventfd: None,

@@ -310,7 +310,7 @@ fn chance(word: &str, value: Option<&str>) -> Result<u32, Unclear> {
 
 fn ops(word: &str, value: Option<&str>) -> Result<u64, Unclear> {
     let names = value.unwrap_or_default().split(',').filter(|name| !name.is_empty());
-    let bits = names.map(|name| {
+    let mut bits = names.map(|name| {
         let name = name.to_ascii_uppercase();
         let name = name.trim_start_matches("IORING_OP_");
         let opcode = OPDEFS.iter().zip(0u8..).find(|(def, _)| def.name == name);
@@ -318,7 +318,7 @@ fn ops(word: &str, value: Option<&str>) -> Result<u64, Unclear> {
             .map(|(_, opcode)| bit(opcode))
             .ok_or_else(|| unclear(word, "no opcode has that name"))
     });
-    let all = bits.fold(Ok(0), |all: Result<u64, _>, bit| Ok(all? | bit?))?;
+    let all = bits.try_fold(0, |all, bit| bit.map(|bit| all | bit))?;
     if all == 0 { Err(unclear(word, "op= wants names of opcodes")) } else { Ok(all) }
 }
 

@@ -36,6 +36,17 @@ const TIMEOUT: u8 = 11;
 /// `IORING_OP_LINK_TIMEOUT`: it is part of another request.
 const LINK_TIMEOUT: u8 = 15;
 
+/// What a ring keeps for a policy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fates {
+    /// A policy says what becomes of its requests.
+    pub adopted: bool,
+    /// Entries taken, if one does.
+    pub entries: u64,
+    /// Waits that were to sleep, if one does.
+    pub waits: u64,
+}
+
 impl<H: Host> Engine<H> {
     /// What the policy does to an entry of a ring that it has adopted.
     #[cold]
@@ -45,7 +56,7 @@ impl<H: Host> Engine<H> {
         st: &mut State<H>,
         sqe: &Sqe,
     ) -> Option<Box<Fate>> {
-        st.entries += 1;
+        st.fates.entries += 1;
         if sqe.opcode == LINK_TIMEOUT {
             return None;
         }
@@ -55,7 +66,7 @@ impl<H: Host> Engine<H> {
             let len = self.host().path_of(n, &mut name).ok()?;
             name.get(..len)
         });
-        self.policy().fate(&Submission { ring: ring.id, nth: st.entries, sqe, number, path })
+        self.policy().fate(&Submission { ring: ring.id, nth: st.fates.entries, sqe, number, path })
     }
 
     /// A request was made of its entry.
@@ -188,11 +199,11 @@ impl<H: Host> Engine<H> {
     /// A wait is about to sleep: whether it is interrupted instead.
     #[cold]
     pub(crate) fn interrupts(&self, ring: &Ring<H>, st: &mut State<H>) -> bool {
-        st.waits += 1;
-        let Some(act) = self.policy().interrupts(ring.id, st.waits) else { return false };
+        st.fates.waits += 1;
+        let Some(act) = self.policy().interrupts(ring.id, st.fates.waits) else { return false };
         self.host().trace_injected(&Injected {
             ring: ring.id.0,
-            nth: st.waits,
+            nth: st.fates.waits,
             act,
             opcode: 0,
             number: None,

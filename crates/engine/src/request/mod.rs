@@ -6,7 +6,7 @@ pub mod cancel;
 pub(crate) mod clocks;
 pub mod complete;
 mod edges;
-mod fate;
+pub mod fate;
 pub mod held;
 pub mod iowq;
 pub mod lent;

@@ -37,6 +37,7 @@ pub use watchers::Watchers;
 use crate::host::{Clock, Host, HostPages, HostRing, RingId};
 use crate::opcode::opdef::Asked;
 use crate::primitive::{AtomicBool, AtomicU32};
+use crate::request::fate::Fates;
 use crate::request::{
     Req, ahead::Ahead, aio::Transfers, apoll::Watch, held::Held, lent::Lent, own::Own,
     table::Requests, timers::Timers,
@@ -155,12 +156,8 @@ pub struct State<H: Host> {
     pub drain_active: bool,
     /// A drain in the middle of a chain: what comes after the chain drains, too.
     pub drain_next: bool,
-    /// A policy says what becomes of its requests.
-    pub adopted: bool,
-    /// Entries taken, if one does.
-    pub entries: u64,
-    /// Waits that slept, if one does.
-    pub waits: u64,
+    /// What is kept for a policy.
+    pub fates: Fates,
     /// Within a batch: entries of it were taken before, and count as under way until its end.
     pub unflushed: bool,
     /// Requests on the ring itself that the kernel has on a worker: they come after the batch.
@@ -276,9 +273,7 @@ impl<H: Host> State<H> {
             drained: VecDeque::new(),
             drain_active: false,
             drain_next: false,
-            adopted: false,
-            entries: 0,
-            waits: 0,
+            fates: Fates::default(),
             unflushed: false,
             put_off: VecDeque::new(),
             in_round: false,

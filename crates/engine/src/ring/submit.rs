@@ -83,7 +83,7 @@ impl<H: Host> Engine<H> {
             taken += 1;
             let sqe = st.sq_pages().sqe(index);
             if is_read(&sqe)
-                && !st.adopted
+                && !st.fates.adopted
                 && chain.is_empty()
                 && left - taken > 0
                 && next_entry(st).is_some_and(|next| follows(&sqe, &next))
@@ -169,7 +169,7 @@ impl<H: Host> Engine<H> {
         if chain.is_empty() && sqe.flags & !SqeFlags::FIXED_FILE.bits() == 0 {
             let def = opdef(sqe.opcode);
             let special = sqe.file_index != 0 || sqe.personality != 0 || looks_up(sqe);
-            let special = special || st.adopted;
+            let special = special || st.fates.adopted;
             if !st.draining() && def.is_some_and(|d| d.inline_first()) && !special {
                 return self.submit_short(ring, st, sqe);
             }
@@ -344,7 +344,7 @@ impl<H: Host> Engine<H> {
         before: Option<&Req<H>>,
     ) -> Req<H> {
         let trail = self.trail_of(ring, st, sqe);
-        let fate = if st.adopted { self.fate_of(ring, st, sqe) } else { None };
+        let fate = if st.fates.adopted { self.fate_of(ring, st, sqe) } else { None };
         let asked = before.is_none() && st.drain_next;
         let mut notif = Notif::None;
         let (cmd, failed) = match self.checked_prep(ring, st, sqe, (before, &mut notif)) {

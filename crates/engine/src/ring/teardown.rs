@@ -144,7 +144,7 @@ impl<H: Host> Engine<H> {
             self.drop_files(ring, st, files);
         }
         self.commit(ring, st);
-        if st.adopted {
+        if st.fates.adopted {
             self.policy().forgets(ring.id);
         }
         st.eventfd = None;

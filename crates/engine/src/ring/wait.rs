@@ -146,7 +146,7 @@ impl<H: Host> Engine<H> {
             if let Some(over) = span.expire(self.host(), ready) {
                 break over;
             }
-            if st.adopted && self.interrupts(ring, &mut st) {
+            if st.fates.adopted && self.interrupts(ring, &mut st) {
                 break Err(Errno::EINTR);
             }
             let r;
