@@ -87,17 +87,23 @@ pub(super) fn hunt(args: &ChaosArgs, plans: &Plans, runs: u64) -> anyhow::Result
     if found.more {
         println!("of some runs more was injected than is kept");
     }
-    for (i, failure) in found.failures.iter().enumerate() {
+    for failure in found.failures.iter().take(SHRUNK_MAX) {
         println!("\nseed {}: {}", failure.seed, failure.ran.ended);
         for said in failure.ran.words.lines() {
             println!("  | {said}");
         }
-        if i < SHRUNK_MAX && !args.no_shrink && !signals::heard() {
-            shorten_with(args, (&job, plans), failure.seed, &failure.ran)?;
-        } else {
+        if args.no_shrink || signals::heard() {
             println!("  {}", counted(&counts(&failure.ran.done)));
             println!("  repeat: {}", command(args, failure.seed, None));
+        } else {
+            shorten_with(args, (&job, plans), failure.seed, &failure.ran)?;
         }
+    }
+    if let Some([next, ..]) = found.failures.get(SHRUNK_MAX..) {
+        let more: Vec<String> =
+            found.failures.iter().skip(SHRUNK_MAX).map(|f| f.seed.to_string()).collect();
+        println!("\n{} more seeds failed: {}", more.len(), more.join(" "));
+        println!("  the first of them: {}", command(args, next.seed, None));
     }
     if signals::heard() {
         return Ok(130);

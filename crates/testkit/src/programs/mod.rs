@@ -8,6 +8,7 @@ use crate::ring::{Layout, choose_layout};
 use std::process::ExitCode;
 
 pub mod bad;
+pub mod copy;
 pub mod crowds;
 pub mod differential;
 pub mod engine;
@@ -60,6 +61,8 @@ const PROGRAMS: &[Entry] = &[
     ("identity-directory", identity::directory),
     ("leave", leaving::leave),
     ("order", order::order),
+    ("copy-careful", copy::careful),
+    ("copy-careless", copy::careless),
     ("teardown", lifetime::teardown),
     ("last-mapping", lifetime::last_mapping),
     ("counts", lifetime::counts),
