@@ -80,10 +80,10 @@ Examples:
   ringer trace --json -o trace.jsonl -- ./server";
 
 const CHAOS_HELP: &str = "\
-Without rules only what a correct program must survive: short transfers of files, pipes and streams,
-requests that go to a worker, completions that come late and in any legal order, waits that end with
-EINTR, completions behind a full queue. Errors come by rule. The same seed decides the same about the
-same submissions.
+Without rules only what a correct program must survive: short reads, receives and sends, requests that
+go to a worker, completions that come late and in any legal order, waits that end with EINTR,
+completions behind a full queue. Errors and short writes come by rule. The same seed decides the same
+about the same submissions.
 
 A rule is what is done, to what and how often, in words: errno=NAME, short or short=BYTES, delay or
 delay=5ms, worker, overflow, interrupt (of a wait); lose and twice need --illegal. op=READ,READV

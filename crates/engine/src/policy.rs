@@ -9,6 +9,7 @@
 //! its place. A policy sees no user memory and makes no system call.
 
 use crate::host::RingId;
+use crate::trace::Injected;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -37,6 +38,8 @@ pub trait Policy: Send + Sync + Debug {
     fn interrupts(&self, _ring: RingId, _nth: u64) -> Option<Act> {
         None
     }
+    /// An act was carried out, perhaps to less than was said.
+    fn did(&self, _what: &Injected) {}
     /// The ring is gone.
     fn forgets(&self, _ring: RingId) {}
 }

@@ -4,6 +4,7 @@
 //!  environment  file of a plan  --constructor--> every ring of the process      (ringer chaos)
 //!  environment  a seed          --constructor--> the same, late completions only (ringer run --shuffle)
 //!  ringer_chaos(text)           --thread-------> the rings that this thread sets up (ringer::chaos)
+//!      ringer_chaos_done()  <------------------ what was done to them
 //! ```
 //! A plan that cannot be read is said on the standard error and nothing is done: a program that was to be
 //! tried and was not must not look as if it had passed. What this does not do: decide (`ringer_engine::chaos`).
@@ -14,10 +15,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
-use ringer_engine::chaos::Chaos;
 use ringer_engine::chaos::plan::Plan;
+use ringer_engine::chaos::{Chaos, ordinal};
 use ringer_engine::host::RingId;
 use ringer_engine::policy::{Act, Fate, Policy, Submission};
+use ringer_engine::trace::Injected;
+use ringer_engine::trace::buffer::to_words;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_uapi::Errno;
@@ -32,11 +35,24 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 /// Their plans, and those of their rings.
 static LOCAL: ForkMutex<Local> = ForkMutex::new(Local { threads: Vec::new(), rings: Vec::new() });
 
+/// Most acts of a plan that are kept until somebody asks.
+const KEPT_MAX: usize = 1 << 16;
+
 /// Plans that are not the process's.
 struct Local {
-    threads: Vec<(u32, Arc<Chaos>)>,
-    rings: Vec<(RingId, Arc<Chaos>)>,
+    threads: Vec<(u32, Arc<Own>)>,
+    rings: Vec<(RingId, Arc<Own>)>,
 }
+
+/// A plan of one thread's rings, and what it did so far.
+struct Own {
+    chaos: Chaos,
+    done: ForkMutex<Vec<Done>>,
+}
+
+/// An act: ring, entry or wait, rule | opcode << 16 | kind << 24, value, user data
+/// ([`ringer_engine::trace::buffer::to_words`]).
+pub type Done = [u64; 5];
 
 fn process() -> Option<&'static Chaos> {
     // SAFETY: null, or leaked by `choose`, never changed afterwards.
@@ -107,10 +123,24 @@ pub fn choose_for_thread(text: Option<&[u8]>) -> Result<(), Errno> {
     let mut local = LOCAL.lock();
     local.threads.retain(|(tid, _)| *tid != me);
     if let Some(plan) = plan {
-        local.threads.push((me, Arc::new(Chaos::new(plan))));
+        let own = Own { chaos: Chaos::new(plan), done: ForkMutex::new(Vec::new()) };
+        local.threads.push((me, Arc::new(own)));
     }
     THREADS.store(local.threads.len(), Relaxed);
     Ok(())
+}
+
+/// Takes what the calling thread's plan did, the oldest first; how many of these there were.
+pub fn done_by_thread(to: &mut [Done]) -> usize {
+    let me = ringer_sys::thread::tid();
+    let own = LOCAL.lock().threads.iter().find(|(tid, _)| *tid == me).map(|(_, own)| own.clone());
+    let Some(own) = own else { return 0 };
+    let mut done = own.done.lock();
+    let n = done.len().min(to.len());
+    for (to, from) in to.iter_mut().zip(done.drain(..n)) {
+        *to = from;
+    }
+    n
 }
 
 /// See the module's doc.
@@ -118,10 +148,13 @@ pub fn choose_for_thread(text: Option<&[u8]>) -> Result<(), Errno> {
 pub(crate) struct Plans;
 
 impl Plans {
+    fn own(ring: RingId) -> Option<Arc<Own>> {
+        LOCAL.lock().rings.iter().find(|(id, _)| *id == ring).map(|(_, own)| own.clone())
+    }
+
     fn with<R>(ring: RingId, f: impl FnOnce(&Chaos) -> R) -> Option<R> {
-        let local = LOCAL.lock().rings.iter().find(|(id, _)| *id == ring).map(|(_, c)| c.clone());
-        match local {
-            Some(chaos) => Some(f(&chaos)),
+        match Self::own(ring) {
+            Some(own) => Some(f(&own.chaos)),
             None => process().map(f),
         }
     }
@@ -141,8 +174,8 @@ impl Policy for Plans {
             let me = ringer_sys::thread::tid();
             let mut local = LOCAL.lock();
             let mine = local.threads.iter().find(|(tid, _)| *tid == me).map(|(_, c)| c.clone());
-            if let Some(chaos) = mine {
-                local.rings.push((ring, chaos));
+            if let Some(own) = mine {
+                local.rings.push((ring, own));
                 return true;
             }
         }
@@ -159,6 +192,16 @@ impl Policy for Plans {
 
     fn interrupts(&self, ring: RingId, nth: u64) -> Option<Act> {
         Self::with(ring, |chaos| chaos.interrupts(ring, nth)).flatten()
+    }
+
+    fn did(&self, what: &Injected) {
+        let Some(own) = Self::own(RingId(what.ring)) else { return };
+        let (kind, value) = to_words(what.act.what);
+        let who = u64::from(what.act.rule) | u64::from(what.opcode) << 16 | kind << 24;
+        let mut done = own.done.lock();
+        if done.len() < KEPT_MAX {
+            done.push([ordinal(RingId(what.ring)), what.nth, who, value, what.user_data]);
+        }
     }
 
     fn forgets(&self, ring: RingId) {

@@ -88,6 +88,40 @@ pub unsafe extern "C" fn ringer_install() -> i32 {
     i32::try_from(got::redirect()).unwrap_or(i32::MAX)
 }
 
+/// For the embeddable crate: the rings that the calling thread sets up from here on are under this plan, and
+/// with a null pointer under none of its own. 0, or a negative errno (`EINVAL`: it is no plan).
+///
+/// # Safety
+/// `text` is null or has `len` bytes that nobody writes to meanwhile.
+#[cfg_attr(feature = "cdylib", unsafe(no_mangle))]
+pub unsafe extern "C" fn ringer_chaos(text: *const u8, len: usize) -> i32 {
+    let text = if text.is_null() {
+        None
+    } else {
+        // SAFETY: the caller's promise.
+        Some(unsafe { core::slice::from_raw_parts(text, len) })
+    };
+    match ringer_intercept::chaos::choose_for_thread(text) {
+        Ok(()) => 0,
+        Err(e) => -e.raw(),
+    }
+}
+
+/// The same crate's: takes up to `most` acts of the calling thread's plan
+/// ([`ringer_intercept::chaos::Done`]) and answers how many.
+///
+/// # Safety
+/// `to` has room for as many, which nobody else looks at.
+#[cfg_attr(feature = "cdylib", unsafe(no_mangle))]
+pub unsafe extern "C" fn ringer_chaos_done(
+    to: *mut ringer_intercept::chaos::Done,
+    most: usize,
+) -> usize {
+    // SAFETY: the caller's promise.
+    let to = unsafe { core::slice::from_raw_parts_mut(to, most) };
+    ringer_intercept::chaos::done_by_thread(to)
+}
+
 /// Where dlopen goes. A name without a slash is searched along the *caller's* run path, so that
 /// the real function must see the caller's return address: it is jumped to, and the scan waits for
 /// the first dlsym, which follows. Else 0: the caller does not matter.

@@ -16,7 +16,10 @@
 //! ```
 //! The library is the one that `ringer run` preloads, with all its limits. What this crate does not
 //! do: serve a static program, or children that the process starts (use `ringer run` for those).
+//!
+//! For tests: [`chaos`] cuts, delays and fails the requests of a thread's rings.
 
+pub mod chaos;
 mod load;
 
 use std::fmt;

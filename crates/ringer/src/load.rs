@@ -23,6 +23,40 @@ pub(crate) fn kernel_answers() -> bool {
     ret == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
+type Done = [u64; 5];
+
+/// Puts the calling thread's rings under a plan, or under none.
+pub(crate) fn chaos(text: Option<&str>) -> Result<(), i32> {
+    let Some(chaos) = find(libc::RTLD_DEFAULT, c"ringer_chaos") else { return Err(libc::ENOSYS) };
+    // SAFETY: the library that this crate built defines it with this type.
+    let chaos: unsafe extern "C" fn(*const u8, usize) -> c_int =
+        unsafe { std::mem::transmute(chaos) };
+    let (at, len) = text.map_or((std::ptr::null(), 0), |t| (t.as_ptr(), t.len()));
+    // SAFETY: a text that lives as long as the call.
+    match unsafe { chaos(at, len) } {
+        0 => Ok(()),
+        e => Err(-e),
+    }
+}
+
+/// Takes what that plan did since.
+pub(crate) fn chaos_done() -> Vec<Done> {
+    let Some(done) = find(libc::RTLD_DEFAULT, c"ringer_chaos_done") else { return Vec::new() };
+    // SAFETY: as in `chaos`.
+    let done: unsafe extern "C" fn(*mut Done, usize) -> usize =
+        unsafe { std::mem::transmute(done) };
+    let mut all = Vec::new();
+    loop {
+        let mut part = [[0; 5]; 256];
+        // SAFETY: room for as many as is said.
+        let n = unsafe { done(part.as_mut_ptr(), part.len()) };
+        all.extend(part.iter().take(n));
+        if n < part.len() {
+            return all;
+        }
+    }
+}
+
 pub(crate) fn install() -> Result<Installed, Error> {
     if !is_dynamic() {
         return Err(Error::Static);

@@ -201,7 +201,7 @@ impl<H: Host> Engine<H> {
     pub(crate) fn interrupts(&self, ring: &Ring<H>, st: &mut State<H>) -> bool {
         st.fates.waits += 1;
         let Some(act) = self.policy().interrupts(ring.id, st.fates.waits) else { return false };
-        self.host().trace_injected(&Injected {
+        self.tell(&Injected {
             ring: ring.id.0,
             nth: st.fates.waits,
             act,
@@ -214,7 +214,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn tell_act(&self, ring: &Ring<H>, req: &Req<H>, (nth, number): (u64, Option<i32>), act: Act) {
-        self.host().trace_injected(&Injected {
+        self.tell(&Injected {
             ring: ring.id.0,
             nth,
             act,
@@ -223,6 +223,11 @@ impl<H: Host> Engine<H> {
             user_data: req.user_data,
             trail: req.trail,
         });
+    }
+
+    fn tell(&self, injected: &Injected) {
+        self.policy().did(injected);
+        self.host().trace_injected(injected);
     }
 }
 

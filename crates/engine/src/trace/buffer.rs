@@ -364,7 +364,8 @@ fn injected_of(words: &[u64; WORDS]) -> Option<Record> {
 }
 
 /// An act as its number and its value.
-const fn to_words(what: What) -> (u64, u64) {
+#[must_use]
+pub const fn to_words(what: What) -> (u64, u64) {
     match what {
         What::Fail(e) => (0, e.raw().cast_unsigned() as u64),
         What::Short(Share::Bytes(n) | Share::Dice(n)) => (1, n as u64),
@@ -377,7 +378,9 @@ const fn to_words(what: What) -> (u64, u64) {
     }
 }
 
-fn from_words(kind: u64, value: u64) -> Option<What> {
+/// What [`to_words`] made words of; `None`: it did not.
+#[must_use]
+pub fn from_words(kind: u64, value: u64) -> Option<What> {
     Some(match kind {
         0 => What::Fail(Errno::from_raw(
             u16::try_from(value).ok().filter(|n| (1..4096).contains(n))?,
