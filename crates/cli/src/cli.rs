@@ -77,7 +77,8 @@ Examples:
   ringer trace -- fio job.fio
   ringer trace -c -- fio job.fio            a table for each opcode, as strace -c
   ringer trace -e read,write --slow 10 -o slow.txt -- ./server
-  ringer trace --json -o trace.jsonl -- ./server";
+  ringer trace --json -o trace.jsonl -- ./server
+  ringer trace --perfetto server.pftrace -- ./server";
 
 const CHAOS_HELP: &str = "\
 Without rules only what a correct program must survive: short reads, receives and sends, requests that
@@ -184,6 +185,9 @@ pub(crate) struct TraceArgs {
     /// Print JSON objects, one a line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a timeline to FILE that ui.perfetto.dev opens; lines only with -o or --json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) perfetto: Option<PathBuf>,
     /// Show only completions that came at least MS milliseconds after their submission
     #[arg(long, value_name = "MS")]
     pub(crate) slow: Option<f64>,

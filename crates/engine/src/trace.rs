@@ -161,6 +161,8 @@ pub struct Taken<'a> {
     pub sqe: &'a Sqe,
     /// The number in the program's table of what `fd` stands for, if it stands for one.
     pub number: Option<i32>,
+    /// It follows the one before it in a chain.
+    pub linked: bool,
 }
 
 /// A completion.
@@ -200,17 +202,17 @@ pub struct Injected {
 }
 
 impl<H: Host> Engine<H> {
-    /// An entry is taken: the trail of its request.
+    /// An entry is taken: the trail of its request. `linked`: it follows another in a chain.
     #[inline(always)]
-    pub(crate) fn trail_of(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe) -> Trail {
-        Trail::new(if self.traces() { self.note_taken(ring, st, sqe) } else { 0 })
+    pub(crate) fn trail_of(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe, linked: bool) -> Trail {
+        Trail::new(if self.traces() { self.note_taken(ring, st, sqe, linked) } else { 0 })
     }
 
     #[cold]
     #[inline(never)]
-    fn note_taken(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe) -> u64 {
+    fn note_taken(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe, linked: bool) -> u64 {
         let number = self.number_of(st, sqe);
-        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number })
+        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number, linked })
     }
 
     /// The number in the program's table of what `fd` of an entry stands for, if it stands for one.

@@ -67,6 +67,7 @@ pub(crate) fn taken(t: &Taken<'_>) -> u64 {
         ring: t.ring,
         tid: thread::tid(),
         number: t.number.unwrap_or(-1),
+        linked: t.linked,
         sqe: *t.sqe,
     })
 }

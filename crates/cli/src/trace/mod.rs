@@ -4,7 +4,7 @@
 //!   folder 0700 --RINGER_TRACE--> ringer run --native never -- PROG      (a child of ours)
 //!      |                             | first ring of a process
 //!      | PID, PID.1, ...  <----------' makes its buffer and writes records
-//!      '-> source (bytes -> records) -> join (-> events) -> filter -> show, table
+//!      '-> source (bytes -> records) -> join (-> events) -> filter -> show, table, perfetto
 //! ```
 //! Everything is drained while the program runs; at its end once more, and what is open then was in
 //! flight. A process that outlives the program is not followed further. What this does not do: keep
@@ -13,6 +13,7 @@
 
 pub(crate) mod entry;
 mod join;
+mod perfetto;
 mod show;
 pub(crate) mod source;
 mod table;
@@ -21,6 +22,7 @@ use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -36,7 +38,8 @@ use crate::os::signals;
 use crate::refusal::Refusal;
 use crate::{os, run, stats};
 
-use join::{Event, Process};
+use join::{Event, Listener, Process, Request};
+use perfetto::Perfetto;
 use source::Source;
 use table::Table;
 
@@ -61,14 +64,17 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<u8> {
     run::refuse_elevated()?;
     let filter = Filter::of(args)?;
     let out = output(args)?;
+    let perfetto = args.perfetto.as_deref().map(file).transpose()?.map(Perfetto::new);
     let folder = folder()?;
     let mut session = Session {
         args,
         filter,
         out,
         table: Table::default(),
+        perfetto,
         processes: Vec::new(),
         known: HashSet::new(),
+        begun: 0,
         start_ns: None,
         ended: Totals::default(),
         broken: None,
@@ -105,7 +111,7 @@ pub(crate) fn folder() -> Result<TempDir, Refusal> {
     let make = |place: &Path| {
         tempfile::Builder::new()
             .prefix("ringer-trace-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(place)
     };
     make(Path::new(MEMORY)).or_else(|_| make(&env::temp_dir())).map_err(|e| {
@@ -117,8 +123,17 @@ pub(crate) fn folder() -> Result<TempDir, Refusal> {
 fn output(args: &TraceArgs) -> Result<Box<dyn Write>, Refusal> {
     match &args.output {
         None => Ok(Box::new(BufWriter::new(io::stderr()))),
-        Some(path) => Ok(Box::new(BufWriter::new(stats::create(path)?.into_empty()?))),
+        Some(path) => file(path),
     }
+}
+
+/// A file that nobody else can read: what a program reads and writes is in it.
+fn file(path: &Path) -> Result<Box<dyn Write>, Refusal> {
+    let file = stats::create(path)?.into_empty()?;
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(|e| {
+        Refusal::ours(format!("cannot hide {} from others", path.display()), e.to_string())
+    })?;
+    Ok(Box::new(BufWriter::new(file)))
 }
 
 /// Which events are told.
@@ -177,8 +192,11 @@ struct Session<'a> {
     filter: Filter,
     out: Box<dyn Write>,
     table: Table,
+    perfetto: Option<Perfetto>,
     processes: Vec<Traced>,
     known: HashSet<PathBuf>,
+    /// Processes so far.
+    begun: u64,
     /// When the first buffer was made.
     start_ns: Option<u64>,
     ended: Totals,
@@ -231,7 +249,12 @@ impl Session<'_> {
             if let Some(source) = Source::open(&path) {
                 self.known.insert(path);
                 self.start_ns.get_or_insert(source.born_ns);
-                let (process, was_seen) = (Process::new(source.pid), source.is_alive());
+                self.begun += 1;
+                let process = Process::new(self.begun, source.pid);
+                let was_seen = source.is_alive();
+                if let Some(perfetto) = &mut self.perfetto {
+                    perfetto.process(self.begun, source.pid, &source.program());
+                }
                 self.processes.push(Traced { source, process, was_seen });
             }
         }
@@ -257,16 +280,18 @@ impl Session<'_> {
 
     fn drain_one(&mut self, traced: &mut Traced, over: bool) -> bool {
         let Traced { source, process, .. } = traced;
-        let mut take = |position, record| {
-            process.take(position, record, &mut |event| self.tell(event));
-        };
+        let mut take = |position, record| process.take(position, record, self);
         // A file that was cut tells no more; what it told stands.
         source.drain(over, &mut take).unwrap_or(false)
     }
 
     fn end(&mut self, mut traced: Traced) {
-        traced.process.end(&mut |event| self.tell(event));
+        traced.process.end(self);
         let (requests, completions) = traced.source.lost();
+        if let Some(perfetto) = &mut self.perfetto {
+            let lost = requests.saturating_add(completions);
+            perfetto.ended(traced.process.serial, traced.source.born_ns, lost);
+        }
         let ended = &mut self.ended;
         ended.processes += 1;
         ended.requests = ended.requests.saturating_add(traced.process.requests);
@@ -278,12 +303,16 @@ impl Session<'_> {
     }
 
     fn tell(&mut self, event: &Event<'_>) {
-        if !self.filter.has(event) {
+        let (chosen, slow) = (self.filter.has(event), self.filter.is_slow(event));
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.told(event, chosen && slow);
+        }
+        if !chosen {
             return;
         }
         if self.args.count {
             self.table.add(event);
-        } else if self.broken.is_none() && self.filter.is_slow(event) {
+        } else if self.tells_lines() && self.broken.is_none() && slow {
             let start_ns = self.start_ns.unwrap_or(0);
             let written = if self.args.json {
                 writeln!(self.out, "{}", show::json(event, start_ns))
@@ -292,6 +321,11 @@ impl Session<'_> {
             };
             self.broken = written.err();
         }
+    }
+
+    /// A timeline alone is enough for who asked for one alone.
+    fn tells_lines(&self) -> bool {
+        self.perfetto.is_none() || self.args.output.is_some() || self.args.json
     }
 
     /// The table, and what is to be said about the whole.
@@ -316,6 +350,9 @@ impl Session<'_> {
             writeln!(self.out, "{end}")?;
         }
         self.out.flush().context("writing the trace")?;
+        if let Some(perfetto) = self.perfetto.take() {
+            perfetto.finish().context("writing the timeline")?;
+        }
         self.warn();
         Ok(())
     }
@@ -342,6 +379,24 @@ impl Session<'_> {
         }
         if t.strays > 0 {
             eprintln!("ringer: trace: {} completions of requests that are not known", t.strays);
+        }
+    }
+}
+
+impl Listener for Session<'_> {
+    fn taken(&mut self, request: &Request) {
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.taken(request);
+        }
+    }
+
+    fn told(&mut self, event: &Event<'_>) {
+        self.tell(event);
+    }
+
+    fn forgotten(&mut self, request: &Request) {
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.forgotten(request);
         }
     }
 }

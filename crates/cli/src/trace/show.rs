@@ -64,10 +64,13 @@ fn submission(line: &mut String, request: &Request) {
         };
     }
     let _ = write!(line, " user_data={:#x}", request.taken.sqe.user_data);
+    if let Some(chain) = request.chain {
+        let _ = write!(line, " chain=#{chain}");
+    }
 }
 
 /// What `fd` is called and its value, if it is anything.
-fn descriptor(request: &Request) -> Option<(&'static str, String)> {
+pub(super) fn descriptor(request: &Request) -> Option<(&'static str, String)> {
     let sqe = &request.taken.sqe;
     let fixed = sqe.flags & SqeFlags::FIXED_FILE.bits() != 0;
     match entry::target(sqe) {
@@ -109,6 +112,7 @@ pub(super) fn json(event: &Event<'_>, start_ns: u64) -> Json {
     let mut object = Map::new();
     let mut put = |name: &str, value: Json| object.insert(name.to_owned(), value);
     put("event", if request.told == 0 { "request".into() } else { "cqe".into() });
+    put("process", request.process.into());
     put("pid", request.pid.into());
     put("tid", taken.tid.into());
     put("ring", request.ring().into());
@@ -120,6 +124,7 @@ pub(super) fn json(event: &Event<'_>, start_ns: u64) -> Json {
         put("fixed", (taken.sqe.flags & SqeFlags::FIXED_FILE.bits() != 0).into());
         put("file", request.file.as_deref().into());
         put("args", args(request));
+        put("chain", request.chain.into());
     }
     put("user_data", format!("{:#x}", taken.sqe.user_data).into());
     match told {
@@ -158,17 +163,19 @@ fn args(request: &Request) -> Json {
 }
 
 /// The errno's name, or its number, of a result that is one.
-fn error(res: i32) -> Option<String> {
+pub(super) fn error(res: i32) -> Option<String> {
     let number = u16::try_from(-i64::from(res)).ok().filter(|n| (1..4096).contains(n))?;
     Some(Errno::from_raw(number).name().map_or_else(|| number.to_string(), str::to_owned))
 }
 
-fn flags(flags: u32) -> String {
+/// A CQE's flags by name.
+pub(super) fn flags(flags: u32) -> String {
     let of_buffer = if buffer(flags).is_some() { u32::MAX << BUFFER_SHIFT } else { 0 };
     entry::names(rings::CQE, "CQE_", (flags & !of_buffer).into())
 }
 
-fn buffer(flags: u32) -> Option<u32> {
+/// The buffer that a CQE's flags name.
+pub(super) fn buffer(flags: u32) -> Option<u32> {
     (flags & CqeFlags::BUFFER.bits() != 0).then_some(flags >> BUFFER_SHIFT)
 }
 
@@ -186,7 +193,8 @@ pub(super) fn duration(ns: u64) -> String {
     }
 }
 
-fn printable(text: &str) -> String {
+/// Without control characters.
+pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

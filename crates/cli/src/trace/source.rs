@@ -163,6 +163,12 @@ impl Source {
         Path::new("/proc").join(self.pid.to_string()).exists()
     }
 
+    /// What the process is called, as long as it is there.
+    pub(super) fn program(&self) -> String {
+        let name = fs::read(Path::new("/proc").join(self.pid.to_string()).join("comm"));
+        String::from_utf8_lossy(&name.unwrap_or_default()).trim_end().to_owned()
+    }
+
     /// Removes the file, as nobody comes to it any more: its name, which is free again.
     pub(crate) fn remove(self) -> PathBuf {
         let _ = fs::remove_file(&self.path);
