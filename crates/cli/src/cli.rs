@@ -20,6 +20,7 @@ Examples:
   ringer doctor fio                    will that program work here, and if not, why?
   ringer stats FILE                    what was counted by run --stats FILE
   ringer trace -- fio job.fio          every request of a program, as strace shows system calls
+  ringer report trace.jsonl -o r.html  a page of what trace --json wrote
   ringer chaos --runs 100 -- ./test    does it survive short reads, late completions, EINTR?";
 
 /// What to do.
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// Run a program while its requests are cut, delayed and failed, as a seed and rules decide
     #[command(after_help = CHAOS_HELP)]
     Chaos(ChaosArgs),
+    /// Make a page of HTML of a trace
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportArgs),
     /// The child that shows that the library starts.
     #[command(name = crate::probe::SUBCOMMAND, hide = true)]
     Probe,
@@ -100,6 +104,14 @@ Examples:
   ringer chaos --runs 200 -- ./db-test --data {}
   ringer chaos --rule 'errno=EIO op=READ,READV path=*.db nth=3' -- ./db-test
   ringer chaos --rule 'errno=ENOBUFS selects p=0.2' --legal --runs 50 -- ./proxy-test";
+
+const REPORT_HELP: &str = "\
+The page is one file that needs no network: what the requests were, how long they took and how they
+ran, what was in flight over time, errors, and advice where a figure was measured.
+
+Examples:
+  ringer trace --json -o trace.jsonl -- fio job.fio
+  ringer report trace.jsonl -o report.html";
 
 const DOCTOR_HELP: &str = "\
 Each line is PASS, WARN or FAIL with its cause and what to do. Exit status 1 if a line is FAIL.
@@ -200,6 +212,17 @@ pub(crate) struct TraceArgs {
     /// Its arguments
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,
+}
+
+/// `ringer report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// What `ringer trace --json` wrote; - is the standard input
+    #[arg(value_name = "TRACE")]
+    pub(crate) trace: PathBuf,
+    /// Write to FILE instead of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `ringer chaos`.

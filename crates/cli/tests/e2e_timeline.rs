@@ -29,9 +29,9 @@ impl Message {
             fields.push((
                 number,
                 match wire {
-                    WireType::Varint => Field::Number(input.read_raw_varint64().unwrap()),
-                    WireType::Fixed64 => Field::Number(input.read_fixed64().unwrap()),
-                    WireType::LengthDelimited => Field::Bytes(input.read_bytes().unwrap()),
+                    WireType::Varint => Field::Number(input.read_raw_varint64().expect("a number")),
+                    WireType::Fixed64 => Field::Number(input.read_fixed64().expect("8 bytes")),
+                    WireType::LengthDelimited => Field::Bytes(input.read_bytes().expect("bytes")),
                     other => panic!("{other:?} in field {number}"),
                 },
             ));
@@ -105,7 +105,7 @@ impl Timeline {
             }
             if let Some(event) = packet.message(11) {
                 assert_eq!(packet.number(58), Some(3), "the monotonic clock");
-                let notes = event.messages(4).into_iter().map(|n| (n.text(10).unwrap(), n));
+                let notes = event.messages(4).into_iter().map(|n| (n.text(10).expect("a name"), n));
                 let mut flows = event.numbers(47);
                 flows.extend(event.numbers(48));
                 events.push(Event {
@@ -158,7 +158,7 @@ fn timeline(under: Under, argv: &[&str]) -> (Vec<Json>, Timeline) {
     let (told, _) = ran.json();
     let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().expect("a timeline"));
     assert_eq!(mode & 0o777, 0o600);
-    (told, Timeline::read(&std::fs::read(&file).unwrap()))
+    (told, Timeline::read(&std::fs::read(&file).expect("a timeline")))
 }
 
 #[test]

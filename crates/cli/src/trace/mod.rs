@@ -128,7 +128,10 @@ fn output(args: &TraceArgs) -> Result<Box<dyn Write>, Refusal> {
 }
 
 /// A file that nobody else can read: what a program reads and writes is in it.
-fn file(path: &Path) -> Result<Box<dyn Write>, Refusal> {
+///
+/// # Errors
+/// 125: see [`stats::create`]; or its mode cannot be changed.
+pub(crate) fn file(path: &Path) -> Result<Box<dyn Write>, Refusal> {
     let file = stats::create(path)?.into_empty()?;
     file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(|e| {
         Refusal::ours(format!("cannot hide {} from others", path.display()), e.to_string())
@@ -142,6 +145,8 @@ struct Filter {
     /// Opcodes; empty: all.
     only: HashSet<u8>,
     slow_ns: u64,
+    /// What a reader of the trace has to know of it.
+    said: Option<String>,
 }
 
 impl Filter {
@@ -152,7 +157,15 @@ impl Filter {
         if !slow.is_finite() || slow < 0.0 {
             return Err(Refusal::ours("cannot trace", "--slow wants milliseconds, 0 or more"));
         }
-        Ok(Self { only, slow_ns: (slow * 1e6) as u64 })
+        let mut said = Vec::new();
+        if !args.only.is_empty() {
+            said.push(format!("-e {}", args.only.join(",")));
+        }
+        if let Some(slow) = args.slow {
+            said.push(format!("--slow {slow}"));
+        }
+        let said = (!said.is_empty()).then(|| said.join(" "));
+        Ok(Self { only, slow_ns: (slow * 1e6) as u64, said })
     }
 
     fn has(&self, event: &Event<'_>) -> bool {
@@ -323,6 +336,11 @@ impl Session<'_> {
         }
     }
 
+    fn program(&self) -> Vec<String> {
+        let words = std::iter::once(&self.args.program).chain(&self.args.args);
+        words.map(|w| w.to_string_lossy().into_owned()).collect()
+    }
+
     /// A timeline alone is enough for who asked for one alone.
     fn tells_lines(&self) -> bool {
         self.perfetto.is_none() || self.args.output.is_some() || self.args.json
@@ -340,6 +358,8 @@ impl Session<'_> {
         if self.args.json {
             let end = json!({
                 "event": "end",
+                "program": self.program(),
+                "filter": self.filter.said,
                 "processes": t.processes,
                 "requests": t.requests,
                 "lost_requests": t.lost_requests,
