@@ -73,14 +73,17 @@ ring, number of the request in its process, opcode, arguments, result, CQE flags
 long after its submission. Further completions of a multishot request have its number and +N.
 Requests without a completion are told at the end.
 
-Only what ringer carries out can be seen, so the program runs as by run --native never. No data is
-shown, and no path or address that a request points to. What a program does after its first process
+Only what ringer carries out can be seen, so the program runs as by run --native never. Paths, socket
+addresses and times that a request points to are shown; what it reads and writes only with --data, and
+nobody else can read the file that -o or --perfetto makes. What a program does after its first process
 has ended is not followed. The exit status is the program's; ringer's own failure is 125.
 
 Examples:
   ringer trace -- fio job.fio
   ringer trace -c -- fio job.fio            a table for each opcode, as strace -c
   ringer trace -e read,write --slow 10 -o slow.txt -- ./server
+  ringer trace -e %network --data 64 -- ./server
+  ringer trace -p '/var/log/*' -- ./server
   ringer trace --json -o trace.jsonl -- ./server
   ringer trace --perfetto server.pftrace -- ./server";
 
@@ -188,9 +191,19 @@ pub(crate) struct TraceArgs {
     /// Write to FILE instead of the standard error
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Only these opcodes, separated by commas
+    /// Only these opcodes, separated by commas; also %file, %network, %read, %write, %wait, and %call
+    /// for io_uring_setup and io_uring_register
     #[arg(short = 'e', long = "only", value_name = "OP,..")]
     pub(crate) only: Vec<String>,
+    /// Only requests on this file: a descriptor's number, or a path in which * stands for anything
+    #[arg(short, long, value_name = "FD|PATH")]
+    pub(crate) path: Vec<String>,
+    /// Show the first N bytes of what requests read, receive, write and send
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub(crate) data: u32,
+    /// With --data: no byte leaves the program, only how many there were
+    #[arg(long, requires = "data")]
+    pub(crate) redact: bool,
     /// Print only a table at the end: requests, errors and latency of each opcode
     #[arg(short, long, conflicts_with_all = ["json", "slow"])]
     pub(crate) count: bool,

@@ -167,7 +167,13 @@ fn register(name: &str, usage: &FileUse, duration_ns: u64) -> Vec<Advice> {
                     (text, true)
                 }
             };
-            Some(Advice { seen: about(n, what), advice, source: Some(pair.source()), fine })
+            // That a few have nothing to gain is no news.
+            (!fine || n * 20 >= usage.requests).then(|| Advice {
+                seen: about(n, what),
+                advice,
+                source: Some(pair.source()),
+                fine,
+            })
         })
         .collect()
 }

@@ -68,6 +68,23 @@ impl Told {
     }
 }
 
+/// A call that is no submission.
+#[derive(Debug, Deserialize)]
+pub(super) struct Call {
+    pub(super) call: String,
+    #[serde(default)]
+    pub(super) args: Map<String, Value>,
+    pub(super) error: Option<String>,
+}
+
+impl Call {
+    /// Its name, with the operation if it has one.
+    pub(super) fn name(&self) -> String {
+        let op = self.args.get("op").and_then(Value::as_str);
+        op.map_or_else(|| self.call.clone(), |op| format!("{} {op}", self.call))
+    }
+}
+
 /// The last line.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct End {
@@ -79,6 +96,8 @@ pub(super) struct End {
     #[serde(default)]
     pub(super) lost_completions: u64,
     #[serde(default)]
+    pub(super) lost_others: u64,
+    #[serde(default)]
     pub(super) torn: u64,
     #[serde(default)]
     pub(super) strays: u64,
@@ -89,6 +108,10 @@ pub(super) struct End {
 pub(super) enum Line {
     /// A completion.
     Told(Box<Told>),
+    /// A call.
+    Call(Call),
+    /// A completion of no request.
+    Alone,
     /// The end.
     End(End),
     /// Something that the report says nothing of.
@@ -105,6 +128,11 @@ pub(super) fn line(bytes: &[u8]) -> Line {
             Ok(told) if told.makes_sense() => Line::Told(Box::new(told)),
             _ => Line::Malformed,
         },
+        "call" => match serde_json::from_slice::<Call>(bytes) {
+            Ok(call) if call.name().len() <= 128 => Line::Call(call),
+            _ => Line::Malformed,
+        },
+        "alone" => Line::Alone,
         "end" => serde_json::from_slice(bytes).map_or(Line::Malformed, Line::End),
         _ => Line::Other,
     }

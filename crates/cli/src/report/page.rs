@@ -51,7 +51,7 @@ pub(super) fn page(tally: &Tally, source: &str) -> String {
             body {
                 header {
                     p.kicker { "ringer report" }
-                    h1 { code { (program) } }
+                    h1 { code { @for word in program.split(' ') { span.word { (word) } " " } } }
                     (summary(tally, &flight))
                 }
                 main {
@@ -65,6 +65,7 @@ pub(super) fn page(tally: &Tally, source: &str) -> String {
                     (buffers(tally))
                     (errors(tally))
                     (slowest(tally))
+                    (calls(tally))
                 }
                 footer {
                     p { "Drawn by ringer " (env!("CARGO_PKG_VERSION")) " from " code { (source) } ", "
@@ -119,6 +120,12 @@ fn warnings(tally: &Tally) -> Markup {
                      ringer trace --buffer KIB makes room for more.",
                     whole(end.lost_requests),
                     whole(end.lost_completions)
+                ));
+            }
+            if end.lost_others > 0 {
+                all.push(format!(
+                    "{} records of calls, of data or of what requests point to were lost.",
+                    whole(end.lost_others)
                 ));
             }
             if end.torn > 0 {
@@ -395,6 +402,35 @@ fn slowest(tally: &Tally) -> Markup {
                     } }
                 } }
             }
+        }
+    }
+}
+
+fn calls(tally: &Tally) -> Markup {
+    let mut all: Vec<_> = tally.calls.iter().collect();
+    all.sort_by_key(|(name, (n, _))| (std::cmp::Reverse(*n), *name));
+    html! {
+        @if !all.is_empty() {
+            section {
+                h2 { "Calls" }
+                div.scroll tabindex="0" role="region" aria-label="Calls" { table {
+                    thead { tr {
+                        th scope="col" { "call" }
+                        th.n scope="col" { "calls" } th.n scope="col" { "errors" }
+                    } }
+                    tbody { @for (name, (n, errors)) in all.iter().take(40) {
+                        tr {
+                            th scope="row" { code { (name) } }
+                            td.n { (whole(*n)) }
+                            td.n.bad[*errors > 0] { (whole(*errors)) }
+                        }
+                    } }
+                } }
+            }
+        }
+        @if tally.alone > 0 {
+            p { (whole(tally.alone)) " completions belong to no request: messages of other rings, and tags of "
+                "files and buffers that are not used any more." }
         }
     }
 }

@@ -120,6 +120,10 @@ pub(super) struct Tally {
     pub(super) lines: u64,
     pub(super) malformed: u64,
     pub(super) others: u64,
+    /// Completions of no request.
+    pub(super) alone: u64,
+    /// Calls that are no submission, and how many of them failed.
+    pub(super) calls: BTreeMap<String, (u64, u64)>,
     pub(super) end: Option<End>,
     pub(super) ops: BTreeMap<String, Op>,
     pub(super) files: HashMap<(u64, String), FileUse>,
@@ -144,6 +148,13 @@ impl Tally {
         match line {
             Line::Malformed => self.malformed += 1,
             Line::Other => self.others += 1,
+            Line::Alone => self.alone += 1,
+            Line::Call(call) => {
+                let name = room(&self.calls, &call.name(), NAMES_MAX);
+                let (calls, errors) = self.calls.entry(name).or_default();
+                *calls += 1;
+                *errors += u64::from(call.error.is_some());
+            }
             Line::End(end) => self.end = Some(end),
             Line::Told(told) => self.told(&told),
         }

@@ -174,3 +174,14 @@ fn registered_files_get_no_advice() {
     let flight = flight::Flight::of(&tally.spans, (0, tally.duration_ns()), 10);
     assert!(advice::of(&tally, &flight).is_empty());
 }
+
+#[test]
+fn calls_and_completions_of_nobody_are_counted() {
+    let call = json!({"event": "call", "call": "io_uring_register", "args": {"op": "<b>FILES"},
+        "res": -22, "error": "EINVAL"});
+    let alone = json!({"event": "alone", "origin": "(tag)"});
+    let tally = tally(&[call.clone(), call, alone, told(1, "NOP", json!({})), end()]);
+    assert_eq!((tally.alone, tally.malformed, tally.others), (1, 0, 0));
+    assert_eq!(tally.calls["io_uring_register <b>FILES"], (2, 2));
+    assert!(page::page(&tally, "x").contains("io_uring_register &lt;b&gt;FILES"));
+}

@@ -4,7 +4,9 @@
 //!   Name  -> names[number]                      what the number stands for from now on
 //!   Taken -> open[position + 1] = Request       file: names[number], as of now; chain: that of the
 //!                                               ring's request before it, if it is linked to that
+//!   Data  -> open[name]: what it points to, or reads and writes
 //!   Told  -> open[name]: an Event; without F_MORE the request is over
+//!            without a name: a completion of no request
 //!   end   -> what is open was in flight
 //! ```
 //! The records are a stranger's: a completion of no request is counted and dropped, and of requests
@@ -13,14 +15,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use ringer_engine::trace::Went;
-use ringer_engine::trace::buffer::{Record, TakenRecord, ToldRecord};
+use ringer_engine::trace::buffer::{
+    CalledRecord, DataHead, DataKind, Record, TakenRecord, ToldRecord,
+};
+use ringer_engine::trace::{Origin, Went};
 use ringer_uapi::flags::{CqeFlags, SqeFlags};
+
+use super::bytes::Bytes;
 
 /// Most requests of a process that are kept while they are in flight.
 const OPEN_MAX: usize = 1 << 20;
 /// Most numbers whose files are known.
 const NAMES_MAX: usize = 1 << 16;
+/// Most things that a request points to.
+const POINTS_MAX: usize = 4;
 
 /// A request.
 #[derive(Debug)]
@@ -37,6 +45,12 @@ pub(super) struct Request {
     pub(super) file: Option<Rc<str>>,
     /// The id of the first request of its chain; its own if others may follow it. Not if that is lost.
     pub(super) chain: Option<u64>,
+    /// What it points to.
+    pub(super) points: Vec<Bytes>,
+    /// What it writes.
+    pub(super) written: Option<Bytes>,
+    /// What its next completion tells was read.
+    pub(super) read: Option<Bytes>,
     /// Completions so far.
     pub(super) told: u64,
 }
@@ -54,6 +68,10 @@ pub(super) trait Listener {
     fn taken(&mut self, request: &Request);
     /// One completed, or will not.
     fn told(&mut self, event: &Event<'_>);
+    /// A completion of no request.
+    fn alone(&mut self, process: &Process, told: &ToldRecord);
+    /// A call ended.
+    fn called(&mut self, process: &Process, called: &CalledRecord);
     /// One is forgotten, as too many are open: nothing is known of its end.
     fn forgotten(&mut self, request: &Request);
 }
@@ -92,7 +110,8 @@ pub(super) struct Process {
     pub(super) requests: u64,
     /// Completions of requests that nothing is known of.
     pub(super) strays: u64,
-    pid: u64,
+    /// Its number.
+    pub(super) pid: u64,
     open: BTreeMap<u64, Request>,
     names: HashMap<i32, Rc<str>>,
     /// Of each ring the chain of its last request.
@@ -118,7 +137,10 @@ impl Process {
         match record {
             Record::Name { number, text, whole } => self.name(number, &text, whole),
             Record::Taken(taken) => self.begin(position.wrapping_add(1), taken, to),
+            Record::Told(told) if told.origin != Origin::Request => to.alone(self, &told),
             Record::Told(told) => self.tell(&told, to),
+            Record::Data(head, kept) => self.data(Bytes { head, kept }),
+            Record::Called(called) => to.called(self, &called),
             // `ringer chaos` tells of these.
             Record::Injected(_) => {}
         }
@@ -154,6 +176,9 @@ impl Process {
             file: self.names.get(&taken.number).filter(|_| taken.number >= 0).cloned(),
             chain: self.chain(&taken),
             taken,
+            points: Vec::new(),
+            written: None,
+            read: None,
             told: 0,
         };
         to.taken(&request);
@@ -173,6 +198,17 @@ impl Process {
         chain
     }
 
+    fn data(&mut self, bytes: Bytes) {
+        let DataHead { request, kind, .. } = bytes.head;
+        let Some(request) = self.open.get_mut(&request) else { return };
+        match kind {
+            DataKind::Written => request.written = Some(bytes),
+            DataKind::Read => request.read = Some(bytes),
+            _ if request.points.len() < POINTS_MAX => request.points.push(bytes),
+            _ => {}
+        }
+    }
+
     fn tell(&mut self, told: &ToldRecord, to: &mut impl Listener) {
         let Some(request) = self.open.get_mut(&told.request) else {
             self.strays += 1;
@@ -180,6 +216,7 @@ impl Process {
         };
         to.told(&Event { request, told: Some(told) });
         request.told += 1;
+        request.read = None;
         if is_last(told) {
             self.open.remove(&told.request);
         }

@@ -7,11 +7,13 @@
 //!      '-> source (bytes -> records) -> join (-> events) -> filter -> show, table, perfetto
 //! ```
 //! Everything is drained while the program runs; at its end once more, and what is open then was in
-//! flight. A process that outlives the program is not followed further. What this does not do: keep
-//! data (no buffer of the program is looked at), or slow a program down that writes faster than lines
-//! can be printed: records are lost then, and how many is said.
+//! flight. A process that outlives the program is not followed further. What this does not do: look at
+//! the program's memory (the program's own process does, and data only if asked), or slow a program down
+//! that writes faster than lines can be printed: records are lost then, and how many is said.
 
+mod bytes;
 pub(crate) mod entry;
+mod filter;
 mod join;
 mod perfetto;
 mod show;
@@ -29,7 +31,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context;
-use ringer_engine::trace::buffer;
+use ringer_engine::trace::buffer::{self, CalledRecord, ToldRecord};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -38,6 +40,7 @@ use crate::os::signals;
 use crate::refusal::Refusal;
 use crate::{os, run, stats};
 
+use filter::Filter;
 use join::{Event, Listener, Process, Request};
 use perfetto::Perfetto;
 use source::Source;
@@ -47,6 +50,9 @@ use table::Table;
 const VARIABLE: &str = "RINGER_TRACE";
 /// The variable that says how many slots a buffer has.
 const SLOTS: &str = "RINGER_TRACE_SLOTS";
+/// The variables that say how much is kept of what requests read and write, and whether only its length.
+const DATA: &str = "RINGER_TRACE_DATA";
+const REDACT: &str = "RINGER_TRACE_REDACT";
 /// Where the folder is made if it can be: memory, so that nothing is written to a disk.
 const MEMORY: &str = "/dev/shm";
 /// Between two looks when there is something to see, and at most.
@@ -75,6 +81,7 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<u8> {
         processes: Vec::new(),
         known: HashSet::new(),
         begun: 0,
+        alone: 0,
         start_ns: None,
         ended: Totals::default(),
         broken: None,
@@ -97,6 +104,8 @@ fn start(args: &TraceArgs, folder: &Path) -> anyhow::Result<Child> {
         .args(&args.args)
         .env(VARIABLE, folder)
         .env(SLOTS, slots.to_string())
+        .env(DATA, args.data.to_string())
+        .env(REDACT, if args.redact { "1" } else { "0" })
         .spawn()
         .map_err(|e| Refusal::ours("cannot start the program", e.to_string()).into())
 }
@@ -139,55 +148,6 @@ pub(crate) fn file(path: &Path) -> Result<Box<dyn Write>, Refusal> {
     Ok(Box::new(BufWriter::new(file)))
 }
 
-/// Which events are told.
-#[derive(Debug)]
-struct Filter {
-    /// Opcodes; empty: all.
-    only: HashSet<u8>,
-    slow_ns: u64,
-    /// What a reader of the trace has to know of it.
-    said: Option<String>,
-}
-
-impl Filter {
-    fn of(args: &TraceArgs) -> Result<Self, Refusal> {
-        let words = args.only.iter().flat_map(|list| list.split(','));
-        let only = words.filter(|w| !w.is_empty()).map(opcode_of).collect::<Result<_, _>>()?;
-        let slow = args.slow.unwrap_or(0.0);
-        if !slow.is_finite() || slow < 0.0 {
-            return Err(Refusal::ours("cannot trace", "--slow wants milliseconds, 0 or more"));
-        }
-        let mut said = Vec::new();
-        if !args.only.is_empty() {
-            said.push(format!("-e {}", args.only.join(",")));
-        }
-        if let Some(slow) = args.slow {
-            said.push(format!("--slow {slow}"));
-        }
-        let said = (!said.is_empty()).then(|| said.join(" "));
-        Ok(Self { only, slow_ns: (slow * 1e6) as u64, said })
-    }
-
-    fn has(&self, event: &Event<'_>) -> bool {
-        self.only.is_empty() || self.only.contains(&event.request.taken.sqe.opcode)
-    }
-
-    fn is_slow(&self, event: &Event<'_>) -> bool {
-        event.latency_ns().is_none_or(|ns| ns >= self.slow_ns)
-    }
-}
-
-fn opcode_of(word: &str) -> Result<u8, Refusal> {
-    let name = word.trim().to_ascii_uppercase();
-    let name = name.trim_start_matches("IORING_OP_");
-    let rows = ringer_engine::opcode::OPDEFS.iter().zip(0..);
-    let found = rows.filter(|(def, _)| def.name == name).map(|(_, opcode)| opcode).next();
-    found.ok_or_else(|| {
-        Refusal::ours(format!("cannot trace {word}"), "no opcode has that name")
-            .fix("ringer doctor --support lists them")
-    })
-}
-
 /// What is said at the end.
 #[derive(Debug, Default)]
 struct Totals {
@@ -195,6 +155,8 @@ struct Totals {
     requests: u64,
     lost_requests: u64,
     lost_completions: u64,
+    /// Data, what requests point to, calls.
+    lost_others: u64,
     torn: u64,
     strays: u64,
 }
@@ -210,6 +172,8 @@ struct Session<'a> {
     known: HashSet<PathBuf>,
     /// Processes so far.
     begun: u64,
+    /// Completions of no request.
+    alone: u64,
     /// When the first buffer was made.
     start_ns: Option<u64>,
     ended: Totals,
@@ -300,9 +264,9 @@ impl Session<'_> {
 
     fn end(&mut self, mut traced: Traced) {
         traced.process.end(self);
-        let (requests, completions) = traced.source.lost();
+        let (requests, completions, others) = traced.source.lost();
         if let Some(perfetto) = &mut self.perfetto {
-            let lost = requests.saturating_add(completions);
+            let lost = requests.saturating_add(completions).saturating_add(others);
             perfetto.ended(traced.process.serial, traced.source.born_ns, lost);
         }
         let ended = &mut self.ended;
@@ -312,6 +276,7 @@ impl Session<'_> {
         ended.torn = ended.torn.saturating_add(traced.source.torn);
         ended.lost_requests = ended.lost_requests.saturating_add(requests);
         ended.lost_completions = ended.lost_completions.saturating_add(completions);
+        ended.lost_others = ended.lost_others.saturating_add(others);
         self.known.remove(&traced.source.remove());
     }
 
@@ -333,6 +298,15 @@ impl Session<'_> {
                 writeln!(self.out, "{}", show::text(event, start_ns))
             };
             self.broken = written.err();
+        }
+    }
+
+    /// A line that belongs to no request.
+    fn line(&mut self, line: impl FnOnce(u64, bool) -> String) {
+        let tells = self.tells_lines() && !self.args.count && self.filter.has_calls();
+        if tells && self.broken.is_none() {
+            let line = line(self.start_ns.unwrap_or(0), self.args.json);
+            self.broken = writeln!(self.out, "{line}").err();
         }
     }
 
@@ -366,6 +340,8 @@ impl Session<'_> {
                 "lost_completions": t.lost_completions,
                 "torn": t.torn,
                 "strays": t.strays,
+                "alone": self.alone,
+                "lost_others": t.lost_others,
             });
             writeln!(self.out, "{end}")?;
         }
@@ -394,6 +370,13 @@ impl Session<'_> {
                 t.lost_requests, t.lost_completions
             );
         }
+        if t.lost_others > 0 {
+            eprintln!(
+                "ringer: trace: {} records of data, of what requests point to or of calls were lost. To lose \
+                 fewer: --buffer KIB",
+                t.lost_others
+            );
+        }
         if t.torn > 0 {
             eprintln!("ringer: trace: {} records were cut off by the end of their process", t.torn);
         }
@@ -412,6 +395,30 @@ impl Listener for Session<'_> {
 
     fn told(&mut self, event: &Event<'_>) {
         self.tell(event);
+    }
+
+    fn alone(&mut self, process: &Process, told: &ToldRecord) {
+        self.alone = self.alone.saturating_add(1);
+        self.line(|start_ns, json| {
+            if json {
+                show::alone_json(process, told, start_ns).to_string()
+            } else {
+                show::alone(process, told, start_ns)
+            }
+        });
+    }
+
+    fn called(&mut self, process: &Process, called: &CalledRecord) {
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.called(process.serial, called);
+        }
+        self.line(|start_ns, json| {
+            if json {
+                show::called_json(process, called, start_ns).to_string()
+            } else {
+                show::called(process, called, start_ns)
+            }
+        });
     }
 
     fn forgotten(&mut self, request: &Request) {

@@ -152,10 +152,10 @@ impl Source {
         Ok(bytes)
     }
 
-    /// Submissions and completions that found no room.
-    pub(crate) fn lost(&self) -> (u64, u64) {
+    /// Submissions, completions and other records that found no room.
+    pub(crate) fn lost(&self) -> (u64, u64, u64) {
         let count = |at| word(&self.file, at).unwrap_or(0);
-        (count(buffer::AT_LOST_TAKEN), count(buffer::AT_LOST_TOLD))
+        (count(buffer::AT_LOST_TAKEN), count(buffer::AT_LOST_TOLD), count(buffer::AT_LOST_MORE))
     }
 
     /// Whether the process is there, or cannot be looked for.

@@ -14,13 +14,20 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
+    /// Every line as JSON.
+    #[track_caller]
+    pub(crate) fn all(&self) -> Vec<Value> {
+        let parse = |l: &String| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"));
+        self.lines.iter().map(parse).collect()
+    }
+
     /// The lines as JSON: requests and completions, and the last one.
     #[track_caller]
     pub(crate) fn json(&self) -> (Vec<Value>, Value) {
-        let parse = |l: &String| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"));
-        let mut all: Vec<Value> = self.lines.iter().map(parse).collect();
+        let mut all = self.all();
         let end = all.pop().unwrap_or_else(|| panic!("no line\n{}", self.stderr));
         assert_eq!(end["event"], "end");
+        all.retain(|l| l["event"] == "request" || l["event"] == "cqe");
         (all, end)
     }
 

@@ -19,7 +19,7 @@ use std::io::{self, Write};
 
 use prost::Message;
 use ringer_engine::trace::Went;
-use ringer_engine::trace::buffer::ToldRecord;
+use ringer_engine::trace::buffer::{CalledRecord, ToldRecord};
 use ringer_uapi::flags::SqeFlags;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -126,6 +126,21 @@ impl Perfetto {
         self.lanes.retain(|(process, _), _| *process != serial);
     }
 
+    /// A call ended: an instant of its process.
+    pub(super) fn called(&mut self, serial: u64, called: &CalledRecord) {
+        let Some(&track) = self.processes.get(&serial) else { return };
+        let (name, args) = show::call(called);
+        let mut notes: Vec<DebugAnnotation> =
+            args.into_iter().map(|(name, value)| note(name, Value::Text(value))).collect();
+        notes.push(note("result", Value::Text(show::answer(called))));
+        let what = TrackEvent {
+            name: Some(name.into()),
+            debug_annotations: notes,
+            ..event(EventType::Instant, track)
+        };
+        self.at(called.time_ns, what);
+    }
+
     /// A request was submitted: it gets a lane.
     pub(super) fn taken(&mut self, request: &Request) {
         let key = (request.process, request.ring());
@@ -181,7 +196,7 @@ impl Perfetto {
                         entry::opcode(request.taken.sqe.opcode),
                         request.told
                     )),
-                    debug_annotations: results(told),
+                    debug_annotations: results(told).into_iter().chain(read(request)).collect(),
                     ..self::event(EventType::Instant, lane)
                 };
                 self.at(told.time_ns.max(request.taken.time_ns), what);
@@ -209,6 +224,7 @@ impl Perfetto {
         match told {
             Some(told) => {
                 notes.extend(results(told));
+                notes.extend(read(request));
                 if request.told > 0 {
                     notes.push(note("completions", Value::Uint(request.told + 1)));
                 }
@@ -360,11 +376,20 @@ fn arguments(request: &Request) -> Vec<DebugAnnotation> {
         };
         notes.push(note(arg.name, value));
     }
+    let points = show::pointees(request).into_iter();
+    notes.extend(points.map(|(name, said)| note(&format!("*{name}"), Value::Text(said))));
+    if let Some(bytes) = &request.written {
+        notes.push(note("written", Value::Text(bytes.said())));
+    }
     notes.push(note("user_data", Value::Pointer(taken.sqe.user_data)));
     if let Some(chain) = request.chain {
         notes.push(note("chain", Value::Uint(chain)));
     }
     notes
+}
+
+fn read(request: &Request) -> Option<DebugAnnotation> {
+    request.read.as_ref().map(|bytes| note("read", Value::Text(bytes.said())))
 }
 
 /// What came of it.
