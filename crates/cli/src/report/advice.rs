@@ -43,6 +43,7 @@ pub(super) fn of(tally: &Tally, flight: &Flight) -> Vec<Advice> {
         all.extend(register(&name.1, usage, tally.duration_ns()));
     }
     all.extend(refused(tally));
+    all.extend(nothing_to_gain(tally));
     all.sort_by_key(|a| a.fine);
     all
 }
@@ -120,62 +121,95 @@ fn measured(op: &str, how: &str) -> Option<(&'static str, Option<Pair>)> {
     }
 }
 
-/// Requests on plain descriptors, and what a registered file would save them.
-fn register(name: &str, usage: &FileUse, duration_ns: u64) -> Vec<Advice> {
-    let mut groups: BTreeMap<&str, (u64, Option<Pair>)> = BTreeMap::new();
+/// Requests of a file on plain descriptors that ran in one way.
+#[derive(Debug)]
+struct Group {
+    what: &'static str,
+    n: u64,
+    pair: Pair,
+}
+
+/// The requests of a file on plain descriptors, by how they ran, as far as that was measured.
+fn groups(usage: &FileUse) -> Vec<Group> {
+    let mut groups: BTreeMap<&'static str, (u64, Option<Pair>)> = BTreeMap::new();
     for ((op, how), n) in &usage.plain {
         if let Some((what, pair)) = measured(op, how) {
             groups.entry(what).or_insert((0, pair)).0 += n;
         }
     }
-    let about = |n: u64, what: &str| {
-        format!(
-            "{} of {} requests ({}) on {} use a plain descriptor and {what}.",
-            units::whole(n),
-            units::whole(usage.requests),
-            units::share(n, usage.requests),
-            called(name, usage)
-        )
-    };
-    let groups = groups.into_iter().filter(|(_, (n, _))| *n >= FEW);
-    groups
-        .filter_map(|(what, (n, pair))| {
-            let pair = pair?;
-            let (dear, cheap) = (pair.dear.median as u64, pair.cheap.median as u64);
-            let costs = format!(
-                "{} a request on a plain descriptor and {} on a registered one",
-                units::time(dear),
-                units::time(cheap)
-            );
-            let (advice, fine) = match pair.saving_ns() {
-                Some(saving) => {
-                    let all_ns = (saving * n as f64) as u64;
-                    let text = format!(
-                        "Registering it (IORING_REGISTER_FILES, IOSQE_FIXED_FILE) would save about {} \
-                         each, {} or {} of the time of this trace. Measured on ringer: {costs}.",
-                        units::time(saving as u64),
-                        units::time(all_ns),
-                        units::share(all_ns, duration_ns.max(all_ns))
-                    );
-                    (text, false)
-                }
-                None => {
-                    let text = format!(
-                        "Nothing to gain by registering it: {costs}, which is not more than the \
-                         measurement varies."
-                    );
-                    (text, true)
-                }
-            };
-            // That a few have nothing to gain is no news.
-            (!fine || n * 20 >= usage.requests).then(|| Advice {
-                seen: about(n, what),
-                advice,
-                source: Some(pair.source()),
-                fine,
-            })
+    let known =
+        groups.into_iter().filter_map(|(what, (n, pair))| Some(Group { what, n, pair: pair? }));
+    known.filter(|g| g.n >= FEW).collect()
+}
+
+fn costs(pair: &Pair) -> String {
+    let (dear, cheap) = (pair.dear.median as u64, pair.cheap.median as u64);
+    let (dear, cheap) = (units::time(dear), units::time(cheap));
+    format!("{dear} a request on a plain descriptor and {cheap} on a registered one")
+}
+
+/// What a registered file would save.
+fn register(name: &str, usage: &FileUse, duration_ns: u64) -> Vec<Advice> {
+    let one = |g: Group| {
+        let saving = g.pair.saving_ns()?;
+        let all_ns = (saving * g.n as f64) as u64;
+        Some(Advice {
+            seen: format!(
+                "{} of {} requests ({}) on {} use a plain descriptor and {}.",
+                units::whole(g.n),
+                units::whole(usage.requests),
+                units::share(g.n, usage.requests),
+                called(name, usage),
+                g.what
+            ),
+            advice: format!(
+                "Registering it (IORING_REGISTER_FILES, IOSQE_FIXED_FILE) would save about {} each, {} or \
+                 {} of the time of this trace. Measured on ringer: {}.",
+                units::time(saving as u64),
+                units::time(all_ns),
+                units::share(all_ns, duration_ns.max(all_ns)),
+                costs(&g.pair)
+            ),
+            source: Some(g.pair.source()),
+            fine: false,
         })
-        .collect()
+    };
+    groups(usage).into_iter().filter_map(one).collect()
+}
+
+/// Requests on plain descriptors that a registered file would not make cheaper, of all files together.
+fn nothing_to_gain(tally: &Tally) -> Vec<Advice> {
+    let mut all: BTreeMap<&str, (Group, u64)> = BTreeMap::new();
+    let requests: u64 = tally.files.values().map(|f| f.requests).sum();
+    let groups = tally.files.values().flat_map(groups);
+    for group in groups.filter(|g| g.pair.saving_ns().is_none()) {
+        match all.get_mut(group.what) {
+            Some((sum, files)) => (sum.n, *files) = (sum.n + group.n, *files + 1),
+            None => {
+                all.insert(group.what, (group, 1));
+            }
+        }
+    }
+    // That a few have nothing to gain is no news.
+    let told = all.into_values().filter(|(g, _)| g.n * 20 >= requests);
+    let one = |(g, files): (Group, u64)| Advice {
+        seen: format!(
+            "{} of {} requests on files ({}) use a plain descriptor and {}, on {} file{}.",
+            units::whole(g.n),
+            units::whole(requests),
+            units::share(g.n, requests),
+            g.what,
+            units::whole(files),
+            if files == 1 { "" } else { "s" }
+        ),
+        advice: format!(
+            "Nothing to gain by registering: {}, which is not more than the measurement varies.",
+            costs(&g.pair)
+        ),
+        source: Some(g.pair.source()),
+        fine: true,
+    };
+    told.map(one).collect()
 }
 
 /// A file with its numbers.

@@ -181,7 +181,7 @@ pub(super) fn latencies(op: &str, histogram: &Histogram<u64>, (low, high): (u32,
             *n += value.count_since_last_iteration();
         }
     }
-    let frame = Frame(52, 46, HALF - 14, 168);
+    let frame = Frame(52, 46, HALF - 26, 168);
     let Frame(left, top, right, bottom) = frame;
     let across = |ns: f64| {
         let part = (ns.max(1.0).log10() - f64::from(low)) / f64::from(high - low);
@@ -207,7 +207,7 @@ pub(super) fn latencies(op: &str, histogram: &Histogram<u64>, (low, high): (u32,
             let (x, y) = (across(ns as f64), 9 + row * 13);
             line(area, vec![(x, y), (x, bottom)], SERIES[1], 1)?;
             // A label right of its line meets no other: those of larger shares begin lower.
-            let room = x + 6 * i32::try_from(text.len()).unwrap_or(0) < right + 14;
+            let room = x + 6 * i32::try_from(text.len()).unwrap_or(0) < right + 26;
             let (h, beside) = if room { (HPos::Left, 5) } else { (HPos::Right, -5) };
             write(area, text, (x + beside, y), (h, 12))?;
         }

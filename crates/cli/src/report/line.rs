@@ -36,6 +36,7 @@ pub(super) struct Told {
     pub(super) fixed: bool,
     pub(super) file: Option<String>,
     pub(super) args: Option<Map<String, Value>>,
+    pub(super) points_to: Option<Map<String, Value>>,
     pub(super) state: String,
     #[serde(default)]
     pub(super) shot: u64,

@@ -261,6 +261,9 @@ impl Tally {
         let fd = told.fd.filter(|_| told.file.is_some());
         let what = [("fd", fd), ("len", number("len")), ("off", number("off"))];
         let what = what.iter().filter_map(|(name, n)| n.map(|n| format!("{name}={n}")));
+        let points = told.points_to.iter().flatten();
+        let points = points.filter_map(|(name, said)| Some(format!("{name}={}", said.as_str()?)));
+        let what = points.chain(what);
         self.slowest.push(Reverse(Slow {
             latency_ns,
             submitted_ns: told.submitted_ns(),
@@ -268,8 +271,8 @@ impl Tally {
             ring: told.ring,
             id: told.id,
             op: told.op.clone(),
-            file: told.file.clone().unwrap_or_default(),
-            what: what.collect::<Vec<_>>().join(" "),
+            file: short(told.file.as_deref().unwrap_or_default()),
+            what: short(&what.collect::<Vec<_>>().join(" ")),
             res: told.error.clone().or(told.res.map(|r| r.to_string())).unwrap_or_default(),
             how: told.how.clone().unwrap_or_default(),
         }));
@@ -306,6 +309,14 @@ impl Op {
 /// The name, or the row of those that have none.
 fn room<V>(rows: &BTreeMap<String, V>, name: &str, max: usize) -> String {
     if rows.len() < max || rows.contains_key(name) { name.into() } else { REST.into() }
+}
+
+/// As much of a text as goes into a cell.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.into(),
+    }
 }
 
 /// What a file is counted as: a connection has a name of its own, and there may be thousands.

@@ -162,7 +162,7 @@ fn a_saving_is_stated_for_hand_offs_and_not_for_what_costs_the_same() {
     assert!(log.seen.contains("200 of 200 requests (100%) on fd 3 </log>"), "{log:?}");
     assert!(log.advice.contains("would save about") && !log.fine, "{log:?}");
     assert!(log.source.as_ref().is_some_and(|s| s.contains("Worker hand-off, plain")), "{log:?}");
-    assert!(data.seen.contains("300 of 300") && data.fine, "{data:?}");
+    assert!(data.seen.contains("300 of 520 requests on files (58%)") && data.fine, "{data:?}");
     assert!(data.advice.contains("Nothing to gain"), "{data:?}");
 }
 
