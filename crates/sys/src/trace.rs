@@ -42,8 +42,11 @@ pub fn leave_requests_out() {
 
 /// Says where the requests of engines that are made from now on go; `None`: nowhere.
 pub fn set_buffer(buffer: Option<&'static Buffer>) {
-    forget_all();
-    data::forget();
+    // Who never traced has touched none of it.
+    if buffer.is_some() || is_on() {
+        forget_all();
+        data::forget();
+    }
     let at = buffer.map_or(core::ptr::null_mut(), |b| core::ptr::from_ref(b).cast_mut());
     // Release: pairs with the Acquire in `buffer`.
     BUFFER.store(at, Release);
