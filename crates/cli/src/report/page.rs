@@ -194,11 +194,11 @@ fn timeline(tally: &Tally, flight: &Flight, length_ns: u64) -> Markup {
         @if !tally.spans.is_empty() {
             section {
                 h2 { "Over time" }
-                figure {
+                figure.wide tabindex="0" {
                     figcaption { b { "In flight" } " · requests at once, in columns of " (time(flight.part_ns)) }
                     (PreEscaped(chart::in_flight(flight, length_ns)))
                 }
-                figure {
+                figure.wide tabindex="0" {
                     figcaption { b { "Ended" } " · requests a second" }
                     (PreEscaped(chart::rate(flight, length_ns)))
                 }
@@ -274,7 +274,7 @@ fn ways(ops: &[(&str, &Op)]) -> Markup {
         @if !rows.is_empty() {
             section {
                 h2 { "How requests ran" }
-                figure { (PreEscaped(chart::ways(&rows, &names))) }
+                figure.wide tabindex="0" { (PreEscaped(chart::ways(&rows, &names))) }
                 dl.ways { @for (i, (name, meaning)) in WAYS.iter().enumerate() { @if used(i) {
                     div { dt { (name) } dd { (meaning) ": " (whole(rows.iter().filter_map(|(_, r)| r.get(i)).sum())) } }
                 } } }
