@@ -43,7 +43,7 @@ pub fn leave_requests_out() {
 /// Says where the requests of engines that are made from now on go; `None`: nowhere.
 pub fn set_buffer(buffer: Option<&'static Buffer>) {
     // Who never traced has touched none of it.
-    if buffer.is_some() || is_on() {
+    if buffer.is_some() || self::buffer().is_some() {
         forget_all();
         data::forget();
     }

@@ -152,7 +152,7 @@ fn calls_are_read_as_they_were_made() {
     let setup = Call::Setup { entries: 8, flags: 1 << 31, ring: 3 << 16 };
     let register = Call::Register { fd: -1, opcode: 1 << 31 | 2, arg: u64::MAX, nr: 7 };
     b.called(5, 6, &Called { call: setup, result: Ok(4) });
-    b.called(7, u32::MAX, &Called { call: register, result: Err(ringer_uapi::Errno::EINVAL) });
+    b.called(7, u32::MAX, &Called { call: register, result: Err(Errno::EINVAL) });
     let record =
         |time_ns, tid, call, result| Record::Called(CalledRecord { time_ns, tid, call, result });
     assert_eq!(records(&b, 0), [record(5, 6, setup, 4), record(7, u32::MAX, register, -22)]);
