@@ -73,10 +73,11 @@ ring, number of the request in its process, opcode, arguments, result, CQE flags
 long after its submission. Further completions of a multishot request have its number and +N.
 Requests without a completion are told at the end.
 
-Only what ringer carries out can be seen, so the program runs as by run --native never. Paths, socket
-addresses and times that a request points to are shown; what it reads and writes only with --data, and
-nobody else can read the file that -o or --perfetto makes. What a program does after its first process
-has ended is not followed. The exit status is the program's; ringer's own failure is 125.
+Only what ringer carries out can be seen, so the program runs as by run --native never. Paths,
+socket addresses and times that a request points to are shown; what it reads and writes only with
+--data, and nobody else can read the file that -o or --perfetto makes. What a program does after
+its first process has ended is not followed. The exit status is the program's; ringer's own
+failure is 125.
 
 Examples:
   ringer trace -- fio job.fio

@@ -221,6 +221,18 @@ fn completions_of_a_multishot_are_instants_in_its_slice() {
 }
 
 #[test]
+fn calls_and_completions_of_no_request_are_instants_of_the_process() {
+    let claim = "a_message_is_a_completion_over_there";
+    let (_, timeline) = timeline(Under::BLOCKED[0], &["fidelity", "--ringer", "--only", claim]);
+    let named = |name: &str| -> Vec<&Event> {
+        timeline.of(INSTANT).into_iter().filter(|e| e.name == name).collect()
+    };
+    let (setups, messages) = (named("io_uring_setup"), named("CQE (message)"));
+    assert!(setups.len() >= 2 && !messages.is_empty(), "{:?}", timeline.of(INSTANT));
+    assert!(setups.iter().chain(&messages).all(|e| timeline.tracks[&e.track].1.is_none()));
+}
+
+#[test]
 fn a_full_completion_queue_can_be_seen() {
     let (told, timeline) = timeline(Under::BLOCKED[0], &["prog", "waits", "overflow"]);
     let overflowed = told.iter().filter(|r| r["overflow"] == true).count();

@@ -399,6 +399,9 @@ impl Listener for Session<'_> {
 
     fn alone(&mut self, process: &Process, told: &ToldRecord) {
         self.alone = self.alone.saturating_add(1);
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.alone(process.serial, told);
+        }
         self.line(|start_ns, json| {
             if json {
                 show::alone_json(process, told, start_ns).to_string()

@@ -166,7 +166,7 @@ pub(super) fn alone_json(process: &Process, told: &ToldRecord, start_ns: u64) ->
 }
 
 /// Whose a completion is that is no request's.
-fn origin(origin: Origin) -> &'static str {
+pub(super) fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Request => "(request)",
         Origin::Message => "(message)",

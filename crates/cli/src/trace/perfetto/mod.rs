@@ -141,6 +141,21 @@ impl Perfetto {
         self.at(called.time_ns, what);
     }
 
+    /// A completion of no request: an instant of its process.
+    pub(super) fn alone(&mut self, serial: u64, told: &ToldRecord) {
+        let Some(&track) = self.processes.get(&serial) else { return };
+        let what = TrackEvent {
+            name: Some(format!("CQE {}", show::origin(told.origin))),
+            debug_annotations: vec![
+                note("ring", Value::Uint(told.ring >> 16)),
+                note("user_data", Value::Pointer(told.user_data)),
+                note("res", Value::Int(told.res.into())),
+            ],
+            ..event(EventType::Instant, track)
+        };
+        self.at(told.time_ns, what);
+    }
+
     /// A request was submitted: it gets a lane.
     pub(super) fn taken(&mut self, request: &Request) {
         let key = (request.process, request.ring());

@@ -117,7 +117,7 @@ fn nothing_that_a_stranger_writes_panics() {
         let position = next() >> 8;
         // A right stamp, and what follows it as it may be.
         for i in 0..4 {
-            let kind = if i == 0 { 1 + next() % 3 } else { MORE };
+            let kind = if i == 0 { 1 + next() % 8 } else { MORE };
             let at = i as usize * SLOT;
             bytes[at..at + 8].copy_from_slice(&stamp(position + i, kind).to_le_bytes());
         }
