@@ -20,7 +20,9 @@ use super::line::{End, Line, Told};
 /// Most rows of a table that the trace's names make.
 const NAMES_MAX: usize = 512;
 /// Most files, processes and rings.
-const FILES_MAX: usize = 1 << 16;
+const FILES_MAX: usize = 1 << 14;
+/// Most ways of a file's requests.
+const WAYS_MAX: usize = 64;
 /// Most requests whose span is kept.
 const SPANS_MAX: usize = 1 << 22;
 /// How many of the slowest are shown.
@@ -229,9 +231,9 @@ impl Tally {
                 usage.numbers.insert(number);
             }
         }
-        if !told.fixed && usage.plain.len() < NAMES_MAX {
-            let how = told.how.clone().unwrap_or_default();
-            *usage.plain.entry((told.op.clone(), how)).or_default() += 1;
+        let way = (told.op.clone(), told.how.clone().unwrap_or_default());
+        if !told.fixed && (usage.plain.len() < WAYS_MAX || usage.plain.contains_key(&way)) {
+            *usage.plain.entry(way).or_default() += 1;
         }
     }
 

@@ -347,7 +347,12 @@ impl Session<'_> {
         }
         self.out.flush().context("writing the trace")?;
         if let Some(perfetto) = self.perfetto.take() {
-            perfetto.finish().context("writing the timeline")?;
+            let undrawn = perfetto.finish().context("writing the timeline")?;
+            if undrawn > 0 {
+                eprintln!(
+                    "ringer: trace: {undrawn} requests are not in the timeline: too many rings"
+                );
+            }
         }
         self.warn();
         Ok(())

@@ -50,6 +50,8 @@ pub(super) struct Perfetto {
     rings: HashMap<(u64, u64), Ring>,
     /// Where the open requests are.
     lanes: HashMap<(u64, u64), usize>,
+    /// Requests of rings beyond the bound.
+    undrawn: u64,
     /// Why the output takes no more.
     broken: Option<io::Error>,
 }
@@ -81,6 +83,7 @@ impl Perfetto {
             processes: HashMap::new(),
             rings: HashMap::new(),
             lanes: HashMap::new(),
+            undrawn: 0,
             broken: None,
         };
         let clocks = [
@@ -160,6 +163,7 @@ impl Perfetto {
     pub(super) fn taken(&mut self, request: &Request) {
         let key = (request.process, request.ring());
         if self.rings.len() >= RINGS_MAX && !self.rings.contains_key(&key) {
+            self.undrawn = self.undrawn.saturating_add(1);
             return;
         }
         let ring = self.rings.entry(key).or_default();
@@ -192,11 +196,14 @@ impl Perfetto {
         self.leave(request, Some(request.taken.time_ns));
     }
 
-    /// What could not be written.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    /// Writes what is left; how many requests are not in it, as there were too many rings.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
         match self.broken.take() {
             Some(e) => Err(e),
-            None => self.out.flush(),
+            None => self.out.flush().map(|()| self.undrawn),
         }
     }
 
