@@ -20,6 +20,7 @@ Examples:
   ringer doctor fio                    will that program work here, and if not, why?
   ringer stats FILE                    what was counted by run --stats FILE
   ringer trace -- fio job.fio          every request of a program, as strace shows system calls
+  ringer report trace.jsonl -o r.html  a page of what trace --json wrote
   ringer chaos --runs 100 -- ./test    does it survive short reads, late completions, EINTR?";
 
 /// What to do.
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// Run a program while its requests are cut, delayed and failed, as a seed and rules decide
     #[command(after_help = CHAOS_HELP)]
     Chaos(ChaosArgs),
+    /// Make a page of HTML of a trace
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportArgs),
     /// The child that shows that the library starts.
     #[command(name = crate::probe::SUBCOMMAND, hide = true)]
     Probe,
@@ -69,15 +73,20 @@ ring, number of the request in its process, opcode, arguments, result, CQE flags
 long after its submission. Further completions of a multishot request have its number and +N.
 Requests without a completion are told at the end.
 
-Only what ringer carries out can be seen, so the program runs as by run --native never. No data is
-shown, and no path or address that a request points to. What a program does after its first process
-has ended is not followed. The exit status is the program's; ringer's own failure is 125.
+Only what ringer carries out can be seen, so the program runs as by run --native never. Paths,
+socket addresses and times that a request points to are shown; what it reads and writes only with
+--data, and nobody else can read the file that -o or --perfetto makes. What a program does after
+its first process has ended is not followed. The exit status is the program's; ringer's own
+failure is 125.
 
 Examples:
   ringer trace -- fio job.fio
   ringer trace -c -- fio job.fio            a table for each opcode, as strace -c
   ringer trace -e read,write --slow 10 -o slow.txt -- ./server
-  ringer trace --json -o trace.jsonl -- ./server";
+  ringer trace -e %network --data 64 -- ./server
+  ringer trace -p '/var/log/*' -- ./server
+  ringer trace --json -o trace.jsonl -- ./server
+  ringer trace --perfetto server.pftrace -- ./server";
 
 const CHAOS_HELP: &str = "\
 Without rules only what a correct program must survive: short reads, receives and sends, requests that
@@ -99,6 +108,14 @@ Examples:
   ringer chaos --runs 200 -- ./db-test --data {}
   ringer chaos --rule 'errno=EIO op=READ,READV path=*.db nth=3' -- ./db-test
   ringer chaos --rule 'errno=ENOBUFS selects p=0.2' --legal --runs 50 -- ./proxy-test";
+
+const REPORT_HELP: &str = "\
+The page is one file that needs no network: what the requests were, how long they took and how they
+ran, what was in flight over time, errors, and advice where a figure was measured.
+
+Examples:
+  ringer trace --json -o trace.jsonl -- fio job.fio
+  ringer report trace.jsonl -o report.html";
 
 const DOCTOR_HELP: &str = "\
 Each line is PASS, WARN or FAIL with its cause and what to do. Exit status 1 if a line is FAIL.
@@ -175,15 +192,28 @@ pub(crate) struct TraceArgs {
     /// Write to FILE instead of the standard error
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Only these opcodes, separated by commas
+    /// Only these opcodes, separated by commas; also %file, %network, %read, %write, %wait, and %call
+    /// for io_uring_setup and io_uring_register
     #[arg(short = 'e', long = "only", value_name = "OP,..")]
     pub(crate) only: Vec<String>,
+    /// Only requests on this file: a descriptor's number, or a path in which * stands for anything
+    #[arg(short, long, value_name = "FD|PATH")]
+    pub(crate) path: Vec<String>,
+    /// Show the first N bytes of what requests read, receive, write and send
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub(crate) data: u32,
+    /// With --data: no byte leaves the program, only how many there were
+    #[arg(long, requires = "data")]
+    pub(crate) redact: bool,
     /// Print only a table at the end: requests, errors and latency of each opcode
     #[arg(short, long, conflicts_with_all = ["json", "slow"])]
     pub(crate) count: bool,
     /// Print JSON objects, one a line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a timeline to FILE that ui.perfetto.dev opens; lines only with -o or --json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) perfetto: Option<PathBuf>,
     /// Show only completions that came at least MS milliseconds after their submission
     #[arg(long, value_name = "MS")]
     pub(crate) slow: Option<f64>,
@@ -196,6 +226,17 @@ pub(crate) struct TraceArgs {
     /// Its arguments
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,
+}
+
+/// `ringer report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// What `ringer trace --json` wrote; - is the standard input
+    #[arg(value_name = "TRACE")]
+    pub(crate) trace: PathBuf,
+    /// Write to FILE instead of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `ringer chaos`.

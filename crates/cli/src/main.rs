@@ -6,6 +6,7 @@
 //!   stats   account: lines and left-over counters
 //!   chaos   run as a child under a plan, once or many times, and what was done to it
 //!   trace   run as a child that writes to shared buffers, and their reader
+//!   report  a page of what trace wrote
 //!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
 //! ```
 //!
@@ -29,6 +30,7 @@ mod os;
 mod probe;
 mod program;
 mod refusal;
+mod report;
 mod run;
 mod stats;
 mod trace;
@@ -82,6 +84,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Stats(args) => account::stats(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Chaos(args) => chaos::chaos(&args),
+        Command::Report(args) => report::report(&args),
         Command::Probe => Ok(0),
         Command::DemoProgram(args) => demo::program::program(&args),
         Command::DemoBlocked(args) => demo::blocked(&args),

@@ -8,60 +8,7 @@ use serde_json::Value;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 use support::RINGER;
-
-/// What a traced run came to.
-struct Traced {
-    code: i32,
-    stdout: String,
-    stderr: String,
-    lines: Vec<String>,
-}
-
-impl Traced {
-    /// The lines as JSON: requests and completions, and the last one.
-    #[track_caller]
-    fn json(&self) -> (Vec<Value>, Value) {
-        let parse = |l: &String| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"));
-        let mut all: Vec<Value> = self.lines.iter().map(parse).collect();
-        let end = all.pop().unwrap_or_else(|| panic!("no line\n{}", self.stderr));
-        assert_eq!(end["event"], "end");
-        (all, end)
-    }
-
-    #[track_caller]
-    fn ok(self) -> Self {
-        let Self { code, stdout, stderr, .. } = &self;
-        assert_eq!((*code, stderr.as_str()), (0, ""), "{stdout}");
-        self
-    }
-}
-
-/// The command line that traces a program of the kit into `file`.
-fn line(under: Under, file: &str, options: &[&str], argv: &[&str]) -> Vec<String> {
-    let Under::Blocked(profile) = under else { panic!("under a blocker") };
-    let bin = |name: &str| harness::binaries(RINGER).join(name).to_string_lossy().into_owned();
-    let (name, args) = argv.split_first().expect("a program");
-    let mut line = vec![bin("blocked")];
-    let words = ["--profile", profile.name(), "--", RINGER, "trace", "-o", file];
-    line.extend(words.iter().chain(options).chain(&["--"]).map(|&w| w.to_owned()));
-    line.push(bin(name));
-    line.extend(args.iter().map(|&a| a.to_owned()));
-    line
-}
-
-fn trace(under: Under, options: &[&str], argv: &[&str]) -> Traced {
-    let scratch = Scratch::new();
-    let file = scratch.path("trace");
-    let line = line(under, &file.to_string_lossy(), options, argv);
-    let out = Command::new("timeout").arg("120").args(line).output().expect("timeout(1)");
-    let text = std::fs::read_to_string(&file).unwrap_or_default();
-    Traced {
-        code: out.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
-        lines: text.lines().map(str::to_owned).collect(),
-    }
-}
+use support::traced::{line, trace};
 
 /// What `prog spine` submits, in order, and each result.
 const SPINE: [(&str, i64); 21] = [
@@ -175,6 +122,7 @@ fn a_killed_program_loses_nothing_that_it_wrote() {
         let text = std::fs::read_to_string(&file).unwrap();
         let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         let in_flight = lines.iter().filter(|l| l["state"] == "in flight").count();
+        let lines: Vec<Value> = lines.into_iter().filter(|l| l["event"] != "call").collect();
         assert_eq!(
             (lines[0]["op"].as_str(), lines[0]["state"].as_str()),
             (Some("NOP"), Some("done"))
@@ -289,7 +237,10 @@ fn lines_go_to_the_standard_error_and_the_status_is_the_programs() {
     let prog = harness::binaries(RINGER).join("prog");
     let out = Command::new(RINGER).arg("trace").arg("--").arg(prog).arg("spine").output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!((out.status.code(), said.lines().count()), (Some(0), SPINE.len()), "{said}");
+    let requests = said.lines().filter(|l| l.contains("] ring1 #")).count();
+    let calls = said.lines().filter(|l| l.contains("] io_uring_")).count();
+    assert_eq!((out.status.code(), requests), (Some(0), SPINE.len()), "{said}");
+    assert_eq!(said.lines().count(), requests + calls, "{said}");
 }
 
 #[test]
@@ -324,4 +275,157 @@ fn nothing_is_written_without_a_trace_and_nothing_is_left_behind() {
         folders() <= before
     });
     assert!(gone, "{} folders, {before} before", folders());
+}
+
+/// The lines of a claim of the kit, as JSON.
+fn claim(under: Under, options: &[&str], claim: &str) -> Vec<Value> {
+    let mut all = vec!["--json"];
+    all.extend(options);
+    let ran = trace(under, &all, &["fidelity", "--ringer", "--only", claim]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    ran.all()
+}
+
+#[test]
+fn data_is_shown_if_asked_and_only_then() {
+    for under in Under::BLOCKED {
+        let (with, _) = trace(under, &["--json", "--data", "4"], &["prog", "spine"]).ok().json();
+        let (write, writev, read) = (&with[4], &with[5], &with[8]);
+        assert_eq!(write["written"], r#""\x00\x07\x0e\x15"..."#, "{write}");
+        assert!(writev["written"].is_string() && write["read"].is_null());
+        assert_eq!((&read["read"], &read["written"]), (&write["written"], &Value::Null), "{read}");
+        assert_eq!(with[11]["read"], Value::Null, "the end of the file: {}", with[11]);
+        let (without, _) = trace(under, &["--json"], &["prog", "spine"]).ok().json();
+        assert!(without.iter().all(|r| r["read"].is_null() && r["written"].is_null()));
+    }
+}
+
+#[test]
+fn redacted_data_has_a_length_and_no_byte() {
+    let under = Under::BLOCKED[0];
+    let options = ["--json", "--data", "4", "--redact"];
+    let (told, _) = trace(under, &options, &["prog", "spine"]).ok().json();
+    assert_eq!(
+        (&told[4]["written"], &told[8]["read"]),
+        (&"<4096 bytes>".into(), &"<5000 bytes>".into())
+    );
+}
+
+#[test]
+fn what_comes_into_provided_buffers_is_shown_at_each_completion() {
+    for under in Under::BLOCKED {
+        let received = |name: &str, op: &str| -> Vec<String> {
+            let lines = claim(under, &["--data", "64"], name);
+            let of_op = lines.iter().filter(|l| l["op"] == op && l["read"].is_string());
+            of_op.map(|l| l["read"].as_str().unwrap_or_default().to_owned()).collect()
+        };
+        let shots = received("a_multishot_recv_ends_with_the_stream", "RECV");
+        assert_eq!(shots, ["\"abc\""; 3]);
+        let shots = received("a_multishot_read_ends_with_the_stream", "READ_MULTISHOT");
+        assert_eq!(shots, ["\"twenty bytes of \"", "\"data\""]);
+        let shots = received("a_multishot_recvmsg_writes_a_header", "RECVMSG");
+        assert!(shots.len() == 1 && shots[0].contains("\\x03\\x00\\x00\\x00"), "{shots:?}");
+    }
+}
+
+#[test]
+fn addresses_that_lead_nowhere_show_no_data_and_do_no_harm() {
+    let lines = claim(Under::BLOCKED[0], &["--data", "64"], "a_send_goes_to_an_address");
+    let sends: Vec<&Value> = lines.iter().filter(|l| l["op"] == "SEND").collect();
+    let to = |i: usize| sends[i]["points_to"]["to"].as_str();
+    assert!(to(1).is_some_and(|a| a.starts_with("127.0.0.1:")), "{}", sends[1]);
+    assert_eq!((&sends[4]["error"], to(4)), (&"EFAULT".into(), None), "{}", sends[4]);
+    assert_eq!(sends[1]["written"], "\"abcd\"");
+}
+
+#[test]
+fn paths_and_times_are_shown_by_what_they_say() {
+    for under in Under::BLOCKED {
+        let lines = claim(under, &[], "openat2_gives_the_errors_that_the_inventory_names");
+        let opens: Vec<&Value> =
+            lines.iter().filter(|l| l["points_to"]["path"].is_string()).collect();
+        assert!(opens.iter().any(|l| l["op"] == "OPENAT2"), "{lines:?}");
+        let how = opens.iter().find_map(|l| l["points_to"]["how"].as_str());
+        assert!(how.is_some_and(|h| h.starts_with("{flags=0x")), "{opens:?}");
+        let lines =
+            claim(under, &["-e", "timeout"], "timeout_gives_the_errors_that_the_inventory_names");
+        let times: Vec<&str> = lines.iter().filter_map(|l| l["points_to"]["ts"].as_str()).collect();
+        assert!(times.iter().any(|t| t.ends_with('s')), "{lines:?}");
+    }
+}
+
+#[test]
+fn calls_are_shown_with_their_names_and_results() {
+    for under in Under::BLOCKED {
+        let lines = trace(under, &["--json"], &["prog", "spine"]).ok().all();
+        let calls: Vec<&Value> = lines.iter().filter(|l| l["event"] == "call").collect();
+        let setup = calls[0];
+        assert_eq!((&setup["call"], &setup["ring"]), (&"io_uring_setup".into(), &1.into()));
+        assert_eq!((&setup["args"]["entries"], &setup["error"]), (&"8".into(), &Value::Null));
+        let files = calls.iter().find(|c| c["args"]["op"] == "REGISTER_FILES").expect("a call");
+        assert_eq!((&files["res"], &files["args"]["nr_args"]), (&0.into(), &"2".into()));
+        assert_eq!(files["args"]["fd"].as_str(), Some(setup["res"].to_string().as_str()));
+    }
+    let lines = claim(
+        Under::BLOCKED[0],
+        &["-e", "%call"],
+        "register_buffers_refuses_stray_arguments_in_the_kernels_order",
+    );
+    let refused = lines.iter().filter(|l| l["event"] == "call" && l["error"].is_string()).count();
+    assert!(refused > 0 && lines.iter().all(|l| l["event"] != "request"), "{lines:?}");
+}
+
+#[test]
+fn completions_of_no_request_are_told_as_such() {
+    for under in Under::BLOCKED {
+        let lines = claim(under, &[], "a_message_is_a_completion_over_there");
+        let alone: Vec<&Value> = lines.iter().filter(|l| l["event"] == "alone").collect();
+        assert!(!alone.is_empty() && alone.iter().all(|l| l["origin"] == "(message)"), "{lines:?}");
+        let sent = lines.iter().filter(|l| l["op"] == "MSG_RING" && l["res"] == 0).count();
+        assert!(alone.len() <= sent, "{lines:?}");
+        let end = lines.last().expect("an end");
+        assert_eq!((&end["alone"], &end["strays"]), (&alone.len().into(), &0.into()));
+    }
+}
+
+#[test]
+fn members_of_a_chain_name_its_head() {
+    for under in Under::BLOCKED {
+        let text = trace(under, &[], &["prog", "waits", "links"]).ok();
+        let first: Vec<&String> = text.lines.iter().filter(|l| l.contains(" chain=#1 ")).collect();
+        assert_eq!(first.len(), 2, "{:?}", text.lines);
+        assert!(first[0].contains(" #1 WRITE ") && first[1].contains(" #2 READ "), "{first:?}");
+    }
+}
+
+#[test]
+fn requests_are_chosen_by_file_and_by_class() {
+    let under = Under::BLOCKED[0];
+    let count = |options: &[&str]| -> (usize, usize) {
+        let mut all = vec!["--json"];
+        all.extend(options);
+        let (requests, _) = trace(under, &all, &["prog", "spine"]).ok().json();
+        (requests.len(), requests.iter().filter(|r| r["op"] == "NOP").count())
+    };
+    let (all, nops) = count(&[]);
+    assert_eq!(count(&["-p", "/*"]), (all - nops, 0));
+    assert_eq!(count(&["-p", "/no/such/*"]), (0, 0));
+    assert_eq!(count(&["-p", "9999", "-p", "*"]), (all - nops, 0));
+    assert_eq!(count(&["-e", "%read"]).0, 9);
+    assert_eq!(count(&["-e", "%write,nop"]), (5 + nops, nops));
+    let wrong = trace(under, &["-p", "[", "--json"], &["prog", "spine"]);
+    assert_eq!(wrong.code, 125, "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("-p wants"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_trace_is_for_its_owner_only() {
+    let scratch = Scratch::new();
+    let file = scratch.path("trace");
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let out = Command::new(RINGER).arg("trace").arg("-o").arg(&file).args(["--", "true"]).output();
+    assert_eq!(out.unwrap().status.code(), Some(0));
+    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap());
+    assert_eq!(mode & 0o777, 0o600);
 }

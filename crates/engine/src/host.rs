@@ -8,7 +8,7 @@
 //! What a host does not do: know about SQEs, CQEs or requests.
 
 use crate::primitive::AtomicU32;
-use crate::trace::{Injected, Taken, Told};
+use crate::trace::{Called, Injected, Taken, Told};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -1118,6 +1118,8 @@ pub trait Host: Send + Sync + Sized + 'static {
     }
     /// A request with a name in the trace completed, perhaps not for the last time.
     fn trace_told(&self, _: &Told) {}
+    /// A call that is no submission ended, and requests are traced.
+    fn trace_called(&self, _: &Called) {}
     /// A policy did something to a request or to a wait.
     fn trace_injected(&self, _: &Injected) {}
     /// What the kernel calls the file at a number: the length of as much as fits.

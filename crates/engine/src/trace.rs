@@ -1,8 +1,10 @@
-//! What a trace is told of a request: that it was taken, and each of its completions.
+//! What a trace is told of a request: that it was taken, and each of its completions; and of calls.
 //!
 //! ```text
 //!  SQE taken -> Host::trace_taken -> its name in the trace -> Req::trail, or kept on the stack
 //!  CQE       -> Host::trace_told(that name, how it ran, posted | behind the backlog | nowhere)
+//!  CQE of no request (a message, a tag) -> the same without a name
+//!  io_uring_setup, io_uring_register    -> Host::trace_called
 //! ```
 //! Without a trace every name is 0, and that is all that is looked at on the way. The layout of what
 //! a host may keep is in [`buffer`]. What this does not do: read clocks, find paths or store anything
@@ -161,6 +163,8 @@ pub struct Taken<'a> {
     pub sqe: &'a Sqe,
     /// The number in the program's table of what `fd` stands for, if it stands for one.
     pub number: Option<i32>,
+    /// It follows the one before it in a chain.
+    pub linked: bool,
 }
 
 /// A completion.
@@ -178,6 +182,63 @@ pub struct Told {
     pub flags: u32,
     /// See [`Went`].
     pub went: Went,
+    /// See [`Origin`].
+    pub origin: Origin,
+    /// Where the provided buffer begins that it tells of, or 0.
+    pub lent: u64,
+}
+
+/// Whose a completion is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Origin {
+    /// A request's.
+    Request = 0,
+    /// Another ring sent it, or its thread.
+    Message = 1,
+    /// A file or a buffer is not used any more.
+    Tag = 2,
+    /// A request's of another process that had the ring, too, and is gone.
+    Kin = 3,
+}
+
+impl Origin {
+    /// All, by number.
+    pub const ALL: [Self; 4] = [Self::Request, Self::Message, Self::Tag, Self::Kin];
+}
+
+/// A call that is no submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `io_uring_setup(2)`.
+    Setup {
+        /// As asked for.
+        entries: u32,
+        /// `IORING_SETUP_*`, as far as they could be read.
+        flags: u32,
+        /// The ring's name, if it was made.
+        ring: u64,
+    },
+    /// `io_uring_register(2)`.
+    Register {
+        /// The ring's descriptor, or its index.
+        fd: i32,
+        /// `IORING_REGISTER_*`, and whether `fd` is an index.
+        opcode: u32,
+        /// The address.
+        arg: u64,
+        /// `nr_args`.
+        nr: u32,
+    },
+}
+
+/// A call that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Called {
+    /// Which.
+    pub call: Call,
+    /// What it answered.
+    pub result: Result<usize, Errno>,
 }
 
 /// Something that a policy did to a request, or (opcode 0, no user data) to a wait.
@@ -200,17 +261,17 @@ pub struct Injected {
 }
 
 impl<H: Host> Engine<H> {
-    /// An entry is taken: the trail of its request.
+    /// An entry is taken: the trail of its request. `linked`: it follows another in a chain.
     #[inline(always)]
-    pub(crate) fn trail_of(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe) -> Trail {
-        Trail::new(if self.traces() { self.note_taken(ring, st, sqe) } else { 0 })
+    pub(crate) fn trail_of(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe, linked: bool) -> Trail {
+        Trail::new(if self.traces() { self.note_taken(ring, st, sqe, linked) } else { 0 })
     }
 
     #[cold]
     #[inline(never)]
-    fn note_taken(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe) -> u64 {
+    fn note_taken(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe, linked: bool) -> u64 {
         let number = self.number_of(st, sqe);
-        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number })
+        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number, linked })
     }
 
     /// The number in the program's table of what `fd` of an entry stands for, if it stands for one.
@@ -227,7 +288,49 @@ impl<H: Host> Engine<H> {
     #[inline(always)]
     pub(crate) fn trace_cqe(&self, ring: &Ring<H>, trail: Trail, cqe: &Cqe, posted: bool) {
         if trail.is_traced() {
-            self.note_told(ring, trail, *cqe, Went::of(posted));
+            self.note_told(ring, trail, *cqe, Went::of(posted), 0);
+        }
+    }
+
+    /// The same of one that may have a provided buffer, which is asked for only if somebody traces.
+    #[inline(always)]
+    pub(crate) fn trace_cqe_lent(
+        &self,
+        ring: &Ring<H>,
+        trail: Trail,
+        (cqe, posted): (&Cqe, bool),
+        lent: impl FnOnce() -> u64,
+    ) {
+        if trail.is_traced() {
+            self.note_told(ring, trail, *cqe, Went::of(posted), lent());
+        }
+    }
+
+    /// A completion of no request was posted.
+    #[inline]
+    pub(crate) fn trace_alone(&self, ring: &Ring<H>, cqe: &Cqe, posted: bool, origin: Origin) {
+        if self.traces() {
+            let (trail, went) = (Trail::default(), Went::of(posted));
+            let Cqe { user_data, res, flags, .. } = *cqe;
+            let ring = ring.id.0;
+            self.host().trace_told(&Told {
+                ring,
+                trail,
+                user_data,
+                res,
+                flags,
+                went,
+                origin,
+                lent: 0,
+            });
+        }
+    }
+
+    /// A call ended.
+    #[inline]
+    pub(crate) fn trace_call(&self, call: impl FnOnce() -> Call, result: Result<usize, Errno>) {
+        if self.traces() {
+            self.host().trace_called(&Called { call: call(), result });
         }
     }
 
@@ -240,7 +343,7 @@ impl<H: Host> Engine<H> {
         res: Result<i32, Errno>,
         cflags: u32,
     ) -> bool {
-        self.post_shot_of(ring, st, (req.user_data, req.trail), res, cflags)
+        self.post_shot_of(ring, st, (req.user_data, req.trail), (res, cflags), |_| req.lent())
     }
 
     /// The same of a request that is somewhere else.
@@ -249,12 +352,12 @@ impl<H: Host> Engine<H> {
         ring: &Ring<H>,
         st: &mut State<H>,
         (user_data, trail): (u64, Trail),
-        res: Result<i32, Errno>,
-        cflags: u32,
+        (res, cflags): (Result<i32, Errno>, u32),
+        lent: impl FnOnce(&State<H>) -> u64,
     ) -> bool {
         let cqe = Cqe::new(user_data, res, cflags | CqeFlags::MORE.bits());
         let posted = ring.post(st, cqe);
-        self.trace_cqe(ring, trail, &cqe, posted);
+        self.trace_cqe_lent(ring, trail, (&cqe, posted), || lent(st));
         posted
     }
 
@@ -269,14 +372,14 @@ impl<H: Host> Engine<H> {
     ) {
         if req.trail.is_traced() {
             let cqe = Cqe::new(req.user_data, res, cflags);
-            self.note_told(ring, req.trail, cqe, Went::Nowhere);
+            self.note_told(ring, req.trail, cqe, Went::Nowhere, 0);
         }
     }
 
     /// By value: a completion whose address is asked for would be written to memory when nobody traces.
     #[inline(always)]
-    fn note_told(&self, ring: &Ring<H>, trail: Trail, cqe: Cqe, went: Went) {
-        self.tell_host(ring.id.0, trail, cqe.user_data, (cqe.res, cqe.flags, went));
+    fn note_told(&self, ring: &Ring<H>, trail: Trail, cqe: Cqe, went: Went, lent: u64) {
+        self.tell_host(ring.id.0, trail, (cqe.user_data, lent), (cqe.res, cqe.flags, went));
     }
 
     #[cold]
@@ -285,9 +388,10 @@ impl<H: Host> Engine<H> {
         &self,
         ring: u64,
         trail: Trail,
-        user_data: u64,
+        (user_data, lent): (u64, u64),
         (res, flags, went): (i32, u32, Went),
     ) {
-        self.host().trace_told(&Told { ring, trail, user_data, res, flags, went });
+        let origin = Origin::Request;
+        self.host().trace_told(&Told { ring, trail, user_data, res, flags, went, origin, lent });
     }
 }

@@ -68,6 +68,9 @@ fn read_variables(environ: &Environ) {
         if environ.get(b"RINGER_TRACE_REQUESTS").is_some_and(|v| v == b"0") {
             ringer_sys::trace::leave_requests_out();
         }
+        let data = environ.get(b"RINGER_TRACE_DATA").and_then(env::number);
+        let hidden = environ.get(b"RINGER_TRACE_REDACT").is_some_and(|v| v == b"1");
+        trace::keep_data(data.unwrap_or(0), hidden);
     }
     if let Some(fd) = environ.get(b"RINGER_HANDSHAKE").and_then(env::number) {
         let _ = raw::write(fd, b"ringer\n");

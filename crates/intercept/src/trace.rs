@@ -34,6 +34,11 @@ pub(crate) fn configure(folder: &[u8], slots: Option<u64>) {
     }
 }
 
+/// The constructor's part: how much is kept of what requests read and write.
+pub(crate) fn keep_data(limit: u32, hidden: bool) {
+    trace::keep_data(limit, hidden);
+}
+
 /// The first ring's part: makes the buffer, before there is an engine that would ask for it.
 pub(crate) fn begin() {
     // SAFETY: null, or leaked by `configure`, never changed afterwards.

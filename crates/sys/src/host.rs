@@ -14,7 +14,7 @@ use ringer_engine::host::{
     Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
     TxTimestamp,
 };
-use ringer_engine::trace::{Injected, Taken, Told};
+use ringer_engine::trace::{Called, Injected, Taken, Told};
 use ringer_ring::{Geometry, Map};
 
 use crate::aio::LinuxAio;
@@ -477,6 +477,9 @@ impl Host for LinuxHost {
     }
     fn trace_told(&self, t: &Told) {
         trace::told(t);
+    }
+    fn trace_called(&self, c: &Called) {
+        trace::called(c);
     }
     fn trace_injected(&self, i: &Injected) {
         trace::injected(i);

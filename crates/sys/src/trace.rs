@@ -1,4 +1,4 @@
-//! Where a trace of this process goes: its buffer, the clock, and what descriptors are called.
+//! Where a trace of this process goes: its buffer, the clock, what descriptors are called, and data.
 //!
 //! ```text
 //!  request -> number looked up lately? --no--> readlink /proc/thread-self/fd/N -> Name record
@@ -15,9 +15,11 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
 use ringer_engine::host::Clock;
 use ringer_engine::trace::buffer::{Buffer, NAME_MAX, TakenRecord};
-use ringer_engine::trace::{Injected, Taken, Told};
+use ringer_engine::trace::{Called, Injected, Taken, Told};
 
 use crate::{clock, io, thread};
+
+mod data;
 
 /// Numbers whose last look is remembered; those that are equal modulo this share a place.
 const PLACES: usize = 1024;
@@ -40,10 +42,20 @@ pub fn leave_requests_out() {
 
 /// Says where the requests of engines that are made from now on go; `None`: nowhere.
 pub fn set_buffer(buffer: Option<&'static Buffer>) {
-    forget_all();
+    // Who never traced has touched none of it.
+    if buffer.is_some() || self::buffer().is_some() {
+        forget_all();
+        data::forget();
+    }
     let at = buffer.map_or(core::ptr::null_mut(), |b| core::ptr::from_ref(b).cast_mut());
     // Release: pairs with the Acquire in `buffer`.
     BUFFER.store(at, Release);
+}
+
+/// Says how many bytes are kept of what requests read and write (0: none is looked at), and whether only
+/// how many there are is.
+pub fn keep_data(limit: u32, hidden: bool) {
+    data::configure(limit, hidden);
 }
 
 #[inline]
@@ -62,17 +74,23 @@ pub(crate) fn taken(t: &Taken<'_>) -> u64 {
     if let Some(number) = t.number {
         name(buffer, number, time_ns);
     }
-    buffer.taken(&TakenRecord {
+    let name = buffer.taken(&TakenRecord {
         time_ns,
         ring: t.ring,
         tid: thread::tid(),
         number: t.number.unwrap_or(-1),
+        linked: t.linked,
         sqe: *t.sqe,
-    })
+    });
+    if name != 0 {
+        data::taken(buffer, name, t.sqe);
+    }
+    name
 }
 
 pub(crate) fn told(t: &Told) {
     if let Some(buffer) = buffer() {
+        data::told(buffer, t);
         buffer.told(clock::now(Clock::Monotonic), t);
     }
 }
@@ -84,6 +102,12 @@ pub(crate) fn injected(i: &Injected) {
             name(buffer, number, time_ns);
         }
         buffer.injected(time_ns, i);
+    }
+}
+
+pub(crate) fn called(c: &Called) {
+    if let Some(buffer) = buffer() {
+        buffer.called(clock::now(Clock::Monotonic), thread::tid(), c);
     }
 }
 

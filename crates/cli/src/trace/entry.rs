@@ -2,12 +2,13 @@
 //!
 //! A field that the opcode's row does not name and that is not 0 is told in hex under the name that it
 //! has in `struct io_uring_sqe`; so is everything of an opcode without a row. What this does not do:
-//! look at the program's memory (paths, addresses and timeouts stay addresses), or print.
+//! say what an address points to (`bytes`), or print.
 
 use std::borrow::Cow;
 
 use ringer_engine::opcode::opdef;
 use ringer_engine::support::{Row, opflags, rings};
+use ringer_engine::trace::buffer::Field;
 use ringer_uapi::flags::SqeFlags;
 use ringer_uapi::{FILE_INDEX_ALLOC, Sqe};
 
@@ -18,6 +19,14 @@ pub(crate) struct Arg {
     pub(crate) name: &'static str,
     /// What it is.
     pub(crate) value: Value,
+    /// Where it stands, if it may be an address of something that is shown.
+    pub(crate) field: Option<Field>,
+}
+
+impl Arg {
+    fn new(name: &'static str, value: Value) -> Self {
+        Self { name, value, field: None }
+    }
 }
 
 /// An argument's value.
@@ -70,6 +79,15 @@ impl At {
         (Index, "file_index"),
         (Addr3, "addr3"),
     ];
+
+    fn field(self) -> Option<Field> {
+        match self {
+            Addr => Some(Field::Addr),
+            Off => Some(Field::Off),
+            Addr3 => Some(Field::Addr3),
+            _ => None,
+        }
+    }
 
     fn of(self, sqe: &Sqe) -> u64 {
         match self {
@@ -286,33 +304,32 @@ pub(crate) fn opcode(opcode: u8) -> Cow<'static, str> {
 pub(crate) fn args(sqe: &Sqe) -> Vec<Arg> {
     let shape = shape(sqe.opcode);
     let mut args: Vec<Arg> =
-        shape.iter().filter_map(|&(at, name, how)| say(at.of(sqe), name, how)).collect();
+        shape.iter().filter_map(|&(at, name, how)| say(sqe, at, name, how)).collect();
     let selects = sqe.flags & SqeFlags::BUFFER_SELECT.bits() != 0;
     if selects {
-        args.push(Arg { name: "group", value: Value::Number(sqe.buf_index.into()) });
+        args.push(Arg::new("group", Value::Number(sqe.buf_index.into())));
     }
     for (at, name) in At::ALL {
         let said = shape.iter().any(|(named, ..)| *named == at) || selects && at == Buf;
         if !said && at.of(sqe) != 0 {
-            args.push(Arg { name, value: Value::Hex(at.of(sqe)) });
+            args.push(Arg::new(name, Value::Hex(at.of(sqe))));
         }
     }
     if sqe.pad2 != 0 {
-        args.push(Arg { name: "pad2", value: Value::Hex(sqe.pad2) });
+        args.push(Arg::new("pad2", Value::Hex(sqe.pad2)));
     }
     if sqe.personality != 0 {
-        args.push(Arg { name: "personality", value: Value::Number(sqe.personality.into()) });
+        args.push(Arg::new("personality", Value::Number(sqe.personality.into())));
     }
     if sqe.flags != 0 {
-        args.push(Arg {
-            name: "sqe",
-            value: Value::Text(names(rings::SQE, "IOSQE_", sqe.flags.into())),
-        });
+        let value = Value::Text(names(rings::SQE, "IOSQE_", sqe.flags.into()));
+        args.push(Arg::new("sqe", value));
     }
     args
 }
 
-fn say(raw: u64, name: &'static str, how: As) -> Option<Arg> {
+fn say(sqe: &Sqe, at: At, name: &'static str, how: As) -> Option<Arg> {
+    let raw = at.of(sqe);
     let value = match how {
         Bits | Slot | Names(_) if raw == 0 => return None,
         Dec => Value::Number(raw.cast_signed()),
@@ -324,7 +341,7 @@ fn say(raw: u64, name: &'static str, how: As) -> Option<Arg> {
         Slot if raw == u64::from(FILE_INDEX_ALLOC) => Value::Text("alloc".into()),
         Slot => Value::Number(raw.cast_signed() - 1),
     };
-    Some(Arg { name, value })
+    Some(Arg { field: at.field(), ..Arg::new(name, value) })
 }
 
 /// Bits by name, without `prefix`; those that have none in hex.

@@ -4,15 +4,18 @@
 //!   folder 0700 --RINGER_TRACE--> ringer run --native never -- PROG      (a child of ours)
 //!      |                             | first ring of a process
 //!      | PID, PID.1, ...  <----------' makes its buffer and writes records
-//!      '-> source (bytes -> records) -> join (-> events) -> filter -> show, table
+//!      '-> source (bytes -> records) -> join (-> events) -> filter -> show, table, perfetto
 //! ```
 //! Everything is drained while the program runs; at its end once more, and what is open then was in
-//! flight. A process that outlives the program is not followed further. What this does not do: keep
-//! data (no buffer of the program is looked at), or slow a program down that writes faster than lines
-//! can be printed: records are lost then, and how many is said.
+//! flight. A process that outlives the program is not followed further. What this does not do: look at
+//! the program's memory (the program's own process does, and data only if asked), or slow a program down
+//! that writes faster than lines can be printed: records are lost then, and how many is said.
 
+mod bytes;
 pub(crate) mod entry;
+mod filter;
 mod join;
+mod perfetto;
 mod show;
 pub(crate) mod source;
 mod table;
@@ -21,13 +24,14 @@ use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context;
-use ringer_engine::trace::buffer;
+use ringer_engine::trace::buffer::{self, CalledRecord, ToldRecord};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -36,7 +40,9 @@ use crate::os::signals;
 use crate::refusal::Refusal;
 use crate::{os, run, stats};
 
-use join::{Event, Process};
+use filter::Filter;
+use join::{Event, Listener, Process, Request};
+use perfetto::Perfetto;
 use source::Source;
 use table::Table;
 
@@ -44,6 +50,9 @@ use table::Table;
 const VARIABLE: &str = "RINGER_TRACE";
 /// The variable that says how many slots a buffer has.
 const SLOTS: &str = "RINGER_TRACE_SLOTS";
+/// The variables that say how much is kept of what requests read and write, and whether only its length.
+const DATA: &str = "RINGER_TRACE_DATA";
+const REDACT: &str = "RINGER_TRACE_REDACT";
 /// Where the folder is made if it can be: memory, so that nothing is written to a disk.
 const MEMORY: &str = "/dev/shm";
 /// Between two looks when there is something to see, and at most.
@@ -61,14 +70,18 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<u8> {
     run::refuse_elevated()?;
     let filter = Filter::of(args)?;
     let out = output(args)?;
+    let perfetto = args.perfetto.as_deref().map(file).transpose()?.map(Perfetto::new);
     let folder = folder()?;
     let mut session = Session {
         args,
         filter,
         out,
         table: Table::default(),
+        perfetto,
         processes: Vec::new(),
         known: HashSet::new(),
+        begun: 0,
+        alone: 0,
         start_ns: None,
         ended: Totals::default(),
         broken: None,
@@ -91,6 +104,8 @@ fn start(args: &TraceArgs, folder: &Path) -> anyhow::Result<Child> {
         .args(&args.args)
         .env(VARIABLE, folder)
         .env(SLOTS, slots.to_string())
+        .env(DATA, args.data.to_string())
+        .env(REDACT, if args.redact { "1" } else { "0" })
         .spawn()
         .map_err(|e| Refusal::ours("cannot start the program", e.to_string()).into())
 }
@@ -105,7 +120,7 @@ pub(crate) fn folder() -> Result<TempDir, Refusal> {
     let make = |place: &Path| {
         tempfile::Builder::new()
             .prefix("ringer-trace-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(place)
     };
     make(Path::new(MEMORY)).or_else(|_| make(&env::temp_dir())).map_err(|e| {
@@ -117,47 +132,20 @@ pub(crate) fn folder() -> Result<TempDir, Refusal> {
 fn output(args: &TraceArgs) -> Result<Box<dyn Write>, Refusal> {
     match &args.output {
         None => Ok(Box::new(BufWriter::new(io::stderr()))),
-        Some(path) => Ok(Box::new(BufWriter::new(stats::create(path)?.into_empty()?))),
+        Some(path) => file(path),
     }
 }
 
-/// Which events are told.
-#[derive(Debug)]
-struct Filter {
-    /// Opcodes; empty: all.
-    only: HashSet<u8>,
-    slow_ns: u64,
-}
-
-impl Filter {
-    fn of(args: &TraceArgs) -> Result<Self, Refusal> {
-        let words = args.only.iter().flat_map(|list| list.split(','));
-        let only = words.filter(|w| !w.is_empty()).map(opcode_of).collect::<Result<_, _>>()?;
-        let slow = args.slow.unwrap_or(0.0);
-        if !slow.is_finite() || slow < 0.0 {
-            return Err(Refusal::ours("cannot trace", "--slow wants milliseconds, 0 or more"));
-        }
-        Ok(Self { only, slow_ns: (slow * 1e6) as u64 })
-    }
-
-    fn has(&self, event: &Event<'_>) -> bool {
-        self.only.is_empty() || self.only.contains(&event.request.taken.sqe.opcode)
-    }
-
-    fn is_slow(&self, event: &Event<'_>) -> bool {
-        event.latency_ns().is_none_or(|ns| ns >= self.slow_ns)
-    }
-}
-
-fn opcode_of(word: &str) -> Result<u8, Refusal> {
-    let name = word.trim().to_ascii_uppercase();
-    let name = name.trim_start_matches("IORING_OP_");
-    let rows = ringer_engine::opcode::OPDEFS.iter().zip(0..);
-    let found = rows.filter(|(def, _)| def.name == name).map(|(_, opcode)| opcode).next();
-    found.ok_or_else(|| {
-        Refusal::ours(format!("cannot trace {word}"), "no opcode has that name")
-            .fix("ringer doctor --support lists them")
-    })
+/// A file that nobody else can read: what a program reads and writes is in it.
+///
+/// # Errors
+/// 125: see [`stats::create`]; or its mode cannot be changed.
+pub(crate) fn file(path: &Path) -> Result<Box<dyn Write>, Refusal> {
+    let file = stats::create(path)?.into_empty()?;
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(|e| {
+        Refusal::ours(format!("cannot hide {} from others", path.display()), e.to_string())
+    })?;
+    Ok(Box::new(BufWriter::new(file)))
 }
 
 /// What is said at the end.
@@ -167,6 +155,8 @@ struct Totals {
     requests: u64,
     lost_requests: u64,
     lost_completions: u64,
+    /// Data, what requests point to, calls.
+    lost_others: u64,
     torn: u64,
     strays: u64,
 }
@@ -177,8 +167,13 @@ struct Session<'a> {
     filter: Filter,
     out: Box<dyn Write>,
     table: Table,
+    perfetto: Option<Perfetto>,
     processes: Vec<Traced>,
     known: HashSet<PathBuf>,
+    /// Processes so far.
+    begun: u64,
+    /// Completions of no request.
+    alone: u64,
     /// When the first buffer was made.
     start_ns: Option<u64>,
     ended: Totals,
@@ -231,7 +226,12 @@ impl Session<'_> {
             if let Some(source) = Source::open(&path) {
                 self.known.insert(path);
                 self.start_ns.get_or_insert(source.born_ns);
-                let (process, was_seen) = (Process::new(source.pid), source.is_alive());
+                self.begun += 1;
+                let process = Process::new(self.begun, source.pid);
+                let was_seen = source.is_alive();
+                if let Some(perfetto) = &mut self.perfetto {
+                    perfetto.process(self.begun, source.pid, &source.program());
+                }
                 self.processes.push(Traced { source, process, was_seen });
             }
         }
@@ -257,16 +257,18 @@ impl Session<'_> {
 
     fn drain_one(&mut self, traced: &mut Traced, over: bool) -> bool {
         let Traced { source, process, .. } = traced;
-        let mut take = |position, record| {
-            process.take(position, record, &mut |event| self.tell(event));
-        };
+        let mut take = |position, record| process.take(position, record, self);
         // A file that was cut tells no more; what it told stands.
         source.drain(over, &mut take).unwrap_or(false)
     }
 
     fn end(&mut self, mut traced: Traced) {
-        traced.process.end(&mut |event| self.tell(event));
-        let (requests, completions) = traced.source.lost();
+        traced.process.end(self);
+        let (requests, completions, others) = traced.source.lost();
+        if let Some(perfetto) = &mut self.perfetto {
+            let lost = requests.saturating_add(completions).saturating_add(others);
+            perfetto.ended(traced.process.serial, traced.source.born_ns, lost);
+        }
         let ended = &mut self.ended;
         ended.processes += 1;
         ended.requests = ended.requests.saturating_add(traced.process.requests);
@@ -274,16 +276,21 @@ impl Session<'_> {
         ended.torn = ended.torn.saturating_add(traced.source.torn);
         ended.lost_requests = ended.lost_requests.saturating_add(requests);
         ended.lost_completions = ended.lost_completions.saturating_add(completions);
+        ended.lost_others = ended.lost_others.saturating_add(others);
         self.known.remove(&traced.source.remove());
     }
 
     fn tell(&mut self, event: &Event<'_>) {
-        if !self.filter.has(event) {
+        let (chosen, slow) = (self.filter.has(event), self.filter.is_slow(event));
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.told(event, chosen && slow);
+        }
+        if !chosen {
             return;
         }
         if self.args.count {
             self.table.add(event);
-        } else if self.broken.is_none() && self.filter.is_slow(event) {
+        } else if self.tells_lines() && self.broken.is_none() && slow {
             let start_ns = self.start_ns.unwrap_or(0);
             let written = if self.args.json {
                 writeln!(self.out, "{}", show::json(event, start_ns))
@@ -292,6 +299,25 @@ impl Session<'_> {
             };
             self.broken = written.err();
         }
+    }
+
+    /// A line that belongs to no request.
+    fn line(&mut self, line: impl FnOnce(u64, bool) -> String) {
+        let tells = self.tells_lines() && !self.args.count && self.filter.has_calls();
+        if tells && self.broken.is_none() {
+            let line = line(self.start_ns.unwrap_or(0), self.args.json);
+            self.broken = writeln!(self.out, "{line}").err();
+        }
+    }
+
+    fn program(&self) -> Vec<String> {
+        let words = std::iter::once(&self.args.program).chain(&self.args.args);
+        words.map(|w| w.to_string_lossy().into_owned()).collect()
+    }
+
+    /// A timeline alone is enough for who asked for one alone.
+    fn tells_lines(&self) -> bool {
+        self.perfetto.is_none() || self.args.output.is_some() || self.args.json
     }
 
     /// The table, and what is to be said about the whole.
@@ -306,16 +332,28 @@ impl Session<'_> {
         if self.args.json {
             let end = json!({
                 "event": "end",
+                "program": self.program(),
+                "filter": self.filter.said,
                 "processes": t.processes,
                 "requests": t.requests,
                 "lost_requests": t.lost_requests,
                 "lost_completions": t.lost_completions,
                 "torn": t.torn,
                 "strays": t.strays,
+                "alone": self.alone,
+                "lost_others": t.lost_others,
             });
             writeln!(self.out, "{end}")?;
         }
         self.out.flush().context("writing the trace")?;
+        if let Some(perfetto) = self.perfetto.take() {
+            let undrawn = perfetto.finish().context("writing the timeline")?;
+            if undrawn > 0 {
+                eprintln!(
+                    "ringer: trace: {undrawn} requests are not in the timeline: too many rings"
+                );
+            }
+        }
         self.warn();
         Ok(())
     }
@@ -337,11 +375,63 @@ impl Session<'_> {
                 t.lost_requests, t.lost_completions
             );
         }
+        if t.lost_others > 0 {
+            eprintln!(
+                "ringer: trace: {} records of data, of what requests point to or of calls were lost. To lose \
+                 fewer: --buffer KIB",
+                t.lost_others
+            );
+        }
         if t.torn > 0 {
             eprintln!("ringer: trace: {} records were cut off by the end of their process", t.torn);
         }
         if t.strays > 0 {
             eprintln!("ringer: trace: {} completions of requests that are not known", t.strays);
+        }
+    }
+}
+
+impl Listener for Session<'_> {
+    fn taken(&mut self, request: &Request) {
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.taken(request);
+        }
+    }
+
+    fn told(&mut self, event: &Event<'_>) {
+        self.tell(event);
+    }
+
+    fn alone(&mut self, process: &Process, told: &ToldRecord) {
+        self.alone = self.alone.saturating_add(1);
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.alone(process.serial, told);
+        }
+        self.line(|start_ns, json| {
+            if json {
+                show::alone_json(process, told, start_ns).to_string()
+            } else {
+                show::alone(process, told, start_ns)
+            }
+        });
+    }
+
+    fn called(&mut self, process: &Process, called: &CalledRecord) {
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.called(process.serial, called);
+        }
+        self.line(|start_ns, json| {
+            if json {
+                show::called_json(process, called, start_ns).to_string()
+            } else {
+                show::called(process, called, start_ns)
+            }
+        });
+    }
+
+    fn forgotten(&mut self, request: &Request) {
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.forgotten(request);
         }
     }
 }

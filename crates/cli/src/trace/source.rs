@@ -152,15 +152,21 @@ impl Source {
         Ok(bytes)
     }
 
-    /// Submissions and completions that found no room.
-    pub(crate) fn lost(&self) -> (u64, u64) {
+    /// Submissions, completions and other records that found no room.
+    pub(crate) fn lost(&self) -> (u64, u64, u64) {
         let count = |at| word(&self.file, at).unwrap_or(0);
-        (count(buffer::AT_LOST_TAKEN), count(buffer::AT_LOST_TOLD))
+        (count(buffer::AT_LOST_TAKEN), count(buffer::AT_LOST_TOLD), count(buffer::AT_LOST_MORE))
     }
 
     /// Whether the process is there, or cannot be looked for.
     pub(crate) fn is_alive(&self) -> bool {
         Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+
+    /// What the process is called, as long as it is there.
+    pub(super) fn program(&self) -> String {
+        let name = fs::read(Path::new("/proc").join(self.pid.to_string()).join("comm"));
+        String::from_utf8_lossy(&name.unwrap_or_default()).trim_end().to_owned()
     }
 
     /// Removes the file, as nobody comes to it any more: its name, which is free again.

@@ -4,6 +4,8 @@
 
 use ringer_testkit::harness::{self, Ran, Under};
 
+pub(crate) mod traced;
+
 /// The command under test.
 pub(crate) const RINGER: &str = env!("CARGO_BIN_EXE_ringer");
 

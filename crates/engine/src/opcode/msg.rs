@@ -283,6 +283,13 @@ impl Recvmsg {
         &mut self.0.transfer
     }
 
+    /// Where the first byte is of what its completion counts: what stands before a message of many
+    /// included.
+    pub(crate) fn base(&self) -> u64 {
+        let shot = self.0.select.as_ref().filter(|s| s.shots.is_some());
+        shot.map_or(self.0.transfer.base(), |s| s.at)
+    }
+
     /// How much it asks of a provided buffer; 0: what it has.
     pub(crate) fn asks(&self) -> u64 {
         self.0.select.as_ref().map_or(0, |s| s.asks)

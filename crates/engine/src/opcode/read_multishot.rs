@@ -29,6 +29,11 @@ impl ReadMultishot {
         self.read.take_buffer(buf)
     }
 
+    /// Where the buffer begins that it took last.
+    pub(crate) fn base(&self) -> u64 {
+        self.read.base()
+    }
+
     /// Whether it waits at once, without a buffer.
     pub(crate) fn rests<H: Host>(&mut self, cx: &IssueCx<'_, H>) -> bool {
         core::mem::take(&mut self.looks) && cx.host.poll_now(cx.fd, POLLIN) == 0

@@ -173,6 +173,15 @@ impl Rw {
         Ok(())
     }
 
+    /// Where the first byte of it all is.
+    pub(crate) fn base(&self) -> u64 {
+        let iovs: &[Iovec] = match &self.iovs {
+            Iovs::One(one) => one,
+            Iovs::Many(many) => many,
+        };
+        iovs.first().map_or(0, |v| v.base)
+    }
+
     /// Whether the next attempt could continue without blocking for the whole range: for
     /// readahead.
     pub(crate) fn readahead_range(&self) -> Option<(u64, u64)> {

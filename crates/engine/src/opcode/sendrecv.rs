@@ -129,6 +129,11 @@ impl Transfer {
         self.buf.len = self.buf.len.min(len.into());
     }
 
+    /// Where the first byte of it all is; 0: in several buffers.
+    pub(crate) fn base(&self) -> u64 {
+        if self.many.is_none() { self.buf.base } else { 0 }
+    }
+
     pub(super) fn take_buffer(&mut self, buf: Iovec) -> Result<(), Errno> {
         self.many = None;
         self.buf.len = buf.len.min(MAX_RW_COUNT);

@@ -13,6 +13,7 @@ use crate::resource::filetable::FileNode;
 use crate::resource::rsrc::BufNode;
 use crate::ring::{Deferred, Ring, State};
 use crate::stats;
+use crate::trace::Origin;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -154,7 +155,7 @@ impl<H: Host> Engine<H> {
                 None => ring.post(st, cqe),
                 Some(_) => self.post_fated(ring, st, req, cqe),
             };
-            self.trace_cqe(ring, req.trail, &cqe, posted);
+            self.trace_cqe_lent(ring, req.trail, (&cqe, posted), || req.lent());
         } else {
             self.trace_silent(ring, req, res, cflags);
         }
@@ -295,7 +296,9 @@ impl<H: Host> Engine<H> {
 
     fn post_tag(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, tag: u64) {
         if tag != 0 {
-            ring.post(st, Cqe::new(tag, Ok(0), 0));
+            let cqe = Cqe::new(tag, Ok(0), 0);
+            let posted = ring.post(st, cqe);
+            self.trace_alone(ring, &cqe, posted, Origin::Tag);
         }
     }
 

@@ -16,6 +16,7 @@ use super::apoll::EPOLLERR;
 use super::waiter::Wait;
 use crate::host::{FileKind, Host, HostFile};
 use crate::opcode::rw::Rw;
+use crate::opcode::sendrecv::Transfer;
 use crate::opcode::{Cmd, OpDef, opdef};
 use crate::policy::Fate;
 use crate::resource::filetable::FileNode;
@@ -350,6 +351,22 @@ impl<H: Host> Req<H> {
             None => self.rw().map_or(0, Rw::progress),
         };
         if done > 0 { Ok(done as i32) } else { res }
+    }
+
+    /// Where the provided buffer begins that it used last, or 0.
+    #[cold]
+    pub(crate) fn lent(&self) -> u64 {
+        if !self.flags.contains(SqeFlags::BUFFER_SELECT) {
+            return 0;
+        }
+        match &self.cmd {
+            Some(Cmd::ReadMultishot(c)) => c.base(),
+            Some(Cmd::Recvmsg(c)) => c.base(),
+            Some(cmd) => {
+                cmd.transfer().map_or_else(|| cmd.rw().map_or(0, Rw::base), Transfer::base)
+            }
+            None => 0,
+        }
     }
 
     /// Lets go of its provided buffer: the flags of the completion that tells of it.

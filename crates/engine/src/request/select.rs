@@ -232,7 +232,8 @@ impl<H: Host> Engine<H> {
                 Outcome::Again if shots > 0 => return Shot::Stays,
                 Outcome::Again => return Shot::Again,
                 Outcome::More(res, flags) if !ring.cq_would_overflow(st) => {
-                    self.post_shot_of(ring, st, whose, Ok(res), flags);
+                    let lent = |st: &State<H>| st.reqs.get(key).map_or(0, Req::lent);
+                    self.post_shot_of(ring, st, whose, (Ok(res), flags), lent);
                 }
                 other => return Shot::Ends(other),
             }

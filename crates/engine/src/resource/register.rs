@@ -5,7 +5,7 @@
 
 use super::clone::Clone;
 use super::filetable::{FileNode, FileTable};
-use super::regdef::Call;
+use super::regdef::Call as Operation;
 use super::rsrc::BufTable;
 use crate::engine::Engine;
 use crate::host::{Host, Iovec};
@@ -13,6 +13,7 @@ use crate::opcode::OPDEFS;
 use crate::ring::{Ring, State, StateGuard};
 use crate::support::opflags::RSRC_SPARSE;
 use crate::support::refusal;
+use crate::trace::Call;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -47,6 +48,12 @@ impl<H: Host> Engine<H> {
     /// `EINVAL` unknown operation; `EBADF`, `EOPNOTSUPP` descriptor; `EEXIST` wrong thread on a
     /// SINGLE_ISSUER ring; else the operation's.
     pub fn register(&self, fd: i32, opcode: u32, arg: u64, nr: u32) -> Result<usize, Errno> {
+        let result = self.register_any(fd, opcode, arg, nr);
+        self.trace_call(|| Call::Register { fd, opcode, arg, nr }, result);
+        result
+    }
+
+    fn register_any(&self, fd: i32, opcode: u32, arg: u64, nr: u32) -> Result<usize, Errno> {
         let by_index = opcode & USE_REGISTERED_RING != 0;
         let opcode = opcode & !USE_REGISTERED_RING;
         if opcode >= REGISTER_COUNT {
@@ -89,7 +96,7 @@ impl<H: Host> Engine<H> {
             return Err(Errno::EACCES);
         }
         st.may_post = true;
-        let mut call = Call { ring, st, arg, nr, clone: None };
+        let mut call = Operation { ring, st, arg, nr, clone: None };
         let done = self.run_register(&mut call, opcode);
         let clone = call.clone;
         self.commit(ring, st);

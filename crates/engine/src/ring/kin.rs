@@ -36,6 +36,7 @@ use crate::engine::Engine;
 use crate::host::{Clock, Host, HostCommons, HostRing};
 use crate::opcode::Cmd;
 use crate::request::Req;
+use crate::trace::Origin;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32 as Count;
@@ -654,7 +655,7 @@ impl<H: Host> Engine<H> {
             let user_data = sq.index(st.sq_head).map(|index| sq.sqe(index).user_data);
             st.sq_head = st.sq_head.wrapping_add(1);
             if let Some(user_data) = user_data {
-                ring.post(st, Cqe::new(user_data, Err(Errno::ECANCELED), 0));
+                self.post_for(ring, st, user_data, Errno::ECANCELED);
             }
         }
         common.set(at::TAKING, 0);
@@ -684,10 +685,17 @@ impl<H: Host> Engine<H> {
                 at if at <= now => Errno::ETIME,
                 _ => continue,
             };
-            ring.post(st, Cqe::new(owed.user_data, Err(res), 0));
+            self.post_for(ring, st, owed.user_data, res);
             common.end(owed.at);
         }
         self.commit(ring, st);
+    }
+
+    /// Posts what a process owes that is gone.
+    fn post_for(&self, ring: &Ring<H>, st: &mut State<H>, user_data: u64, e: Errno) {
+        let cqe = Cqe::new(user_data, Err(e), 0);
+        let posted = ring.post(st, cqe);
+        self.trace_alone(ring, &cqe, posted, Origin::Kin);
     }
 
     /// Asks other processes to cancel what has this user_data; how many requests that are.

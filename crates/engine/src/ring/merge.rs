@@ -164,7 +164,7 @@ impl<H: Host> Engine<H> {
             got -= e.len;
             done += 1;
             // What is taken here is done here; the rest is taken one by one.
-            let trail = self.trail_of(ring, st, e);
+            let trail = self.trail_of(ring, st, e, false);
             let cqe = Cqe::new(e.user_data, Ok(e.len as i32), 0);
             let posted = ring.post(st, cqe);
             self.trace_cqe(ring, trail, &cqe, posted);

@@ -32,6 +32,7 @@ use crate::request::start::tell_owner;
 use crate::request::{Phase, Req};
 use crate::resource::personality::Acting;
 use crate::slab::Key;
+use crate::trace::Origin;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -178,12 +179,15 @@ impl<H: Host> Engine<H> {
         match message {
             Message::Data(cqe) if to.is_remote() => {
                 st.deferred.push_back(Deferred::Message(cqe));
+                self.trace_alone(to, &cqe, true, Origin::Message);
                 tell_owner(to, st);
                 self.wake_waiters(to, st, true);
                 Ok(0)
             }
             Message::Data(cqe) => {
+                let posted = !to.cq_would_overflow(st);
                 to.post_ahead(st, cqe);
+                self.trace_alone(to, &cqe, posted, Origin::Message);
                 Ok(0)
             }
             Message::File { file, slot, tell } => {
@@ -198,7 +202,9 @@ impl<H: Host> Engine<H> {
                 };
                 let res = self.install_direct(to, st, Ok(file), slot)?;
                 if let Some(user_data) = tell {
-                    to.post(st, Cqe::new(user_data, Ok(res), 0));
+                    let cqe = Cqe::new(user_data, Ok(res), 0);
+                    let posted = to.post(st, cqe);
+                    self.trace_alone(to, &cqe, posted, Origin::Message);
                 }
                 Ok(res)
             }

@@ -6,11 +6,12 @@
 use super::sqpoll::SqData;
 use super::{Ring, SqPoll, State};
 use crate::engine::Engine;
-use crate::host::{Host, RingSpec};
+use crate::host::{Host, RingId, RingSpec};
 use crate::resource::ringfd::FIRST_FREE as FIRST_FREE_INDEX;
 use crate::stats;
 use crate::support::rings::{FEATURES_REPORTED, SETUP_ACCEPTED};
 use crate::support::{Place, refusal};
+use crate::trace::Call;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use ringer_ring::Geometry;
@@ -70,6 +71,21 @@ impl<H: Host> Engine<H> {
     /// `EOVERFLOW` no room for a wide completion; `ENXIO` bad `wq_fd`, or its thread ends; `ENOMEM`,
     /// `EMFILE`, `ENFILE`.
     pub fn setup(&self, entries: u32, params: u64) -> Result<usize, Errno> {
+        let made = self.setup_ring(entries, params);
+        let ring = made.map_or(0, |(_, id)| id.0);
+        let result = made.map(|(fd, _)| fd as usize);
+        self.trace_call(|| Call::Setup { entries, flags: self.flags_of(params), ring }, result);
+        result
+    }
+
+    /// The flags as they stand in the application's memory, for a trace.
+    fn flags_of(&self, params: u64) -> u32 {
+        let mut bytes = [0u8; Params::SIZE];
+        let copied = self.host().copy_in(params, &mut bytes);
+        copied.map_or(0, |()| Params::from_bytes(&bytes).flags)
+    }
+
+    fn setup_ring(&self, entries: u32, params: u64) -> Result<(i32, RingId), Errno> {
         let mut bytes = [0u8; Params::SIZE];
         self.host().copy_in(params, &mut bytes)?;
         let mut p = Params::from_bytes(&bytes);
@@ -94,7 +110,7 @@ impl<H: Host> Engine<H> {
         let counters = self.host().counters();
         stats::add(counters, stats::RINGS, 1);
         stats::or(counters, stats::SETUP_FLAGS, u64::from(flags.bits()));
-        Ok(fd as usize)
+        Ok((fd, id))
     }
 
     /// Makes and installs a ring whose flags and sizes were checked.

@@ -207,7 +207,7 @@ impl<H: Host> Engine<H> {
     #[cold]
     #[inline(never)]
     fn submit_traced(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, sqe: &Sqe) -> Batch {
-        let trail = self.trail_of(ring, st, sqe);
+        let trail = self.trail_of(ring, st, sqe, false);
         self.submit_plain(ring, st, Entry { sqe, trail })
     }
 
@@ -343,7 +343,7 @@ impl<H: Host> Engine<H> {
         sqe: &Sqe,
         before: Option<&Req<H>>,
     ) -> Req<H> {
-        let trail = self.trail_of(ring, st, sqe);
+        let trail = self.trail_of(ring, st, sqe, before.is_some());
         let fate = if st.fates.adopted { self.fate_of(ring, st, sqe) } else { None };
         let asked = before.is_none() && st.drain_next;
         let mut notif = Notif::None;

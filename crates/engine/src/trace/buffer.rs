@@ -23,7 +23,7 @@
 //!
 //! What it does not do: map files, or say what a record means to people.
 
-use super::{How, Injected, Told, Went};
+use super::{Call, Called, How, Injected, Origin, Told, Went};
 use crate::policy::{Act, Share, What};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use ringer_ring::Map;
@@ -54,6 +54,8 @@ pub const AT_TAIL: usize = 64;
 pub const AT_LOST_TAKEN: usize = 128;
 /// Byte of the count of completions that found no room.
 pub const AT_LOST_TOLD: usize = 136;
+/// Byte of the count of other records that found no room.
+pub const AT_LOST_MORE: usize = 144;
 /// Byte that the reader writes.
 pub const AT_DONE: usize = 192;
 
@@ -68,7 +70,16 @@ const TAKEN: u64 = 1;
 const TOLD: u64 = 2;
 const NAME: u64 = 3;
 const MORE: u64 = 4;
+const DATA: u64 = 5;
+const CALL: u64 = 6;
 const INJECTED: u64 = 8;
+
+/// Most bytes that a record of data keeps.
+pub const DATA_MAX: usize = 1024;
+/// Words before the bytes of data.
+const DATA_FACTS: usize = 3;
+/// Slots of the longest data.
+const DATA_SLOTS: usize = (DATA_FACTS + DATA_MAX / 8).div_ceil(WORDS);
 
 const fn stamp(position: u64, kind: u64) -> u64 {
     position.wrapping_add(1) << 8 | kind
@@ -104,8 +115,68 @@ pub struct TakenRecord {
     pub tid: u32,
     /// The number of the file in the program's table, or -1.
     pub number: i32,
+    /// It follows the one before it in a chain.
+    pub linked: bool,
     /// The entry.
     pub sqe: Sqe,
+}
+
+/// What bytes of the program's memory are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DataKind {
+    /// The beginning of what a request writes or sends.
+    Written = 0,
+    /// The beginning of what a completion tells was read or received.
+    Read = 1,
+    /// A text that the request points to.
+    Text = 2,
+    /// A socket address.
+    Address = 3,
+    /// A `struct __kernel_timespec`.
+    Time = 4,
+    /// A `struct open_how`.
+    OpenHow = 5,
+}
+
+impl DataKind {
+    /// All, by number.
+    pub const ALL: [Self; 6] =
+        [Self::Written, Self::Read, Self::Text, Self::Address, Self::Time, Self::OpenHow];
+}
+
+/// Where in an SQE the address of data stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Field {
+    /// `addr`.
+    Addr = 0,
+    /// `off`, which is also `addr2`.
+    Off = 1,
+    /// `addr3`.
+    Addr3 = 2,
+    /// In what `addr` points to.
+    Within = 3,
+}
+
+impl Field {
+    /// All, by number.
+    pub const ALL: [Self; 4] = [Self::Addr, Self::Off, Self::Addr3, Self::Within];
+}
+
+/// What bytes are, before they themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataHead {
+    /// The name of the request.
+    pub request: u64,
+    /// What they are.
+    pub kind: DataKind,
+    /// Where they were found.
+    pub field: Field,
+    /// How many there are in all.
+    pub total: u64,
+    /// None of them is kept, as somebody asked for.
+    pub hidden: bool,
 }
 
 impl Buffer {
@@ -129,7 +200,7 @@ impl Buffer {
         let [w0, w1, w2, w3, w4, w5, w6, w7] = t.sqe.to_words();
         let who = u64::from(t.tid) | u64::from(t.number.cast_unsigned()) << 32;
         let first = [t.time_ns, t.ring, who, w0, w1, w2, w3];
-        match self.put(TAKEN, &[first, [w4, w5, w6, w7, 0, 0, 0]]) {
+        match self.put(TAKEN, &[first, [w4, w5, w6, w7, t.linked.into(), 0, 0]]) {
             Some(position) => position + 1,
             None => self.lose(AT_LOST_TAKEN),
         }
@@ -139,7 +210,7 @@ impl Buffer {
     pub fn told(&self, time_ns: u64, t: &Told) {
         let result = u64::from(t.res.cast_unsigned()) | u64::from(t.flags) << 32;
         let ways = t.trail.how() | (t.went as u64) << 8;
-        let words = [time_ns, t.ring, t.trail.name(), result, ways, t.user_data, 0];
+        let words = [time_ns, t.ring, t.trail.name(), result, ways, t.user_data, t.origin as u64];
         if self.put(TOLD, &[words]).is_none() {
             self.lose(AT_LOST_TOLD);
         }
@@ -166,14 +237,46 @@ impl Buffer {
                 *word = fact;
             }
         }
-        for (word, bytes) in words.zip(text.chunks(8)) {
-            let mut whole = [0; 8];
-            for (to, from) in whole.iter_mut().zip(bytes) {
-                *to = *from;
-            }
-            *word = u64::from_le_bytes(whole);
-        }
+        pack(words, text);
         let _ = self.put(NAME, parts.get(..name_slots(text.len())).unwrap_or(&[]));
+    }
+
+    /// Writes bytes of a request, of more than [`DATA_MAX`] the first.
+    pub fn data(&self, head: &DataHead, bytes: &[u8]) {
+        let bytes = bytes.get(..DATA_MAX).unwrap_or(bytes);
+        let facts = head.kind as u64 | (head.field as u64) << 8 | u64::from(head.hidden) << 16;
+        let mut parts = [[0_u64; WORDS]; DATA_SLOTS];
+        let mut words = parts.as_flattened_mut().iter_mut();
+        for fact in [head.request, facts | (bytes.len() as u64) << 32, head.total] {
+            if let Some(word) = words.next() {
+                *word = fact;
+            }
+        }
+        pack(words, bytes);
+        if self.put(DATA, parts.get(..data_slots(bytes.len())).unwrap_or(&[])).is_none() {
+            self.lose(AT_LOST_MORE);
+        }
+    }
+
+    /// Writes a call.
+    pub fn called(&self, time_ns: u64, tid: u32, c: &Called) {
+        let tid = u64::from(tid);
+        let result = match c.result {
+            Ok(n) => n as u64,
+            Err(e) => (-i64::from(e.raw())).cast_unsigned(),
+        };
+        let words = match c.call {
+            Call::Setup { entries, flags, ring } => {
+                [time_ns, tid, entries.into(), flags.into(), ring, 0, result]
+            }
+            Call::Register { fd, opcode, arg, nr } => {
+                let who = u64::from(fd.cast_unsigned());
+                [time_ns, tid | 1 << 32, who, opcode.into(), arg, nr.into(), result]
+            }
+        };
+        if self.put(CALL, &[words]).is_none() {
+            self.lose(AT_LOST_MORE);
+        }
     }
 
     #[cold]
@@ -226,6 +329,21 @@ fn name_slots(len: usize) -> usize {
     (2 + len.min(NAME_MAX).div_ceil(8)).div_ceil(WORDS)
 }
 
+fn data_slots(len: usize) -> usize {
+    (DATA_FACTS + len.min(DATA_MAX).div_ceil(8)).div_ceil(WORDS)
+}
+
+/// Bytes into words, the last filled up with 0.
+fn pack<'a>(words: impl Iterator<Item = &'a mut u64>, bytes: &[u8]) {
+    for (word, bytes) in words.zip(bytes.chunks(8)) {
+        let mut whole = [0; 8];
+        for (to, from) in whole.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        *word = u64::from_le_bytes(whole);
+    }
+}
+
 /// A completion as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToldRecord {
@@ -245,6 +363,21 @@ pub struct ToldRecord {
     pub went: Went,
     /// What it hands back.
     pub user_data: u64,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+/// A call as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CalledRecord {
+    /// When it ended \[ns, monotonic\].
+    pub time_ns: u64,
+    /// The calling thread.
+    pub tid: u32,
+    /// Which.
+    pub call: Call,
+    /// What it answered: a number, or an errno below 0.
+    pub result: i64,
 }
 
 /// Something that a policy did, as it was read.
@@ -286,6 +419,10 @@ pub enum Record {
         /// Whether that is all.
         whole: bool,
     },
+    /// Bytes of a request: before its completion, or of the one that comes next.
+    Data(DataHead, alloc::vec::Vec<u8>),
+    /// A call.
+    Called(CalledRecord),
 }
 
 /// Reads the record at `position` from the bytes of the slots that begin there: the record and how
@@ -297,6 +434,8 @@ pub fn read(slots: &[u8], position: u64) -> Option<(Record, usize)> {
         TAKEN => Some((taken_of(&first.1, &words_of(slots, position, 1, Some(MORE))?.1), 2)),
         TOLD => Some((told_of(&first.1)?, 1)),
         NAME => name_of(slots, position, &first.1),
+        DATA => data_of(slots, position, &first.1),
+        CALL => Some((called_of(&first.1), 1)),
         INJECTED => Some((injected_of(&first.1)?, 1)),
         _ => None,
     }
@@ -323,18 +462,19 @@ fn words_of(
 
 fn taken_of(first: &[u64; WORDS], second: &[u64; WORDS]) -> Record {
     let [time_ns, ring, who, w0, w1, w2, w3] = *first;
-    let [w4, w5, w6, w7, ..] = *second;
+    let [w4, w5, w6, w7, linked, ..] = *second;
     Record::Taken(TakenRecord {
         time_ns,
         ring,
         tid: who as u32,
         number: (who >> 32) as i32,
+        linked: linked != 0,
         sqe: Sqe::from_words([w0, w1, w2, w3, w4, w5, w6, w7]),
     })
 }
 
 fn told_of(words: &[u64; WORDS]) -> Option<Record> {
-    let [time_ns, ring, request, result, ways, user_data, _] = *words;
+    let [time_ns, ring, request, result, ways, user_data, origin] = *words;
     Some(Record::Told(ToldRecord {
         time_ns,
         ring,
@@ -344,6 +484,7 @@ fn told_of(words: &[u64; WORDS]) -> Option<Record> {
         how: *How::ALL.get((ways & 0xff) as usize)?,
         went: *Went::ALL.get((ways >> 8) as usize)?,
         user_data,
+        origin: *Origin::ALL.get(usize::try_from(origin).ok()?)?,
     }))
 }
 
@@ -401,14 +542,49 @@ fn name_of(slots: &[u8], position: u64, first: &[u64; WORDS]) -> Option<(Record,
     let len = usize::try_from(len).ok()?;
     let kept = len.min(NAME_MAX);
     let n = name_slots(kept);
-    let mut text = alloc::vec::Vec::with_capacity(n * WORDS * 8);
-    text.extend(first.iter().skip(2).flat_map(|w| w.to_le_bytes()));
+    let text = bytes_of(slots, position, first.get(2..)?, (n, kept))?;
+    Some((Record::Name { number: number as i32, text, whole: kept == len }, n))
+}
+
+/// The bytes of a record of `n` slots, of which the first has these.
+fn bytes_of(
+    slots: &[u8],
+    position: u64,
+    first: &[u64],
+    (n, kept): (usize, usize),
+) -> Option<alloc::vec::Vec<u8>> {
+    let mut bytes = alloc::vec::Vec::with_capacity(n * WORDS * 8);
+    bytes.extend(first.iter().flat_map(|w| w.to_le_bytes()));
     for i in 1..n {
         let (_, words) = words_of(slots, position, i, Some(MORE))?;
-        text.extend(words.iter().flat_map(|w| w.to_le_bytes()));
+        bytes.extend(words.iter().flat_map(|w| w.to_le_bytes()));
     }
-    text.truncate(kept);
-    Some((Record::Name { number: number as i32, text, whole: kept == len }, n))
+    bytes.truncate(kept);
+    Some(bytes)
+}
+
+fn data_of(slots: &[u8], position: u64, first: &[u64; WORDS]) -> Option<(Record, usize)> {
+    let [request, facts, total, ..] = *first;
+    let kept = ((facts >> 32) as usize).min(DATA_MAX);
+    let n = data_slots(kept);
+    let head = DataHead {
+        request,
+        kind: *DataKind::ALL.get((facts & 0xff) as usize)?,
+        field: *Field::ALL.get((facts >> 8 & 0xff) as usize)?,
+        total,
+        hidden: facts >> 16 & 1 != 0,
+    };
+    Some((Record::Data(head, bytes_of(slots, position, first.get(DATA_FACTS..)?, (n, kept))?), n))
+}
+
+fn called_of(words: &[u64; WORDS]) -> Record {
+    let [time_ns, who, a, b, c, d, result] = *words;
+    let call = if who >> 32 == 0 {
+        Call::Setup { entries: a as u32, flags: b as u32, ring: c }
+    } else {
+        Call::Register { fd: a as i32, opcode: b as u32, arg: c, nr: d as u32 }
+    };
+    Record::Called(CalledRecord { time_ns, tid: who as u32, call, result: result.cast_signed() })
 }
 
 #[cfg(all(test, not(loom)))]

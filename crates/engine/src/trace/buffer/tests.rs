@@ -29,13 +29,14 @@ fn records(buffer: &Buffer, from: u64) -> Vec<Record> {
 
 fn entry(user_data: u64) -> TakenRecord {
     let sqe = Sqe { opcode: 22, fd: 3, user_data, addr3: 5, pad2: 6, ..Sqe::default() };
-    TakenRecord { time_ns: 11, ring: 1 << 16, tid: 9, number: -1, sqe }
+    TakenRecord { time_ns: 11, ring: 1 << 16, tid: 9, number: -1, linked: user_data == 4, sqe }
 }
 
 fn tell(buffer: &Buffer, id: u64) {
     let trail = Trail::new(id).with(How::Worker);
-    let (user_data, went) = (4, Went::Backlog);
-    buffer.told(12, &Told { ring: 1 << 16, trail, user_data, res: -5, flags: 6, went });
+    let (user_data, went, origin) = (4, Went::Backlog, Origin::Request);
+    let told = Told { ring: 1 << 16, trail, user_data, res: -5, flags: 6, went, origin, lent: 0 };
+    buffer.told(12, &told);
 }
 
 fn give_back(buffer: &Buffer, below: u64) {
@@ -116,7 +117,7 @@ fn nothing_that_a_stranger_writes_panics() {
         let position = next() >> 8;
         // A right stamp, and what follows it as it may be.
         for i in 0..4 {
-            let kind = if i == 0 { 1 + next() % 3 } else { MORE };
+            let kind = if i == 0 { 1 + next() % 8 } else { MORE };
             let at = i as usize * SLOT;
             bytes[at..at + 8].copy_from_slice(&stamp(position + i, kind).to_le_bytes());
         }
@@ -128,4 +129,41 @@ fn nothing_that_a_stranger_writes_panics() {
         let cut = next() as usize % bytes.len();
         let _ = read(&bytes[..cut], position);
     }
+}
+
+#[test]
+fn data_of_any_length_is_read_as_it_was_written() {
+    for len in [0, 1, 31, 32, 33, DATA_MAX, DATA_MAX + 1] {
+        let b = buffer(128);
+        let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let (kind, field) = (DataKind::Read, Field::Addr3);
+        let head = DataHead { request: 9, kind, field, total: 5_000, hidden: false };
+        b.data(&head, &bytes);
+        tell(&b, 9);
+        let [data, told] = &records(&b, 0)[..] else { panic!("two records") };
+        assert_eq!(*data, Record::Data(head, bytes[..len.min(DATA_MAX)].to_vec()));
+        assert!(matches!(told, Record::Told(t) if t.request == 9));
+    }
+}
+
+#[test]
+fn calls_are_read_as_they_were_made() {
+    let b = buffer(128);
+    let setup = Call::Setup { entries: 8, flags: 1 << 31, ring: 3 << 16 };
+    let register = Call::Register { fd: -1, opcode: 1 << 31 | 2, arg: u64::MAX, nr: 7 };
+    b.called(5, 6, &Called { call: setup, result: Ok(4) });
+    b.called(7, u32::MAX, &Called { call: register, result: Err(Errno::EINVAL) });
+    let record =
+        |time_ns, tid, call, result| Record::Called(CalledRecord { time_ns, tid, call, result });
+    assert_eq!(records(&b, 0), [record(5, 6, setup, 4), record(7, u32::MAX, register, -22)]);
+}
+
+#[test]
+fn data_that_finds_no_room_is_counted_apart() {
+    let b = buffer(128);
+    let head =
+        DataHead { request: 1, kind: DataKind::Text, field: Field::Addr, total: 0, hidden: true };
+    (0..129).for_each(|_| b.data(&head, &[]));
+    let count = |at| b.map.w64(at).load(Relaxed);
+    assert_eq!([AT_LOST_TAKEN, AT_LOST_TOLD, AT_LOST_MORE].map(count), [0, 0, 1]);
 }
