@@ -6,6 +6,7 @@
 //!   stats   account: lines and left-over counters
 //!   chaos   run as a child under a plan, once or many times, and what was done to it
 //!   trace   run as a child that writes to shared buffers, and their reader
+//!   top     reader of memory that running processes write to while they are watched
 //!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
 //! ```
 //!
@@ -31,6 +32,7 @@ mod program;
 mod refusal;
 mod run;
 mod stats;
+mod top;
 mod trace;
 
 use std::ffi::OsString;
@@ -82,6 +84,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Stats(args) => account::stats(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Chaos(args) => chaos::chaos(&args),
+        Command::Top(args) => top::top(&args),
         Command::Probe => Ok(0),
         Command::DemoProgram(args) => demo::program::program(&args),
         Command::DemoBlocked(args) => demo::blocked(&args),

@@ -12,6 +12,8 @@ use crate::scan::{self, Seen};
 use crate::{chaos, filter, mask, patch, resolve::Real, stats, trace, trap};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ringer_engine::chaos::plan::Plan;
+use ringer_engine::trace::channel;
+use ringer_sys::attach;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::signals::NEVER_BLOCKED;
@@ -68,6 +70,9 @@ fn read_variables(environ: &Environ) {
         if environ.get(b"RINGER_TRACE_REQUESTS").is_some_and(|v| v == b"0") {
             ringer_sys::trace::leave_requests_out();
         }
+    }
+    if environ.get(channel::FORBIDDEN.as_bytes()).is_none_or(|v| v != b"1") {
+        attach::allow(environ.get(b"XDG_RUNTIME_DIR"));
     }
     if let Some(fd) = environ.get(b"RINGER_HANDSHAKE").and_then(env::number) {
         let _ = raw::write(fd, b"ringer\n");

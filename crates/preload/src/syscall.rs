@@ -6,7 +6,7 @@
 use crate::masks::{self, SigSet, show, word};
 use crate::{answer, descriptors, export, identity::prctl_changes_identity};
 use core::ffi::c_long;
-use ringer_intercept::{entry, mask, process, stats, waits as seen};
+use ringer_intercept::{entry, mask, process, waits as seen};
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::signals::{self, Action};
 use ringer_sys::{fdtable, identity, usermem};
@@ -82,7 +82,7 @@ fn other(nr: u32, args: [usize; 6]) -> isize {
             Ok(n) => pass(nr, [a, b, n as usize, args[3], 0, 0]),
         },
         g::__NR_exit_group => {
-            stats::end();
+            process::end();
             pass(nr, args)
         }
         g::__NR_fork | g::__NR_clone | g::__NR_clone3 => fork(nr, args),
