@@ -11,15 +11,22 @@
 mod find;
 mod meter;
 mod plain;
+mod view;
 mod watch;
 
-use std::io;
+use std::env;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossterm::event::{self, Event};
+use ratatui::DefaultTerminal;
 
 use crate::cli::TopArgs;
 use crate::os::signals;
 use crate::refusal::Refusal;
 
+use view::{View, Wish};
 use watch::Watch;
 
 /// Between two reads when there was something, and at most.
@@ -27,6 +34,8 @@ const SOON: Duration = Duration::from_millis(2);
 const LATER: Duration = Duration::from_millis(20);
 /// Between two looks for new processes.
 const LOOK: Duration = Duration::from_millis(500);
+/// When a terminal shows something first.
+const FIRST: Duration = Duration::from_millis(300);
 /// How long a process that was named may take to show up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -38,7 +47,11 @@ pub(crate) fn top(args: &TopArgs) -> anyhow::Result<u8> {
     let signals = signals::Held::hold();
     let mut watch = Watch::new(args.pid);
     find_named(args, &mut watch)?;
-    lines(args, &mut watch, &signals)?;
+    if args.plain || !io::stdout().is_terminal() {
+        lines(args, &mut watch, &signals)?;
+    } else {
+        screen(args, &mut watch, &signals)?;
+    }
     Ok(0)
 }
 
@@ -65,31 +78,105 @@ fn find_named(args: &TopArgs, watch: &mut Watch) -> Result<(), Refusal> {
     }
 }
 
+/// When what is next.
+struct Pace<'a> {
+    args: &'a TopArgs,
+    due: Instant,
+    look: Instant,
+    left: Option<u64>,
+    pause: Duration,
+}
+
+impl<'a> Pace<'a> {
+    fn new(args: &'a TopArgs) -> Self {
+        let now = Instant::now();
+        Self { args, due: now + args.interval, look: now, left: args.count, pause: SOON }
+    }
+
+    /// Reads what is there; whether it is time to show something.
+    fn step(&mut self, watch: &mut Watch) -> bool {
+        let now = Instant::now();
+        if now >= self.look {
+            watch.look();
+            self.look = now + LOOK;
+        }
+        self.pause = if watch.read() { SOON } else { (self.pause * 2).min(LATER) };
+        let due = now >= self.due;
+        if due {
+            // After a stop nothing is made up for.
+            self.due = (self.due + self.args.interval).max(now);
+            self.left = self.left.map(|n| n.saturating_sub(1));
+        }
+        due
+    }
+
+    fn is_over(&self, watch: &Watch) -> bool {
+        self.left == Some(0) || self.args.pid.is_some() && watch.is_empty()
+    }
+}
+
 /// One block an interval.
 fn lines(args: &TopArgs, watch: &mut Watch, signals: &signals::Held) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    let interval = args.interval;
-    let (mut due, mut look, mut left) = (Instant::now() + interval, Instant::now(), args.count);
-    let mut pause = SOON;
+    let mut pace = Pace::new(args);
     loop {
-        if Instant::now() >= look {
-            watch.look();
-            look = Instant::now() + LOOK;
-        }
-        pause = if watch.read() { SOON } else { (pause * 2).min(LATER) };
+        let due = pace.step(watch);
         for warning in watch.warnings.drain(..) {
             eprintln!("ringer: top: {warning}");
         }
-        if Instant::now() >= due {
+        if due {
             plain::print(&mut out, &watch.rows())?;
-            due += interval;
-            left = left.map(|n| n.saturating_sub(1));
         }
-        if left == Some(0) || args.pid.is_some() && watch.is_empty() {
+        if pace.is_over(watch) || signals.next(pace.pause).is_some_and(signals::ends) {
             return Ok(());
         }
-        if signals.next(pause).is_some_and(signals::ends) {
+    }
+}
+
+/// The terminal while it is ours; a panic gives it back, too.
+struct Screen(DefaultTerminal);
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // The terminal may be gone.
+        let _ = self.0.show_cursor();
+        let _ = ratatui::try_restore();
+    }
+}
+
+/// The view.
+fn screen(args: &TopArgs, watch: &mut Watch, signals: &signals::Held) -> anyhow::Result<()> {
+    const WHAT: &str = "using the terminal (--plain needs none)";
+    let mut screen = Screen(ratatui::try_init().context(WHAT)?);
+    let colours = env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let mut view = View::new(colours);
+    let mut pace = Pace::new(args);
+    // Nobody wants to look at an empty screen for so long.
+    pace.due = Instant::now() + FIRST.min(args.interval);
+    let mut stale = false;
+    loop {
+        if pace.step(watch) {
+            view.set(watch.rows());
+            stale = true;
+        }
+        view.warning = watch.warnings.last().cloned();
+        if stale {
+            screen.0.draw(|frame| view.draw(frame)).context(WHAT)?;
+            stale = false;
+        }
+        if pace.is_over(watch) || signals.next(Duration::ZERO).is_some_and(signals::ends) {
             return Ok(());
+        }
+        if event::poll(pace.pause).context(WHAT)? {
+            match event::read().context(WHAT)? {
+                Event::Key(key) => match view.key(key) {
+                    Wish::Quit => return Ok(()),
+                    Wish::Draw => stale = true,
+                    Wish::Nothing => {}
+                },
+                Event::Resize(..) => stale = true,
+                _ => {}
+            }
         }
     }
 }
