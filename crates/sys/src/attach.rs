@@ -282,6 +282,10 @@ impl Attach {
 
 /// Tells a peer that it is not wanted.
 fn turn_away(socket: i32, answer: Answer) {
+    // What it said already: unread, it would make the end come before the answer.
+    if let Ok((_, got)) = keeper::passing::receive_with(socket, Cloexec::Yes, &mut [0]) {
+        keeper::close_all(&got);
+    }
     let _ = socket::say(socket, answer);
     let _ = raw::close(socket);
 }

@@ -19,7 +19,7 @@ use super::watch::Row;
 /// # Errors
 /// The writer's.
 pub(super) fn print(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
-    let sum = |of: fn(&Row) -> f64| rows.iter().map(of).sum::<f64>();
+    let sum = |of: fn(&Row) -> f64| rows.iter().map(of).sum::<f64>() + 0.0;
     writeln!(
         out,
         "top - {} processes, {} rings: {:.0} requests/s, {:.0} completions/s, {:.0} in flight",

@@ -81,7 +81,8 @@ pub(super) struct Row {
 impl Row {
     /// The sum over its rings.
     pub(super) fn sum(&self, of: impl Fn(&super::meter::RingRow) -> f64) -> f64 {
-        self.reading.rings.iter().map(of).sum()
+        // The sum of nothing is -0.
+        self.reading.rings.iter().map(of).sum::<f64>() + 0.0
     }
 
     /// Requests a second.
@@ -214,7 +215,11 @@ fn ask(socket: OwnedFd) -> io::Result<Link> {
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(&socket, &[IoSlice::new(&GREETING)], &mut ancillary, flags)?;
+    match sendmsg(&socket, &[IoSlice::new(&GREETING)], &mut ancillary, flags) {
+        // It hung up at once, perhaps with an answer.
+        Ok(_) | Err(Errno::PIPE) => {}
+        Err(e) => return Err(e.into()),
+    }
     Ok(Link::Asked { socket, memory, since: Instant::now() })
 }
 
@@ -315,7 +320,10 @@ enum Heard {
 fn hear(socket: &OwnedFd) -> Heard {
     // One byte more than an answer has shows that there is more.
     let mut bytes = [0; ANSWER + 1];
-    match recv(socket, &mut bytes, RecvFlags::DONTWAIT) {
+    let mut receive = || recv(socket, &mut bytes, RecvFlags::DONTWAIT);
+    // A reset is told once, and what was said before it is there still.
+    let heard = receive().or_else(|e| if e == Errno::CONNRESET { receive() } else { Err(e) });
+    match heard {
         Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
         Err(_) | Ok((0, _)) => Heard::End,
         Ok((n, _)) => Heard::Answer(bytes.get(..n).and_then(Answer::of_bytes)),
