@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ringer_engine::trace::channel::{FOLDER, FOLDER_ELSEWHERE};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags, access};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
@@ -49,22 +49,17 @@ impl Name {
 }
 
 /// What a look found besides folders.
-pub(super) type Refused = Vec<String>;
+pub(crate) type Refused = Vec<String>;
 
 /// The folders of the user whose processes are looked for: the owner of `pid`, or the caller.
 pub(super) fn folders(pid: Option<u32>) -> (Vec<Folder>, Refused) {
     let me = geteuid().as_raw();
     let owner = |pid: u32| Some(Path::new("/proc").join(pid.to_string()).metadata().ok()?.uid());
     let uid = pid.and_then(owner).unwrap_or(me);
-    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let candidates = runtime
-        .filter(|path| path.is_absolute() && uid == me)
-        .map(|path| path.join(FOLDER))
+    let candidates = runtime_folder()
+        .filter(|_| uid == me)
         .into_iter()
-        .chain([
-            format!("/run/user/{uid}/{FOLDER}").into(),
-            format!("{FOLDER_ELSEWHERE}{uid}").into(),
-        ]);
+        .chain([format!("/run/user/{uid}/{FOLDER}").into(), elsewhere(uid)]);
     let (mut found, mut refused) = (Vec::<Folder>::new(), Vec::new());
     for path in candidates {
         match Folder::open(&path, uid) {
@@ -75,6 +70,38 @@ pub(super) fn folders(pid: Option<u32>) -> (Vec<Folder>, Refused) {
         }
     }
     (found, refused)
+}
+
+fn runtime_folder() -> Option<PathBuf> {
+    let runtime = PathBuf::from(env::var_os("XDG_RUNTIME_DIR")?);
+    runtime.is_absolute().then(|| runtime.join(FOLDER))
+}
+
+fn elsewhere(uid: u32) -> PathBuf {
+    format!("{FOLDER_ELSEWHERE}{uid}").into()
+}
+
+/// The folder in which a program that is started now would have its socket. Nothing is made.
+///
+/// # Errors
+/// What is wrong with each that it would try.
+pub(crate) fn place() -> Result<PathBuf, Refused> {
+    let uid = geteuid().as_raw();
+    let mut refused = Vec::new();
+    for path in runtime_folder().into_iter().chain([elsewhere(uid)]) {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let found = match Folder::open(&path, uid) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+            }
+            found => found.map(drop),
+        };
+        match found {
+            Ok(()) => return Ok(path),
+            Err(e) => refused.push(format!("{}: {e}", path.display())),
+        }
+    }
+    Err(refused)
 }
 
 impl Folder {

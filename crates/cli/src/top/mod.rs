@@ -8,7 +8,7 @@
 //! or started again, and one that nobody watches does nothing for it. What this does not do: keep
 //! requests; `ringer trace` shows them.
 
-mod find;
+pub(crate) mod find;
 mod meter;
 mod plain;
 mod view;

@@ -3,6 +3,7 @@
 //! It is bound through the folder's descriptor, so that nobody puts another folder in its place after
 //! the check, and a long path fits. What this does not do: hold a conversation.
 
+use core::ffi::CStr;
 use core::fmt::Write;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr};
@@ -85,6 +86,9 @@ fn listen_in(folder: &CString) -> SysResult<i32> {
             }
         }
     });
+    if bound.is_ok() {
+        sweep(dir);
+    }
     let _ = raw::close(dir);
     let (socket, name) = bound?;
     let path = [folder.as_bytes(), b"/", name.as_bytes()].concat();
@@ -152,6 +156,40 @@ fn bind(dir: i32) -> SysResult<(i32, CString)> {
     Err(Errno::EADDRINUSE)
 }
 
+/// Removes sockets whose processes were killed, a few at a time: each that comes clears more than it
+/// leaves itself.
+fn sweep(dir: i32) {
+    const LOOKS: usize = 64;
+    let mut entries = [0u64; 256];
+    let Ok(readable) = raw::openat(dir, c".", g::O_RDONLY | g::O_DIRECTORY | g::O_CLOEXEC, 0)
+    else {
+        return;
+    };
+    let (to, len) = (entries.as_mut_ptr() as usize, size_of_val(&entries));
+    // SAFETY: the kernel writes at most as many bytes.
+    let n = unsafe { raw::syscall3(g::__NR_getdents64, raw::fd_arg(readable), to, len) };
+    let _ = raw::close(readable);
+    let bytes: Vec<u8> = entries.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    let mut rest = bytes.get(..usize::try_from(n).unwrap_or(0)).unwrap_or(&[]);
+    for _ in 0..LOOKS {
+        // ino, off: 16 bytes; length of the entry: 2; type: 1; the name and a NUL.
+        let Some(&[low, high]) = rest.get(16..18) else { return };
+        let entry = rest.get(19..usize::from(u16::from_ne_bytes([low, high])));
+        let Some(name) = entry.and_then(|e| CStr::from_bytes_until_nul(e).ok()) else { return };
+        if is_dead(name) && is_deserted(&Address::of(dir, name.to_str().unwrap_or(""))) {
+            let _ = unlink_at(dir, name);
+        }
+        rest = rest.get(usize::from(u16::from_ne_bytes([low, high]))..).unwrap_or(&[]);
+    }
+}
+
+/// Whether a name is that of a process which is not there.
+fn is_dead(name: &CStr) -> bool {
+    let text = name.to_str().unwrap_or("");
+    let pid = text.split('.').next().and_then(|pid| pid.parse().ok());
+    pid.is_some_and(|pid: u32| pid > 0 && !raw::process_exists(pid))
+}
+
 fn is_deserted(address: &Address) -> bool {
     let Ok(socket) = socket() else { return false };
     let refused = address.apply(g::__NR_connect, socket) == Err(Errno::ECONNREFUSED);
@@ -195,7 +233,7 @@ impl Address {
     }
 }
 
-fn unlink_at(dir: i32, name: &CString) -> SysResult<()> {
+fn unlink_at(dir: i32, name: &CStr) -> SysResult<()> {
     // SAFETY: `name` is a live NUL-terminated string.
     let ret =
         unsafe { raw::syscall3(g::__NR_unlinkat, raw::fd_arg(dir), name.as_ptr() as usize, 0) };
