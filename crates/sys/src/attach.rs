@@ -16,6 +16,9 @@
 //! away from under a writer. A thread may be late to write its record, so what was once a buffer stays
 //! mapped: without a reader as empty private memory, from which the next reader's takes the place.
 //!
+//! A program that sets a filter of system calls is watched no more ([`forbid`]): the calls made here are not
+//! the program's, and may be what its filter ends it for.
+//!
 //! What it does not do: know what a record is (`trace`), or answer for a process without rings.
 
 mod socket;
@@ -38,7 +41,7 @@ use crate::lock::ForkMutex;
 use crate::raw::{self, SysResult, general as g};
 use crate::{clock, generation, trace};
 
-pub use socket::{allow, unlink};
+pub use socket::{allow, forbid, unlink};
 
 /// Event data of the listener and of the peer; rings' names are shorter.
 const LISTENER: u64 = u64::MAX;
@@ -129,6 +132,7 @@ impl Attach {
     /// Something happened; false if it is nothing of ours.
     pub(crate) fn event(&mut self, data: u64) -> bool {
         match data {
+            LISTENER | PEER if !socket::is_allowed() => self.end(),
             LISTENER => self.accept(),
             PEER => self.hear(),
             _ => return false,
@@ -136,8 +140,25 @@ impl Attach {
         true
     }
 
+    /// Nobody may watch any more. Only with calls that the keeper makes anyway: a filter may forbid others.
+    fn end(&mut self) {
+        let _ = raw::epoll_ctl(self.epoll, g::EPOLL_CTL_DEL, self.listener, None);
+        if let Some(peer) = self.peer.take() {
+            if peer.watching.is_some() {
+                // Its memory stays mapped.
+                stop_tracing();
+            }
+            let _ = raw::close(peer.socket);
+        }
+        let _ = raw::close(self.listener);
+        self.rests_until_ns = None;
+    }
+
     /// Time passed, or something happened.
     pub(crate) fn tick(&mut self) {
+        if self.peer.is_some() && !socket::is_allowed() {
+            return self.end();
+        }
         let now_ns = now();
         if self.rests_until_ns.is_some_and(|until| now_ns >= until) {
             self.rests_until_ns = None;
@@ -238,10 +259,7 @@ impl Attach {
     fn leave(&mut self) {
         let Some(peer) = self.peer.take() else { return };
         if let Some(buffer) = peer.watching {
-            if let Some(hooks) = hooks() {
-                (hooks.trace)(false);
-            }
-            trace::set_buffer(None);
+            stop_tracing();
             self.unmap(buffer);
         }
         // What it waits for in the epoll goes with it.
@@ -278,6 +296,13 @@ impl Attach {
         // Refused, the old memory stays, which is as good but for its pages.
         let _ = map(Place::At(region.at), len, flags, -1);
     }
+}
+
+fn stop_tracing() {
+    if let Some(hooks) = hooks() {
+        (hooks.trace)(false);
+    }
+    trace::set_buffer(None);
 }
 
 /// Tells a peer that it is not wanted.

@@ -102,21 +102,30 @@ pub(super) struct Watch {
     only: Option<u32>,
     folders: Vec<Folder>,
     processes: Vec<Process>,
-    /// What is to be told once.
+    /// What is to be told.
     pub(super) warnings: Vec<String>,
+    /// What was.
+    told: Vec<String>,
 }
 
 impl Watch {
     /// Watches one process, or all of the user's.
     pub(super) fn new(only: Option<u32>) -> Self {
-        Self { only, folders: Vec::new(), processes: Vec::new(), warnings: Vec::new() }
+        Self {
+            only,
+            folders: Vec::new(),
+            processes: Vec::new(),
+            warnings: Vec::new(),
+            told: Vec::new(),
+        }
     }
 
     /// Looks for processes that came.
     pub(super) fn look(&mut self) {
         let (folders, refused) = find::folders(self.only);
         for text in refused {
-            if !self.warnings.contains(&text) {
+            if !self.told.contains(&text) {
+                self.told.push(text.clone());
                 self.warnings.push(text);
             }
         }
@@ -242,9 +251,9 @@ impl Process {
                 match hear(socket) {
                     Heard::Nothing if since.elapsed() < PATIENCE => return Some(false),
                     Heard::Nothing => self.refuse("it does not answer".into()),
-                    // It ended, or does not trust us.
                     Heard::End => {
-                        self.refuse("it hung up: another user's process may not watch it".into());
+                        let why = "it hung up: it has a filter of its own (seccomp), or ended";
+                        self.refuse(why.into());
                     }
                     Heard::Answer(answer) => self.answered(answer),
                 }
@@ -270,7 +279,7 @@ impl Process {
             Some(Answer::Watched) => return self.begin(),
             Some(Answer::Busy { pid: 0 }) => "another process watches it".into(),
             Some(Answer::Busy { pid }) => format!("process {pid} watches it"),
-            Some(Answer::Traced) => "it was started by ringer trace".into(),
+            Some(Answer::Traced) => "ringer trace or chaos has its records".into(),
             Some(Answer::NoBuffer) => "it cannot map the memory for the records".into(),
             None => "its answer makes no sense".into(),
         };

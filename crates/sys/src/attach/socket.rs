@@ -45,6 +45,16 @@ pub fn allow(runtime: Option<&[u8]>) {
     ALLOWED.store(true, Relaxed);
 }
 
+/// From here on nobody watches: the program is about to set a filter of system calls, which may apply to
+/// the watcher, too, and end the process for what the program itself never calls.
+pub fn forbid() {
+    ALLOWED.store(false, Relaxed);
+}
+
+pub(super) fn is_allowed() -> bool {
+    ALLOWED.load(Relaxed)
+}
+
 /// Removes the socket's name, at the process's end. Takes no lock and no memory; a child does nothing.
 pub fn unlink() {
     let at = PUBLISHED.load(Acquire);
@@ -60,7 +70,7 @@ pub fn unlink() {
 
 /// A listening socket of this process's, if it may and can have one.
 pub(super) fn listen() -> Option<i32> {
-    if !ALLOWED.load(Relaxed) {
+    if !is_allowed() {
         return None;
     }
     // SAFETY: null, or leaked by `allow`.

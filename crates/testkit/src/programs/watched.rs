@@ -15,7 +15,7 @@ const ARMED: u64 = 1 << 32;
 
 /// Every round a NOP, a read of a file and a read of nothing; beside them a read that waits for a pipe,
 /// which is fed at the end. Says `ready` first, and which descriptors came or went.
-pub fn watched(_: &str) -> Outcome {
+pub fn watched(how: &str) -> Outcome {
     let mut ring = must("setup", Ring::new(8, 0))?;
     let (file, buf) = (must("memfd", os::memfd(&[7; 4096]))?, Buf::new(4096));
     let (armed, feed) = must("pipe", os::pipe())?;
@@ -35,6 +35,9 @@ pub fn watched(_: &str) -> Outcome {
         round += 1;
         if round == SETTLED {
             before = descriptors();
+            if how == "sandboxed" {
+                sandbox()?;
+            }
             println!("ready");
         } else if round > SETTLED && round % 16 == 0 {
             expect("descriptors", descriptors(), before.clone())?;
@@ -45,6 +48,21 @@ pub fn watched(_: &str) -> Outcome {
     expect("the armed read", (last.user_data, last.res), (ARMED, 1))?;
     println!("{}", if round >= SETTLED { "untouched" } else { "too short" });
     Ok(())
+}
+
+/// Has a call end the process that this program never makes, on any thread of it.
+fn sandbox() -> Outcome {
+    let statement = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
+    let is = |nr: i64, jf| libc::sock_filter { code: 0x15, jt: 0, jf, k: nr as u32 };
+    let filter = [
+        statement(0x20, 0),
+        is(libc::SYS_accept4, 1),
+        statement(0x06, libc::SECCOMP_RET_KILL_PROCESS),
+        statement(0x06, libc::SECCOMP_RET_ALLOW),
+    ];
+    // Its socket is there by now, or would be made under the filter.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    must("seccomp", os::seccomp(&filter, true))
 }
 
 fn descriptors() -> BTreeSet<String> {
