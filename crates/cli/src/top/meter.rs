@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   State records (10 a second and ring)  -> requests and completions a second, what waits where
-//!   Taken, Told records, joined           -> opcodes: completions, errors, latencies
+//!   Taken, Told records                   -> opcodes: completions, errors, latencies
 //! ```
-//! Rates of rings come from the rings' own counters: what was submitted before anybody watched counts,
+//! Of a request in flight three words are kept, where `trace::join` keeps all of it and its file. Rates of rings come from the rings' own counters: what was submitted before anybody watched counts,
 //! and records that found no room do. Numbers are a stranger's: nothing here divides by them or trusts
 //! that they go up. What this does not do: read, or print.
 
@@ -13,13 +13,14 @@ use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use ringer_engine::trace::RingState;
-use ringer_engine::trace::buffer::Record;
-
-use crate::trace::join::{Event, Process};
+use ringer_engine::trace::buffer::{Record, TakenRecord, ToldRecord};
+use ringer_engine::trace::{RingState, Went};
+use ringer_uapi::flags::CqeFlags;
 
 /// A ring that is silent for so long is gone: it is told of ten times a second, unless it is busy each time.
 const SILENCE: Duration = Duration::from_secs(3);
+/// Most requests of a process that are kept while they are in flight: of more the oldest are forgotten.
+const OPEN_MAX: usize = 1 << 20;
 /// Most rings of a process that are kept.
 const RINGS_MAX: usize = 4096;
 /// Longest latency that is told apart \[ns\].
@@ -69,10 +70,19 @@ impl Opcode {
     }
 }
 
+/// A request in flight.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    time_ns: u64,
+    opcode: u8,
+    /// It completed, and goes on.
+    told: bool,
+}
+
 /// See the module's doc.
 #[derive(Debug)]
 pub(super) struct Meter {
-    join: Process,
+    open: BTreeMap<u64, Open>,
     rings: BTreeMap<u64, Ring>,
     opcodes: BTreeMap<u8, Opcode>,
     since: Instant,
@@ -116,18 +126,50 @@ pub(super) struct Reading {
 }
 
 impl Meter {
-    pub(super) fn new(pid: u64) -> Self {
-        let (rings, opcodes) = (BTreeMap::new(), BTreeMap::new());
-        Self { join: Process::new(pid), rings, opcodes, since: Instant::now() }
+    pub(super) fn new() -> Self {
+        let (open, rings, opcodes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { open, rings, opcodes, since: Instant::now() }
     }
 
     /// Takes a record.
     pub(super) fn take(&mut self, position: u64, record: Record) {
-        if let Record::State { time_ns, state } = record {
-            return self.state(time_ns, state);
+        match record {
+            Record::Taken(taken) => self.begin(position.wrapping_add(1), &taken),
+            Record::Told(told) => self.told(&told),
+            Record::State { time_ns, state } => self.state(time_ns, state),
+            // Of no use to a count.
+            Record::Name { .. } | Record::Injected(_) => {}
         }
-        let Self { join, opcodes, .. } = self;
-        join.take(position, record, &mut |event| count(opcodes, event));
+    }
+
+    fn begin(&mut self, name: u64, taken: &TakenRecord) {
+        if self.open.len() >= OPEN_MAX {
+            self.open.pop_first();
+        }
+        let open = Open { time_ns: taken.time_ns, opcode: taken.sqe.opcode, told: false };
+        self.open.insert(name, open);
+    }
+
+    fn told(&mut self, told: &ToldRecord) {
+        let Some(open) = self.open.get_mut(&told.request) else { return };
+        let last = told.went == Went::Nowhere || told.flags & CqeFlags::MORE.bits() == 0;
+        let Open { time_ns, opcode, told: before } = *open;
+        open.told = true;
+        if last {
+            self.open.remove(&told.request);
+        }
+        if let Entry::Vacant(place) = self.opcodes.entry(opcode)
+            && let Some(new) = Opcode::new()
+        {
+            place.insert(new);
+        }
+        let Some(o) = self.opcodes.get_mut(&opcode) else { return };
+        o.told += 1;
+        o.errors += u64::from(told.res < 0);
+        // Of a multishot request each completion is longer after the submission, which means nothing.
+        if last && !before {
+            o.latency.saturating_record(told.time_ns.saturating_sub(time_ns).max(1));
+        }
     }
 
     fn state(&mut self, time_ns: u64, state: RingState) {
@@ -175,27 +217,83 @@ impl Meter {
     }
 }
 
-fn count(opcodes: &mut BTreeMap<u8, Opcode>, event: &Event<'_>) {
-    let Some(told) = event.told else { return };
-    let opcode = event.request.taken.sqe.opcode;
-    if let Entry::Vacant(place) = opcodes.entry(opcode)
-        && let Some(new) = Opcode::new()
-    {
-        place.insert(new);
-    }
-    let Some(o) = opcodes.get_mut(&opcode) else { return };
-    o.told += 1;
-    o.errors += u64::from(told.res < 0);
-    // Of a multishot request each completion is longer after the submission, which means nothing.
-    if event.is_last()
-        && event.request.told == 0
-        && let Some(ns) = event.latency_ns()
-    {
-        o.latency.saturating_record(ns.max(1));
-    }
-}
-
 fn percentiles(latency: &Histogram<u32>) -> Option<(u64, u64)> {
     let at = |q| latency.value_at_quantile(q);
     (!latency.is_empty()).then(|| (at(0.5), at(0.99)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringer_engine::trace::How;
+    use ringer_uapi::Sqe;
+
+    fn taken(time_ns: u64, opcode: u8) -> Record {
+        let sqe = Sqe { opcode, ..Sqe::default() };
+        Record::Taken(TakenRecord { time_ns, ring: 1 << 16, tid: 1, number: -1, sqe })
+    }
+
+    fn told(time_ns: u64, request: u64, res: i32, flags: u32) -> Record {
+        let (how, went, user_data) = (How::Inline, Went::Posted, 0);
+        Record::Told(ToldRecord {
+            time_ns,
+            ring: 1 << 16,
+            request,
+            res,
+            flags,
+            how,
+            went,
+            user_data,
+        })
+    }
+
+    fn state(time_ns: u64, taken: u32, told: u32) -> Record {
+        let state = RingState { ring: 2 << 16, taken, told, in_flight: 3, ..RingState::default() };
+        Record::State { time_ns, state }
+    }
+
+    #[test]
+    fn a_ring_has_the_rates_of_its_own_counters_also_where_they_wrap() {
+        let mut meter = Meter::new();
+        meter.take(0, state(1_000_000_000, u32::MAX - 9, 5));
+        meter.take(1, state(1_500_000_000, 40, 30));
+        let rings = meter.read().rings;
+        let [ring] = &rings[..] else { panic!("{rings:?}") };
+        assert_eq!((ring.number, ring.requests, ring.completions), (2, 100.0, 50.0));
+        // Nothing new: what was seen last stands.
+        assert_eq!(meter.read().rings, rings);
+        // Time and counters that go down are no reason for anything.
+        meter.take(2, state(1, 7, 7));
+        meter.take(3, state(3_500_000_000, 20, 30));
+        let ring = &meter.read().rings[0];
+        assert_eq!((ring.requests, ring.completions), (0.0, 0.0));
+    }
+
+    #[test]
+    fn latencies_are_of_requests_that_complete_once() {
+        let mut meter = Meter::new();
+        for (position, record) in [
+            (0, taken(1_000, 22)),
+            (2, taken(1_000, 22)),
+            (4, taken(1_000, 6)),
+            (6, told(2_000, 1, -5, 0)),
+            (7, told(9_000, 3, 4, 0)),
+            (8, told(5_000, 5, 1, 2)),
+            (9, told(9_000_000, 5, 1, 0)),
+            // Of no request.
+            (10, told(9_000, 5, 1, 0)),
+            (11, told(9_000, 77, 1, 0)),
+        ] {
+            meter.take(position, record);
+        }
+        let reading = meter.read();
+        let of = |opcode| reading.opcodes.iter().find(|o| o.opcode == opcode).unwrap();
+        let (read, poll) = (of(22), of(6));
+        assert_eq!((read.completions, read.errors * 2.0), (poll.completions, read.completions));
+        let (p50, p99) = read.latency_ns.unwrap();
+        assert!((1_000..=1_010).contains(&p50) && (8_000..=8_080).contains(&p99), "{p50} {p99}");
+        assert_eq!((poll.latency_ns, reading.latency_ns), (None, read.latency_ns));
+        assert!(meter.open.is_empty());
+        assert_eq!(meter.read().latency_ns, None);
+    }
 }

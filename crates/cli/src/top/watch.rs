@@ -291,7 +291,7 @@ impl Process {
         let before = std::mem::replace(&mut self.link, refused("it wrote no buffer"));
         let Link::Asked { socket, memory, .. } = before else { return };
         let Some(source) = Source::of(memory, Path::new("")) else { return };
-        let meter = Box::new(Meter::new(self.pid.into()));
+        let meter = Box::new(Meter::new());
         self.lost = (0, 0);
         self.link = Link::Watched { socket, source: Box::new(source), meter };
     }

@@ -23,43 +23,43 @@ const NAMES_MAX: usize = 1 << 16;
 
 /// A request.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(super) struct Request {
     /// The process.
-    pub(crate) pid: u64,
+    pub(super) pid: u64,
     /// Which of the process's requests it is, from 1.
-    pub(crate) id: u64,
+    pub(super) id: u64,
     /// Its submission.
-    pub(crate) taken: TakenRecord,
+    pub(super) taken: TakenRecord,
     /// What its file was called then.
-    pub(crate) file: Option<Rc<str>>,
+    pub(super) file: Option<Rc<str>>,
     /// Completions so far.
-    pub(crate) told: u64,
+    pub(super) told: u64,
 }
 
 impl Request {
     /// Which of the process's rings, from 1.
-    pub(crate) fn ring(&self) -> u64 {
+    pub(super) fn ring(&self) -> u64 {
         self.taken.ring >> 16
     }
 }
 
 /// Something to tell of a request.
 #[derive(Debug)]
-pub(crate) struct Event<'a> {
+pub(super) struct Event<'a> {
     /// Whose.
-    pub(crate) request: &'a Request,
+    pub(super) request: &'a Request,
     /// The completion; `None`: the request was in flight at the end.
-    pub(crate) told: Option<&'a ToldRecord>,
+    pub(super) told: Option<&'a ToldRecord>,
 }
 
 impl Event<'_> {
     /// Whether nothing more of the request will come.
-    pub(crate) fn is_last(&self) -> bool {
+    pub(super) fn is_last(&self) -> bool {
         self.told.is_none_or(is_last)
     }
 
     /// From the submission to here \[ns\].
-    pub(crate) fn latency_ns(&self) -> Option<u64> {
+    pub(super) fn latency_ns(&self) -> Option<u64> {
         self.told.map(|t| t.time_ns.saturating_sub(self.request.taken.time_ns))
     }
 }
@@ -70,11 +70,11 @@ fn is_last(told: &ToldRecord) -> bool {
 
 /// See the module's doc.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(super) struct Process {
     /// Requests seen.
-    pub(crate) requests: u64,
+    pub(super) requests: u64,
     /// Completions of requests that nothing is known of.
-    pub(crate) strays: u64,
+    pub(super) strays: u64,
     pid: u64,
     open: BTreeMap<u64, Request>,
     names: HashMap<i32, Rc<str>>,
@@ -82,12 +82,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// One that nothing is known of.
-    pub(crate) fn new(pid: u64) -> Self {
+    pub(super) fn new(pid: u64) -> Self {
         Self { requests: 0, strays: 0, pid, open: BTreeMap::new(), names: HashMap::new() }
     }
 
     /// Takes a record; `tell` gets what comes of it.
-    pub(crate) fn take(
+    pub(super) fn take(
         &mut self,
         position: u64,
         record: Record,
@@ -143,7 +143,7 @@ impl Process {
     }
 
     /// Nothing more comes: what is open was in flight.
-    pub(crate) fn end(&mut self, tell: &mut impl FnMut(&Event<'_>)) {
+    pub(super) fn end(&mut self, tell: &mut impl FnMut(&Event<'_>)) {
         for request in std::mem::take(&mut self.open).values() {
             tell(&Event { request, told: None });
         }

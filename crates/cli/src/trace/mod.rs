@@ -12,7 +12,7 @@
 //! can be printed: records are lost then, and how many is said.
 
 pub(crate) mod entry;
-pub(crate) mod join;
+mod join;
 mod show;
 pub(crate) mod source;
 mod table;
