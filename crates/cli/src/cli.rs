@@ -82,7 +82,8 @@ Examples:
   ringer trace -- fio job.fio
   ringer trace -c -- fio job.fio            a table for each opcode, as strace -c
   ringer trace -e read,write --slow 10 -o slow.txt -- ./server
-  ringer trace --json -o trace.jsonl -- ./server";
+  ringer trace --json -o trace.jsonl -- ./server
+  ringer trace --pid 4711                   of a process that runs already, see ringer top";
 
 const CHAOS_HELP: &str = "\
 Without rules only what a correct program must survive: short reads, receives and sends, requests that
@@ -214,9 +215,12 @@ pub(crate) struct TraceArgs {
     /// Room for records in each process [KiB]: what does not fit is lost, and counted
     #[arg(long, value_name = "KIB", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
     pub(crate) buffer: u64,
+    /// Watch a process that runs already, until it ends or this is interrupted
+    #[arg(long, value_name = "PID", conflicts_with = "program", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Option<u32>,
     /// The program, searched in PATH
-    #[arg(value_name = "PROG")]
-    pub(crate) program: OsString,
+    #[arg(value_name = "PROG", required_unless_present = "pid")]
+    pub(crate) program: Option<OsString>,
     /// Its arguments
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,

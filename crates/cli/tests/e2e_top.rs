@@ -228,6 +228,26 @@ fn who_may_not_be_watched_has_no_socket_and_top_says_why() {
 }
 
 #[test]
+fn trace_follows_a_process_that_runs_already_until_it_is_stopped() {
+    let run = Runtime::new();
+    let watched = Watched::found(&run, Under::BLOCKED[0]);
+    let file = run.0.path("trace.jsonl");
+    let pid = watched.pid();
+    let mut trace = run.command(&[RINGER, "trace", "--json", "--pid", &pid, "-o"]);
+    let mut trace = trace.arg(&file).spawn().unwrap();
+    until("requests", || fs::read_to_string(&file).unwrap_or_default().contains("\"READ\""));
+    os::kill(trace.id().cast_signed(), libc::SIGINT).unwrap();
+    assert_eq!(trace.wait().unwrap().code(), Some(0));
+    let lines = fs::read_to_string(&file).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["processes"]), (&"end".into(), &1.into()), "{last}");
+    assert_eq!(last["requests"].as_u64(), Some(lines.lines().count() as u64 - 1), "{last}");
+    // It is let go of.
+    assert!(text(&run.top(&[&pid, "--count", "1", "--interval", "0.3"])).contains("READ: "));
+    watched.untouched();
+}
+
+#[test]
 fn a_program_with_a_filter_of_its_own_is_not_ended_by_who_looks() {
     let run = Runtime::new();
     let options = ["run", "--native", "never"];

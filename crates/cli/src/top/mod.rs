@@ -12,7 +12,7 @@ pub(crate) mod find;
 mod meter;
 mod plain;
 mod view;
-mod watch;
+pub(crate) mod watch;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -24,7 +24,6 @@ use ratatui::DefaultTerminal;
 
 use crate::cli::TopArgs;
 use crate::os::signals;
-use crate::refusal::Refusal;
 
 use view::{View, Wish};
 use watch::Watch;
@@ -36,8 +35,6 @@ const LATER: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(500);
 /// When a terminal shows something first.
 const FIRST: Duration = Duration::from_millis(300);
-/// How long a process that was named may take to show up.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Shows until it is told to stop.
 ///
@@ -46,36 +43,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) fn top(args: &TopArgs) -> anyhow::Result<u8> {
     let signals = signals::Held::hold();
     let mut watch = Watch::new(args.pid);
-    find_named(args, &mut watch)?;
+    if let Some(pid) = args.pid {
+        watch.find(pid)?;
+    }
     if args.plain || !io::stdout().is_terminal() {
         lines(args, &mut watch, &signals)?;
     } else {
         screen(args, &mut watch, &signals)?;
     }
     Ok(0)
-}
-
-/// Waits a moment for a process that was named.
-fn find_named(args: &TopArgs, watch: &mut Watch) -> Result<(), Refusal> {
-    let Some(pid) = args.pid else { return Ok(()) };
-    let start = Instant::now();
-    loop {
-        watch.look();
-        watch.read();
-        if !watch.is_empty() && !watch.is_asking() {
-            return Ok(());
-        }
-        if start.elapsed() > PATIENCE && watch.is_empty() {
-            let why = watch.warnings.first().cloned().unwrap_or_else(|| {
-                "it has no socket: it has no ring older than a moment, runs without ringer, was \
-                 started with --no-attach, or is another user's"
-                    .into()
-            });
-            return Err(Refusal::ours(format!("cannot watch process {pid}"), why)
-                .fix("ringer run --native never -- PROG, and ringer doctor for the folder"));
-        }
-        std::thread::sleep(SOON);
-    }
 }
 
 /// When what is next.

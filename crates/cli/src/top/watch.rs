@@ -22,13 +22,17 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_sea
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 
+use crate::refusal::Refusal;
 use crate::trace::source::Source;
 
 use super::find::{self, Folder, Name};
 use super::meter::{Meter, Reading};
 
 /// Slots of a process's memory: 4 MiB, 20,000 requests between two reads.
-const SLOTS: usize = 1 << 16;
+const SLOTS: u64 = 1 << 16;
+/// How long a process that was named may take to show up, and between two looks for it.
+const SHOWS_UP: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_millis(2);
 /// Most processes that are listed.
 const PROCESSES_MAX: usize = 256;
 /// How long a process may think about its answer.
@@ -100,6 +104,7 @@ impl Row {
 #[derive(Debug)]
 pub(super) struct Watch {
     only: Option<u32>,
+    slots: u64,
     folders: Vec<Folder>,
     processes: Vec<Process>,
     /// What is to be told.
@@ -113,6 +118,7 @@ impl Watch {
     pub(super) fn new(only: Option<u32>) -> Self {
         Self {
             only,
+            slots: SLOTS,
             folders: Vec::new(),
             processes: Vec::new(),
             warnings: Vec::new(),
@@ -141,21 +147,21 @@ impl Watch {
                 if known || !wanted || self.processes.len() >= PROCESSES_MAX {
                     continue;
                 }
-                self.processes.extend(ask_new(i, folder, name));
+                self.processes.extend(ask_new(i, folder, name, self.slots));
             }
         }
         self.ask_again();
     }
 
     fn ask_again(&mut self) {
-        let folders = &self.folders;
+        let (folders, slots) = (&self.folders, self.slots);
         self.processes.retain_mut(|p| {
             let Link::Refused { since, .. } = &p.link else { return true };
             if since.elapsed() < AGAIN {
                 return true;
             }
             let Some(new) =
-                folders.get(p.folder).and_then(|f| ask_new(p.folder, f, p.name.clone()))
+                folders.get(p.folder).and_then(|f| ask_new(p.folder, f, p.name.clone(), slots))
             else {
                 return false;
             };
@@ -177,8 +183,33 @@ impl Watch {
         found
     }
 
+    /// Waits a moment for the process that was named.
+    ///
+    /// # Errors
+    /// 125: it does not show up.
+    pub(super) fn find(&mut self, pid: u32) -> Result<(), Refusal> {
+        let start = Instant::now();
+        loop {
+            self.look();
+            self.read();
+            if !self.is_empty() && !self.is_asking() {
+                return Ok(());
+            }
+            if start.elapsed() > SHOWS_UP && self.is_empty() {
+                let why = self.warnings.first().cloned().unwrap_or_else(|| {
+                    "it has no socket: it has no ring older than a moment, runs without ringer, was \
+                     started with --no-attach, or is another user's"
+                        .into()
+                });
+                return Err(Refusal::ours(format!("cannot watch process {pid}"), why)
+                    .fix("ringer run --native never -- PROG, and ringer doctor for the folder"));
+            }
+            std::thread::sleep(SOON);
+        }
+    }
+
     /// Whether a process has not answered yet.
-    pub(super) fn is_asking(&self) -> bool {
+    fn is_asking(&self) -> bool {
         self.processes.iter().any(|p| matches!(p.link, Link::Asked { .. }))
     }
 
@@ -193,13 +224,44 @@ impl Watch {
     }
 }
 
-fn ask_new(folder: usize, place: &Folder, name: Name) -> Option<Process> {
+/// A process that is watched by somebody who reads the records himself, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Attached(OwnedFd);
+
+impl Attached {
+    /// Watches it through memory of so many slots.
+    ///
+    /// # Errors
+    /// 125: it does not show up, or refuses.
+    pub(crate) fn to(pid: u32, slots: u64) -> Result<(Self, Source), Refusal> {
+        let mut watch = Watch { slots, ..Watch::new(Some(pid)) };
+        watch.find(pid)?;
+        let mut why = "it ended".to_owned();
+        for process in watch.processes {
+            match process.link {
+                Link::Watched { socket, source, .. } => return Ok((Self(socket), *source)),
+                Link::Refused { why: this, .. } => why = this,
+                Link::Asked { .. } => {}
+            }
+        }
+        Err(Refusal::ours(format!("cannot watch process {pid}"), why)
+            .fix("ringer top, which shows who does"))
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(hear(&self.0), Heard::Nothing)
+    }
+}
+
+fn ask_new(folder: usize, place: &Folder, name: Name, slots: u64) -> Option<Process> {
     let refused = |why: String| Link::Refused { why, since: Instant::now() };
     let (pid, link) = match place.connect(&name) {
         Ok(None) => return None,
-        Ok(Some((socket, pid))) => {
-            (pid, ask(socket).unwrap_or_else(|e| refused(format!("it could not be asked: {e}"))))
-        }
+        Ok(Some((socket, pid))) => (
+            pid,
+            ask(socket, slots).unwrap_or_else(|e| refused(format!("it could not be asked: {e}"))),
+        ),
         Err(Errno::PERM) => (name.pid, refused("another user listens at its socket".into())),
         Err(Errno::AGAIN) => (name.pid, refused("it does not answer".into())),
         Err(e) => (name.pid, refused(format!("it could not be asked: {e}"))),
@@ -217,8 +279,8 @@ fn program(pid: u32) -> String {
 }
 
 /// Sends a process memory to write to.
-fn ask(socket: OwnedFd) -> io::Result<Link> {
-    let memory = memory()?;
+fn ask(socket: OwnedFd, slots: u64) -> io::Result<Link> {
+    let memory = memory(slots)?;
     let fds = [memory.as_fd()];
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -226,16 +288,16 @@ fn ask(socket: OwnedFd) -> io::Result<Link> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     match sendmsg(&socket, &[IoSlice::new(&GREETING)], &mut ancillary, flags) {
         // It hung up at once, perhaps with an answer.
-        Ok(_) | Err(Errno::PIPE) => {}
+        Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
         Err(e) => return Err(e.into()),
     }
     Ok(Link::Asked { socket, memory, since: Instant::now() })
 }
 
-fn memory() -> io::Result<File> {
+fn memory(slots: u64) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = File::from(memfd_create("ringer-top", flags)?);
-    let len = (HEADER + SLOTS * SLOT) as u64;
+    let len = HEADER as u64 + slots * SLOT as u64;
     // All of it is there before the process writes, so that no page is missing then, or counts for it.
     fallocate(&file, FallocateFlags::empty(), 0, len)?;
     fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;

@@ -13,6 +13,7 @@
 
 pub(crate) mod entry;
 mod join;
+mod running;
 mod show;
 pub(crate) mod source;
 mod table;
@@ -73,6 +74,11 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<u8> {
         ended: Totals::default(),
         broken: None,
     };
+    if let Some(pid) = args.pid {
+        session.follow_running(pid)?;
+        session.finish()?;
+        return Ok(0);
+    }
     let status = os::with_children(|| -> anyhow::Result<ExitStatus> {
         let mut child = start(args, folder.path())?;
         let signals = signals::Held::hold();
@@ -84,15 +90,20 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<u8> {
 
 fn start(args: &TraceArgs, folder: &Path) -> anyhow::Result<Child> {
     let ringer = env::current_exe().context("finding this program")?;
-    let slots = (args.buffer * 1024 / buffer::SLOT as u64).next_power_of_two();
+    let slots = slots(args);
     Command::new(ringer)
         .args(["run", "--native", "never", "--"])
-        .arg(&args.program)
+        .args(&args.program)
         .args(&args.args)
         .env(VARIABLE, folder)
         .env(SLOTS, slots.to_string())
         .spawn()
         .map_err(|e| Refusal::ours("cannot start the program", e.to_string()).into())
+}
+
+/// Slots of a process's buffer.
+fn slots(args: &TraceArgs) -> u64 {
+    (args.buffer * 1024 / buffer::SLOT as u64).next_power_of_two()
 }
 
 fn code_of(status: ExitStatus) -> u8 {
@@ -326,7 +337,7 @@ impl Session<'_> {
         if t.processes == 0 {
             eprintln!(
                 "ringer: trace: no process made a ring that ringer carries out; to see why: ringer doctor {}",
-                self.args.program.to_string_lossy()
+                self.args.program.as_deref().unwrap_or_default().to_string_lossy()
             );
         }
         if t.lost_requests > 0 || t.lost_completions > 0 {
