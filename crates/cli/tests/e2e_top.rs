@@ -8,13 +8,14 @@ use ringer_engine::trace::buffer::{AT_FIRST, AT_PID, AT_SLOTS, AT_TAIL, HEADER, 
 use ringer_engine::trace::channel::{Answer, GREETING};
 use ringer_testkit::harness::{self, Scratch, Under};
 use ringer_testkit::os::{self, Buf};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead as _, BufReader, IoSliceMut, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::io::{BufRead as _, BufReader, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -475,6 +476,73 @@ fn another_user_who_listens_in_the_folder_is_not_believed() {
     assert_eq!(listens, Ok(0));
     let said = text(&run.top(&["--count", "1", "--interval", "0.1"]));
     assert!(said.contains("not watched: another user listens at its socket"), "{said}");
+}
+
+/// Connects to a process as a reader does, and sends that.
+fn greet(run: &Runtime, watched: &Watched, said: &[u8], memory: &impl AsFd) -> OwnedFd {
+    let kind = SocketType::SEQPACKET;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let path = run.folder().join(watched.pid());
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    let fds = [memory.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(&socket, &[IoSlice::new(said)], &mut ancillary, SendFlags::NOSIGNAL)
+        .unwrap();
+    socket
+}
+
+/// What the process answers; `None`: it hangs up.
+fn answer(socket: &OwnedFd) -> Option<Answer> {
+    let mut bytes = [0; 64];
+    let (n, _) = rustix::net::recv(socket, &mut bytes, RecvFlags::empty()).unwrap_or((0, 0));
+    Answer::of_bytes(&bytes[..n])
+}
+
+fn memory(len: u64, seals: SealFlags) -> File {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(memfd_create("a reader's", flags).unwrap());
+    file.set_len(len).unwrap();
+    fcntl_add_seals(&file, seals).unwrap();
+    file
+}
+
+#[test]
+fn no_reader_harms_the_program_that_it_looks_at() {
+    let run = Runtime::new();
+    let watched = Watched::found(&run, Under::BLOCKED[0]);
+    let (right, sealed) = ((HEADER + 128 * SLOT) as u64, SealFlags::SHRINK | SealFlags::GROW);
+    // Memory that could be cut, that is too long or short, or none.
+    for (len, seals) in
+        [(right, SealFlags::GROW), (right, SealFlags::SHRINK), (right + 64, sealed), (64, sealed)]
+    {
+        let socket = greet(&run, &watched, &GREETING, &memory(len, seals));
+        assert_eq!(answer(&socket), Some(Answer::NoBuffer), "{len} {seals:?}");
+    }
+    let other = File::open("/dev/zero").unwrap();
+    assert_eq!(answer(&greet(&run, &watched, &GREETING, &other)), Some(Answer::NoBuffer));
+    let good = || memory(right, sealed);
+    assert_eq!(answer(&greet(&run, &watched, b"something else", &good())), None);
+    // One that writes over everything while the program writes, and makes holes.
+    let file = good();
+    let socket = greet(&run, &watched, &GREETING, &file);
+    assert_eq!(answer(&socket), Some(Answer::Watched));
+    for round in 0..200_u64 {
+        let noise: Vec<u8> = (0..right).map(|i| (i * round + i / 7) as u8).collect();
+        file.write_all_at(&noise, 0).unwrap();
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, hole, 0, right).unwrap();
+    }
+    assert!(file.set_len(0).is_err());
+    // Who speaks twice is let go of.
+    say(&socket, &GREETING);
+    assert_eq!(answer(&socket), None);
+    assert!(
+        text(&run.top(&[&watched.pid(), "--count", "1", "--interval", "0.3"])).contains("READ: ")
+    );
+    watched.untouched();
 }
 
 /// A terminal's two ends.
