@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -21,7 +22,8 @@ Examples:
   ringer stats FILE                    what was counted by run --stats FILE
   ringer trace -- fio job.fio          every request of a program, as strace shows system calls
   ringer report trace.jsonl -o r.html  a page of what trace --json wrote
-  ringer chaos --runs 100 -- ./test    does it survive short reads, late completions, EINTR?";
+  ringer chaos --runs 100 -- ./test    does it survive short reads, late completions, EINTR?
+  ringer top                           what all of them do just now";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     /// Make a page of HTML of a trace
     #[command(after_help = REPORT_HELP)]
     Report(ReportArgs),
+    /// Watch what running programs do with their rings
+    #[command(after_help = TOP_HELP)]
+    Top(TopArgs),
     /// The child that shows that the library starts.
     #[command(name = crate::probe::SUBCOMMAND, hide = true)]
     Probe,
@@ -86,7 +91,8 @@ Examples:
   ringer trace -e %network --data 64 -- ./server
   ringer trace -p '/var/log/*' -- ./server
   ringer trace --json -o trace.jsonl -- ./server
-  ringer trace --perfetto server.pftrace -- ./server";
+  ringer trace --perfetto server.pftrace -- ./server
+  ringer trace --pid 4711                   of a process that runs already, see ringer top";
 
 const CHAOS_HELP: &str = "\
 Without rules only what a correct program must survive: short reads, receives and sends, requests that
@@ -117,6 +123,22 @@ Examples:
   ringer trace --json -o trace.jsonl -- fio job.fio
   ringer report trace.jsonl -o report.html";
 
+const TOP_HELP: &str = "\
+A process that runs under ringer (`ringer run --native never`, or where io_uring is refused) can be
+watched at any time, unless it was started with --no-attach; while it is, each of its requests takes
+about 0.1 us more. One at a time may watch a process. Processes of the user are looked for, or those
+of PID's owner.
+
+Armed requests wait for their file to be ready; latencies are from submission to completion, of
+requests that complete once, over the last interval.
+
+Keys: q quit, s sort, arrows select, Enter opcodes and rings of the selected process, h help.
+
+Examples:
+  ringer top
+  ringer top 4711
+  ringer top --plain --count 10 --interval 0.5 >> load.txt";
+
 const DOCTOR_HELP: &str = "\
 Each line is PASS, WARN or FAIL with its cause and what to do. Exit status 1 if a line is FAIL.
 
@@ -141,6 +163,9 @@ pub(crate) struct RunArgs {
     /// Leave inline calls as they are: each one traps
     #[arg(long)]
     pub(crate) no_patch: bool,
+    /// Let nobody watch it with `ringer top`
+    #[arg(long)]
+    pub(crate) no_attach: bool,
     /// Complete requests late and in any legal order, as SEED decides; by ringer, whatever --native says
     #[arg(long, value_name = "SEED")]
     pub(crate) shuffle: Option<u32>,
@@ -220,9 +245,12 @@ pub(crate) struct TraceArgs {
     /// Room for records in each process [KiB]: what does not fit is lost, and counted
     #[arg(long, value_name = "KIB", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
     pub(crate) buffer: u64,
+    /// Watch a process that runs already, until it ends or this is interrupted
+    #[arg(long, value_name = "PID", conflicts_with_all = ["program", "data"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Option<u32>,
     /// The program, searched in PATH
-    #[arg(value_name = "PROG")]
-    pub(crate) program: OsString,
+    #[arg(value_name = "PROG", required_unless_present = "pid")]
+    pub(crate) program: Option<OsString>,
     /// Its arguments
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,
@@ -284,6 +312,32 @@ pub(crate) struct ChaosArgs {
     /// Its arguments
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,
+}
+
+/// `ringer top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Only this process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Option<u32>,
+    /// Print lines, also to a terminal
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// Stop after N looks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Between two looks [seconds]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    if (0.1..=3600.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("from 0.1 to 3600".into())
+    }
 }
 
 /// `ringer demo`.

@@ -7,6 +7,7 @@
 //!   chaos   run as a child under a plan, once or many times, and what was done to it
 //!   trace   run as a child that writes to shared buffers, and their reader
 //!   report  a page of what trace wrote
+//!   top     reader of memory that running processes write to while they are watched
 //!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
 //! ```
 //!
@@ -33,6 +34,7 @@ mod refusal;
 mod report;
 mod run;
 mod stats;
+mod top;
 mod trace;
 
 use std::ffi::OsString;
@@ -85,6 +87,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Trace(args) => trace::trace(&args),
         Command::Chaos(args) => chaos::chaos(&args),
         Command::Report(args) => report::report(&args),
+        Command::Top(args) => top::top(&args),
         Command::Probe => Ok(0),
         Command::DemoProgram(args) => demo::program::program(&args),
         Command::DemoBlocked(args) => demo::blocked(&args),

@@ -15,6 +15,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use ringer_engine::trace::channel;
+
 use crate::cli::{NativeChoice, RunArgs};
 use crate::kernel::Native;
 use crate::library;
@@ -86,6 +88,9 @@ fn exec_with(program: &Program, changes: &Changes<'_>) -> Refusal {
     }
     if changes.args.no_patch {
         env.push(("RINGER_NO_PATCH".into(), "1".into()));
+    }
+    if changes.args.no_attach {
+        env.push((channel::FORBIDDEN.into(), "1".into()));
     }
     if let Some(seed) = changes.args.shuffle {
         env.push(("RINGER_SHUFFLE".into(), seed.to_string().into()));

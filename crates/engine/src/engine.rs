@@ -11,20 +11,21 @@ use crate::request::tctx::Users;
 use crate::request::waiter::Waiters;
 use crate::resource::personality::Known;
 use crate::resource::ringfd::Tasks;
-use crate::ring::{Deferred, Ring};
+use crate::ring::Ring;
 use crate::rings::Rings;
 use crate::stats;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// See the module's doc.
 #[derive(Debug)]
 pub struct Engine<H: Host> {
     host: H,
     policy: Box<dyn Policy>,
-    /// What the host says of that.
-    traces: bool,
+    /// What the host says of that, until a reader of a live trace comes or goes.
+    traces: AtomicBool,
     me: Weak<Self>,
     rings: Rings<H>,
     iowq: Iowq<H>,
@@ -46,7 +47,7 @@ impl<H: Host> Engine<H> {
     /// An engine that lets `policy` choose where the ABI leaves a choice.
     pub fn with_policy(host: H, policy: Box<dyn Policy>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            traces: host.traces(),
+            traces: AtomicBool::new(host.traces()),
             host,
             policy,
             me: me.clone(),
@@ -71,8 +72,7 @@ impl<H: Host> Engine<H> {
     pub fn in_flight(&self, id: RingId) -> Option<usize> {
         let ring = self.ring(id)?;
         let st = ring.state.lock();
-        let sent = st.deferred.iter().filter(|d| matches!(d, Deferred::Message(_))).count();
-        Some(st.reqs.len() + st.drained.len() + st.ready.len() + sent)
+        Some(st.under_way())
     }
 
     pub(crate) fn policy(&self) -> &dyn Policy {
@@ -82,7 +82,14 @@ impl<H: Host> Engine<H> {
     /// Whether requests are traced.
     #[inline]
     pub(crate) fn traces(&self) -> bool {
-        self.traces
+        // Relaxed: a request that just misses the change is traced, or is not.
+        self.traces.load(Relaxed)
+    }
+
+    /// Says from now on whether requests are traced. Those under way stay as they are: one that was not
+    /// traced has no name to be told by, and the host knows the names of those that were.
+    pub fn set_traces(&self, traces: bool) {
+        self.traces.store(traces, Relaxed);
     }
 
     /// For threads that the engine starts.

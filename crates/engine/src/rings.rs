@@ -102,6 +102,15 @@ impl<H: Host> Rings<H> {
         self.places.iter().filter_map(|(_, place)| place.read().clone()).collect()
     }
 
+    /// Shows those that nobody is alone with just now; each stays meanwhile.
+    pub(crate) fn each_free(&self, mut look: impl FnMut(&Ring<H>)) {
+        for (_, place) in self.places.iter() {
+            if let Some(ring) = place.try_read().as_deref().and_then(Option::as_ref) {
+                look(ring);
+            }
+        }
+    }
+
     /// Whether there may be more than one ring.
     pub(crate) fn may_be_several(&self) -> bool {
         self.taken.load(Relaxed) > 1

@@ -11,6 +11,10 @@
 //! (the host does).
 
 pub mod buffer;
+pub mod channel;
+mod state;
+
+pub use state::RingState;
 
 use crate::engine::Engine;
 use crate::host::{Host, HostFile};

@@ -8,9 +8,10 @@
 //! that what else runs at a thread's end still finds its registered rings. A raw exit(2) is not seen.
 
 use crate::resolve::Real;
+use crate::stats;
 use core::ffi::{c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use ringer_sys::{fdtable, generation, thread};
+use ringer_sys::{attach, fdtable, generation, thread};
 
 /// glibc's, exported; its `pthread_atfork` is in the static part of libc.
 pub static REGISTER_ATFORK: Real = Real::new(c"__register_atfork");
@@ -62,6 +63,13 @@ pub extern "C" fn before_fork() {
 pub extern "C" fn in_child() {
     generation::after_fork();
     fdtable::after_fork_in_child();
+}
+
+/// The process ends, in whatever way it knows of: what others see of it goes, and its account is closed.
+/// Possibly in a signal handler. Doing it twice does nothing.
+pub fn end() {
+    attach::unlink();
+    stats::end();
 }
 
 /// As [`before_fork`], for forks that libc's list does not see.

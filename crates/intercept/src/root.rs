@@ -15,6 +15,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 use ringer_engine::Engine;
 use ringer_engine::host::RingId;
+use ringer_sys::attach::{self, Hooks};
 use ringer_sys::generation::{Wiped, wiped};
 use ringer_sys::host::LinuxHost;
 use ringer_sys::keeper;
@@ -81,6 +82,10 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     let engine = Arc::into_raw(Engine::with_policy(host, Box::new(crate::chaos::Plans)));
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);
+    attach::serve(Hooks {
+        trace: |on| get().into_iter().for_each(|engine| engine.set_traces(on)),
+        states: |tell| get().into_iter().for_each(|engine| engine.ring_states(tell)),
+    });
     crate::process::watch_forks();
     crate::process::watch_threads();
     // Release: pairs with the Acquire in `get`.

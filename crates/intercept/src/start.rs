@@ -12,6 +12,8 @@ use crate::scan::{self, Seen};
 use crate::{chaos, filter, mask, patch, resolve::Real, stats, trace, trap};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ringer_engine::chaos::plan::Plan;
+use ringer_engine::trace::channel;
+use ringer_sys::attach;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::signals::NEVER_BLOCKED;
@@ -71,6 +73,9 @@ fn read_variables(environ: &Environ) {
         let data = environ.get(b"RINGER_TRACE_DATA").and_then(env::number);
         let hidden = environ.get(b"RINGER_TRACE_REDACT").is_some_and(|v| v == b"1");
         trace::keep_data(data.unwrap_or(0), hidden);
+    }
+    if environ.get(channel::FORBIDDEN.as_bytes()).is_none_or(|v| v != b"1") {
+        attach::allow(environ.get(b"XDG_RUNTIME_DIR"));
     }
     if let Some(fd) = environ.get(b"RINGER_HANDSHAKE").and_then(env::number) {
         let _ = raw::write(fd, b"ringer\n");

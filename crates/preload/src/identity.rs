@@ -1,7 +1,7 @@
 //! Who changes what the process may do: workers made before must not act afterwards.
 
 use crate::{export, real};
-use ringer_sys::identity;
+use ringer_sys::{attach, identity};
 
 /// Exports functions that call the real one and then say that the identity may have changed.
 macro_rules! setters {
@@ -51,11 +51,13 @@ setters! {
     setns(fd: i32, kind: i32);
 }
 
+/// The option of prctl(2) that sets a filter.
+pub(crate) const PR_SET_SECCOMP: i32 = 22;
+
 /// The options of prctl(2) that change what a thread may do: PR_SET_KEEPCAPS and PR_SET_SECUREBITS
 /// only what a later call does, but they are rare.
 pub(crate) const fn prctl_changes_identity(option: i32) -> bool {
     const PR_SET_KEEPCAPS: i32 = 8;
-    const PR_SET_SECCOMP: i32 = 22;
     const PR_CAPBSET_DROP: i32 = 24;
     const PR_SET_SECUREBITS: i32 = 28;
     const PR_SET_NO_NEW_PRIVS: i32 = 38;
@@ -74,6 +76,9 @@ pub(crate) const fn prctl_changes_identity(option: i32) -> bool {
 export! {
     /// prctl(2). Its arguments all come in registers.
     fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> i32 {
+        if option == PR_SET_SECCOMP {
+            attach::forbid();
+        }
         // SAFETY: the caller's own call.
         let r = unsafe { real::prctl(option, a, b, c, d) };
         if prctl_changes_identity(option) {

@@ -2,7 +2,7 @@
 
 use crate::{export, real};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use ringer_intercept::{got, process, start, stats};
+use ringer_intercept::{got, process, start};
 use ringer_sys::raw;
 
 /// Runs before the program's own constructors and `main`.
@@ -14,7 +14,7 @@ extern "C" fn constructor() {
 
 /// Runs at exit(3).
 extern "C" fn destructor() {
-    stats::end();
+    process::end();
 }
 
 #[cfg(feature = "cdylib")]
@@ -34,7 +34,7 @@ const _: [extern "C" fn(); 2] = [constructor, destructor];
 export! {
     /// _exit(2): no destructors run, the account is closed all the same.
     fn _exit(code: i32) -> ! {
-        stats::end();
+        process::end();
         raw::exit_group(code)
     }
 }
@@ -42,7 +42,7 @@ export! {
 export! {
     /// _Exit(3): the same.
     fn _Exit(code: i32) -> ! {
-        stats::end();
+        process::end();
         raw::exit_group(code)
     }
 }

@@ -3,13 +3,14 @@
 //! Most programs that know io_uring without liburing come this way (libuv, Rust's io-uring crate).
 //! The three calls are tested first; anything that nobody here cares about is made as it is.
 
+use crate::identity::{PR_SET_SECCOMP, prctl_changes_identity};
 use crate::masks::{self, SigSet, show, word};
-use crate::{answer, descriptors, export, identity::prctl_changes_identity};
+use crate::{answer, descriptors, export};
 use core::ffi::c_long;
-use ringer_intercept::{entry, mask, process, stats, waits as seen};
+use ringer_intercept::{entry, mask, process, waits as seen};
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::signals::{self, Action};
-use ringer_sys::{fdtable, identity, usermem};
+use ringer_sys::{attach, fdtable, identity, usermem};
 use ringer_uapi::Errno;
 
 export! {
@@ -82,7 +83,7 @@ fn other(nr: u32, args: [usize; 6]) -> isize {
             Ok(n) => pass(nr, [a, b, n as usize, args[3], 0, 0]),
         },
         g::__NR_exit_group => {
-            stats::end();
+            process::end();
             pass(nr, args)
         }
         g::__NR_fork | g::__NR_clone | g::__NR_clone3 => fork(nr, args),
@@ -169,11 +170,17 @@ fn signals_waits_identity(nr: u32, args: [usize; 6]) -> isize {
         | g::__NR_setns
         | g::__NR_seccomp
         | g::__NR_landlock_restrict_self => {
+            if nr == g::__NR_seccomp {
+                attach::forbid();
+            }
             let r = pass(nr, args);
             identity::changed();
             r
         }
         g::__NR_prctl => {
+            if a as i32 == PR_SET_SECCOMP {
+                attach::forbid();
+            }
             let r = pass(nr, [a, b, c, d, e, 0]);
             if prctl_changes_identity(a as i32) {
                 identity::changed();

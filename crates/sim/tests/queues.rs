@@ -59,6 +59,26 @@ fn without_the_array_entries_come_in_slot_order() {
 }
 
 #[test]
+fn a_rings_state_says_what_waits_where_and_what_went_through() {
+    let sim = Sim::default();
+    let mut ring = Client::new(&sim, 2, 0);
+    let ((read, _write), buf) = (sim.pipe(), sim.alloc(8));
+    ring.run([sqe::nop(1)], 1);
+    ring.push([sqe::read(read, buf, 8, 0, 2)]);
+    ring.submit();
+    for i in 0..3 {
+        ring.push([sqe::nop(2 * i), sqe::nop(2 * i + 1)]);
+        ring.submit();
+    }
+    let mut states = Vec::new();
+    sim.engine.ring_states(&mut |state| states.push(*state));
+    let [s] = states[..] else { panic!("{states:?}") };
+    assert_eq!((s.in_flight, s.polled, s.workers), (1, 1, 0), "{s:?}");
+    assert_eq!((s.cq_ready, s.cq_entries, s.backlog), (4, 4, 2), "{s:?}");
+    assert_eq!((s.taken, s.told), (8, 7), "{s:?}");
+}
+
+#[test]
 fn nothing_overtakes_the_backlog() {
     let sim = Sim::default();
     let mut ring = Client::new(&sim, 2, 0);

@@ -4,7 +4,7 @@
 //!  application's table        N (high) ---- socket pair ---- M     router's table (shelf 0)
 //!    callers, workers   <-- descriptors travel as messages -->       homes, memfds, write ends
 //!  a private thread's table   N                                      epoll <- watcher thread
-//!  shelf 1, 2, ...'s table    N, homes ...
+//!  shelf 1, 2, ...'s table    N, homes ...                         the first one's watcher: `attach`
 //!  janitor: shares the application's table, tells the engine about last closes
 //! ```
 //!
@@ -25,7 +25,7 @@
 //! do: know what a file is for, or touch the application's numbers.
 
 mod janitor;
-mod passing;
+pub(crate) mod passing;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +38,7 @@ use rust_alloc::vec::Vec;
 use ringer_engine::host::RingId;
 use ringer_uapi::Errno;
 
+use crate::attach::Attach;
 use crate::clerk::Clerk;
 use crate::fdtable;
 use crate::generation::{self, Wiped};
@@ -49,7 +50,8 @@ use janitor::Janitor;
 pub use janitor::{OnClosed, on_ring_closed};
 pub(crate) use passing::Cloexec;
 
-/// Numbers of a shelf that stay free for passing files on and for its own needs.
+/// Numbers of a shelf that stay free for passing files on and for its own needs (`attach` has four at
+/// most).
 const SPARE: usize = 8;
 /// What a shelf's table has room for from the start: growing it later, with a watcher that shares
 /// it, costs a grace period of the kernel's RCU (milliseconds).
@@ -214,7 +216,8 @@ impl Shelf {
         let spec = Spec { name: Name::new("iou-watcher"), table: Table::Shared, cpu: None };
         let body = move || {
             let _own = own_table();
-            watch_forever(epoll, &janitor);
+            // Here and not before: the first ring is not to wait for it.
+            watch_forever(epoll, &janitor, Attach::begin(epoll));
         };
         if let Err(e) = thread::spawn(spec, Box::new(body)) {
             let _ = raw::close(epoll);
@@ -227,18 +230,25 @@ impl Shelf {
 }
 
 /// Closes numbers of the calling thread's table.
-fn close_all(numbers: &[i32]) {
+pub(crate) fn close_all(numbers: &[i32]) {
     for number in numbers {
         let _ = raw::close(*number);
     }
 }
 
-fn watch_forever(epoll: i32, janitor: &Janitor) {
+fn watch_forever(epoll: i32, janitor: &Janitor, mut attach: Option<Attach>) {
     loop {
         let mut events = [g::epoll_event { events: 0, data: 0 }; 16];
-        let Ok(n) = raw::epoll_pwait(epoll, &mut events, -1, None) else { continue };
+        let timeout_ms = attach.as_ref().map_or(-1, Attach::timeout_ms);
+        let Ok(n) = raw::epoll_pwait(epoll, &mut events, timeout_ms, None) else { continue };
         for event in events.iter().take(n) {
-            janitor.ring_closed(RingId(event.data));
+            let data = event.data;
+            if !attach.as_mut().is_some_and(|a| a.event(data)) {
+                janitor.ring_closed(RingId(data));
+            }
+        }
+        if let Some(attach) = &mut attach {
+            attach.tick();
         }
     }
 }

@@ -28,6 +28,8 @@ pub mod aio;
 pub mod alloc;
 pub mod arch;
 #[cfg(not(loom))]
+pub mod attach;
+#[cfg(not(loom))]
 pub mod child;
 pub mod clerk;
 #[cfg(not(loom))]

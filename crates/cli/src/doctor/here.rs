@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use ringer_engine::trace::channel;
 use rustix::process::{Resource, getrlimit};
 
 use crate::doctor::report::{Check, Report};
@@ -12,6 +13,7 @@ use crate::host;
 use crate::kernel::Native;
 use crate::library;
 use crate::probe;
+use crate::top::find;
 
 /// Below this, programs and ringer compete for descriptors.
 const NOFILE_LOW: u64 = 256;
@@ -27,6 +29,7 @@ pub(crate) fn look(report: &mut Report) -> Option<PathBuf> {
     report.add(proc());
     report.add(descriptors());
     report.add(private_table());
+    report.add(watching());
     let (check, library) = library();
     report.add(check);
     library
@@ -147,6 +150,22 @@ fn private_table() -> Check {
                 .fix("none needed: ringer makes the thread with an empty table instead")
         }
         Ok(Outcome::NotTrapped) | Err(_) => Check::warn(NAME, "could not be tried"),
+    }
+}
+
+/// Where programs have their sockets for `ringer top`.
+fn watching() -> Check {
+    const NAME: &str = "ringer top";
+    if env::var_os(channel::FORBIDDEN).is_some_and(|v| v == "1") {
+        return Check::warn(NAME, "programs that are started from here cannot be watched")
+            .cause(format!("{} is set", channel::FORBIDDEN))
+            .fix(format!("unset {}", channel::FORBIDDEN));
+    }
+    match find::place() {
+        Ok(path) => Check::pass(NAME, format!("programs have their sockets in {}", path.display())),
+        Err(refused) => Check::warn(NAME, "programs that are started from here cannot be watched")
+            .cause(format!("no folder for their sockets: {}", refused.join("; ")))
+            .fix("XDG_RUNTIME_DIR=a folder of yours; a program runs as well without a socket"),
     }
 }
 

@@ -66,6 +66,11 @@ pub(crate) fn heard() -> bool {
     HEARD.load(Relaxed)
 }
 
+/// Whether a signal asks to end.
+pub(crate) fn ends(signal: i32) -> bool {
+    signal != libc::SIGCHLD
+}
+
 /// Sends a signal on, if the program does not have it already.
 pub(crate) fn forward(pid: u32, signal: i32) {
     let signal = match signal {

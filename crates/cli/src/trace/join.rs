@@ -143,6 +143,8 @@ impl Process {
             Record::Called(called) => to.called(self, &called),
             // `ringer chaos` tells of these.
             Record::Injected(_) => {}
+            // `ringer top` has them: no request's.
+            Record::State { .. } => {}
         }
     }
 

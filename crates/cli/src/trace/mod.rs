@@ -16,6 +16,7 @@ pub(crate) mod entry;
 mod filter;
 mod join;
 mod perfetto;
+mod running;
 mod show;
 pub(crate) mod source;
 mod table;
@@ -86,6 +87,11 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<u8> {
         ended: Totals::default(),
         broken: None,
     };
+    if let Some(pid) = args.pid {
+        session.follow_running(pid)?;
+        session.finish()?;
+        return Ok(0);
+    }
     let status = os::with_children(|| -> anyhow::Result<ExitStatus> {
         let mut child = start(args, folder.path())?;
         let signals = signals::Held::hold();
@@ -97,10 +103,10 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<u8> {
 
 fn start(args: &TraceArgs, folder: &Path) -> anyhow::Result<Child> {
     let ringer = env::current_exe().context("finding this program")?;
-    let slots = (args.buffer * 1024 / buffer::SLOT as u64).next_power_of_two();
+    let slots = slots(args);
     Command::new(ringer)
         .args(["run", "--native", "never", "--"])
-        .arg(&args.program)
+        .args(&args.program)
         .args(&args.args)
         .env(VARIABLE, folder)
         .env(SLOTS, slots.to_string())
@@ -108,6 +114,11 @@ fn start(args: &TraceArgs, folder: &Path) -> anyhow::Result<Child> {
         .env(REDACT, if args.redact { "1" } else { "0" })
         .spawn()
         .map_err(|e| Refusal::ours("cannot start the program", e.to_string()).into())
+}
+
+/// Slots of a process's buffer.
+fn slots(args: &TraceArgs) -> u64 {
+    (args.buffer * 1024 / buffer::SLOT as u64).next_power_of_two()
 }
 
 fn code_of(status: ExitStatus) -> u8 {
@@ -226,15 +237,20 @@ impl Session<'_> {
             if let Some(source) = Source::open(&path) {
                 self.known.insert(path);
                 self.start_ns.get_or_insert(source.born_ns);
-                self.begun += 1;
-                let process = Process::new(self.begun, source.pid);
                 let was_seen = source.is_alive();
-                if let Some(perfetto) = &mut self.perfetto {
-                    perfetto.process(self.begun, source.pid, &source.program());
-                }
-                self.processes.push(Traced { source, process, was_seen });
+                let traced = self.begin(source, was_seen);
+                self.processes.push(traced);
             }
         }
+    }
+
+    fn begin(&mut self, source: Source, was_seen: bool) -> Traced {
+        self.begun += 1;
+        let process = Process::new(self.begun, source.pid);
+        if let Some(perfetto) = &mut self.perfetto {
+            perfetto.process(self.begun, source.pid, &source.program());
+        }
+        Traced { source, process, was_seen }
     }
 
     /// Takes what is there of every process. `last`: the program is over.
@@ -311,7 +327,7 @@ impl Session<'_> {
     }
 
     fn program(&self) -> Vec<String> {
-        let words = std::iter::once(&self.args.program).chain(&self.args.args);
+        let words = self.args.program.iter().chain(&self.args.args);
         words.map(|w| w.to_string_lossy().into_owned()).collect()
     }
 
@@ -364,7 +380,7 @@ impl Session<'_> {
         if t.processes == 0 {
             eprintln!(
                 "ringer: trace: no process made a ring that ringer carries out; to see why: ringer doctor {}",
-                self.args.program.to_string_lossy()
+                self.args.program.as_deref().unwrap_or_default().to_string_lossy()
             );
         }
         if t.lost_requests > 0 || t.lost_completions > 0 {

@@ -46,9 +46,13 @@ impl Source {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = File::options().read(true).write(true).custom_flags(flags).open(path).ok()?;
         let meta = file.metadata().ok()?;
-        if !meta.is_file() || meta.uid() != rustix::process::geteuid().as_raw() {
-            return None;
-        }
+        let is_ours = meta.is_file() && meta.uid() == rustix::process::geteuid().as_raw();
+        is_ours.then(|| Self::of(file, path)).flatten()
+    }
+
+    /// One that is written to a file of ours, and has begun; `path` names it, if anything does.
+    pub(crate) fn of(file: File, path: &Path) -> Option<Self> {
+        let meta = file.metadata().ok()?;
         let word = |at: usize| word(&file, at).ok();
         if word(0)? != buffer::MAGIC {
             return None;
@@ -58,6 +62,10 @@ impl Source {
             return None;
         }
         let (pid, born_ns) = (word(buffer::AT_PID)?, word(buffer::AT_BORN)?);
+        let next = word(buffer::AT_FIRST)?;
+        if next % slots != 0 {
+            return None;
+        }
         Some(Self {
             pid,
             born_ns,
@@ -65,7 +73,7 @@ impl Source {
             path: path.to_owned(),
             file,
             slots,
-            next: 0,
+            next,
             waits_since: None,
             skipped: false,
         })

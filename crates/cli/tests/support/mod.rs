@@ -50,6 +50,11 @@ pub(crate) fn natively(args: &[&str]) -> Option<Ran> {
     (!skipped(&ran, args)).then(|| ran.ok())
 }
 
+/// Says why a test ends early.
+pub(crate) fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 fn skipped(ran: &Ran, args: &[&str]) -> bool {
     if ran.code == SKIPPED {
         eprintln!("skipped {args:?}: {}", ran.stderr.trim());

@@ -321,6 +321,12 @@ impl<H: Host> State<H> {
         }
     }
 
+    /// How many requests have not ended; and what others sent and the owner has not come for.
+    pub(crate) fn under_way(&self) -> usize {
+        let sent = self.deferred.iter().filter(|d| matches!(d, Deferred::Message(_))).count();
+        self.reqs.len() + self.drained.len() + self.ready.len() + sent
+    }
+
     /// Whether something's turn has come.
     #[inline]
     pub(crate) fn has_turns(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A bounded buffer of records in memory that two processes share: many write, one reads.
 //!
 //! ```text
-//!  page 0   magic | pid | slots | born ns      tail (writers)      lost      taken (reader)
+//!  page 0   magic | pid | slots | born, first  tail (writers)      lost      taken (reader)
 //!  slots    [stamp | 7 words] [stamp | 7 words] ...       position p is in slot p % slots
 //!
 //!  stamp = (p + 1) << 8 | kind      a record's first slot says which kind it is, the others MORE
@@ -23,8 +23,9 @@
 //!
 //! What it does not do: map files, or say what a record means to people.
 
-use super::{Call, Called, How, Injected, Origin, Told, Went};
+use super::{Call, Called, How, Injected, Origin, RingState, Told, Went};
 use crate::policy::{Act, Share, What};
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use ringer_ring::Map;
 use ringer_uapi::{Errno, Sqe};
@@ -48,6 +49,8 @@ pub const AT_PID: usize = 8;
 pub const AT_SLOTS: usize = 16;
 /// Byte of the time at which the buffer was made \[ns, monotonic\].
 pub const AT_BORN: usize = 24;
+/// Byte of the position of the first record.
+pub const AT_FIRST: usize = 32;
 /// Byte of the position that is written next.
 pub const AT_TAIL: usize = 64;
 /// Byte of the count of submissions that found no room.
@@ -72,6 +75,7 @@ const NAME: u64 = 3;
 const MORE: u64 = 4;
 const DATA: u64 = 5;
 const CALL: u64 = 6;
+const STATE: u64 = 7;
 const INJECTED: u64 = 8;
 
 /// Most bytes that a record of data keeps.
@@ -80,6 +84,11 @@ pub const DATA_MAX: usize = 1024;
 const DATA_FACTS: usize = 3;
 /// Slots of the longest data.
 const DATA_SLOTS: usize = (DATA_FACTS + DATA_MAX / 8).div_ceil(WORDS);
+
+/// Positions between the beginnings of two sessions with one writer.
+const SESSION: u64 = 1 << 40;
+/// Sessions after which their positions begin again.
+const SESSIONS: u64 = 1 << 16;
 
 const fn stamp(position: u64, kind: u64) -> u64 {
     position.wrapping_add(1) << 8 | kind
@@ -102,6 +111,8 @@ pub const fn is_size(slots: u64) -> bool {
 pub struct Buffer {
     map: Map,
     slots: u64,
+    /// Position of the first record.
+    first: AtomicU64,
 }
 
 /// A submission, with what its writer knows.
@@ -183,16 +194,40 @@ impl Buffer {
     /// Makes a buffer of zeroes; `None` if the length is not one of [`is_size`] slots and a header.
     #[must_use]
     pub fn make(map: Map, pid: u32, born_ns: u64) -> Option<Self> {
+        let buffer = Self::over(map)?;
+        buffer.begin(pid, born_ns, 0);
+        Some(buffer)
+    }
+
+    /// The same without a beginning: see [`Buffer::begin`].
+    #[must_use]
+    pub fn over(map: Map) -> Option<Self> {
         let slots = (map.len().checked_sub(HEADER)? / SLOT) as u64;
-        if !is_size(slots) {
-            return None;
+        is_size(slots).then_some(Self { map, slots, first: AtomicU64::new(0) })
+    }
+
+    /// Begins a session in zeroes. Each has positions of its own, so that a request of another one has no
+    /// name here, and what a thread was late to write in another one is no record.
+    pub fn begin(&self, pid: u32, born_ns: u64, session: u64) {
+        let first = session % SESSIONS * SESSION;
+        self.first.store(first, Relaxed);
+        let words = [
+            (AT_PID, u64::from(pid)),
+            (AT_SLOTS, self.slots),
+            (AT_BORN, born_ns),
+            (AT_FIRST, first),
+            (AT_TAIL, first),
+        ];
+        for (at, word) in words {
+            self.map.w64(at).store(word, Relaxed);
         }
-        map.w64(AT_PID).store(u64::from(pid), Relaxed);
-        map.w64(AT_SLOTS).store(slots, Relaxed);
-        map.w64(AT_BORN).store(born_ns, Relaxed);
         // Release: the reader looks at the rest once it has seen this.
-        map.w64(0).store(MAGIC, Release);
-        Some(Self { map, slots })
+        self.map.w64(0).store(MAGIC, Release);
+    }
+
+    /// How many slots it has.
+    pub fn slots(&self) -> u64 {
+        self.slots
     }
 
     /// Writes a submission. Its name is its position + 1, or 0 if it found no room.
@@ -208,6 +243,10 @@ impl Buffer {
 
     /// Writes a completion.
     pub fn told(&self, time_ns: u64, t: &Told) {
+        if t.trail.name() != 0 && t.trail.name() <= self.first.load(Relaxed) {
+            // It was taken in another session.
+            return;
+        }
         let result = u64::from(t.res.cast_unsigned()) | u64::from(t.flags) << 32;
         let ways = t.trail.how() | (t.went as u64) << 8;
         let words = [time_ns, t.ring, t.trail.name(), result, ways, t.user_data, t.origin as u64];
@@ -226,6 +265,21 @@ impl Buffer {
             | u64::from(number) << 32;
         let words = [time_ns, i.ring, i.nth, who, value, i.trail.name(), i.user_data];
         let _ = self.put(INJECTED, &[words]);
+    }
+
+    /// Writes what a ring is doing; lost silently, as it is told again.
+    pub fn state(&self, time_ns: u64, s: &RingState) {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let words = [
+            time_ns,
+            s.ring,
+            pair(s.in_flight, s.polled),
+            pair(s.workers, s.backlog),
+            pair(s.cq_ready, s.cq_entries),
+            pair(s.taken, s.told),
+            0,
+        ];
+        let _ = self.put(STATE, &[words]);
     }
 
     /// Writes what a number stands for from now on; lost silently, as it is told again.
@@ -423,6 +477,13 @@ pub enum Record {
     Data(DataHead, alloc::vec::Vec<u8>),
     /// A call.
     Called(CalledRecord),
+    /// What a ring is doing.
+    State {
+        /// When \[ns, monotonic\].
+        time_ns: u64,
+        /// What.
+        state: RingState,
+    },
 }
 
 /// Reads the record at `position` from the bytes of the slots that begin there: the record and how
@@ -437,6 +498,7 @@ pub fn read(slots: &[u8], position: u64) -> Option<(Record, usize)> {
         DATA => data_of(slots, position, &first.1),
         CALL => Some((called_of(&first.1), 1)),
         INJECTED => Some((injected_of(&first.1)?, 1)),
+        STATE => Some((state_of(&first.1), 1)),
         _ => None,
     }
 }
@@ -535,6 +597,23 @@ pub fn from_words(kind: u64, value: u64) -> Option<What> {
         7 => What::Twice,
         _ => return None,
     })
+}
+
+fn state_of(words: &[u64; WORDS]) -> Record {
+    let [time_ns, ring, requests, queues, cq, counts, _] = *words;
+    let [low, high] = [|w: u64| w as u32, |w: u64| (w >> 32) as u32];
+    let state = RingState {
+        ring,
+        in_flight: low(requests),
+        polled: high(requests),
+        workers: low(queues),
+        backlog: high(queues),
+        cq_ready: low(cq),
+        cq_entries: high(cq),
+        taken: low(counts),
+        told: high(counts),
+    };
+    Record::State { time_ns, state }
 }
 
 fn name_of(slots: &[u8], position: u64, first: &[u64; WORDS]) -> Option<(Record, usize)> {

@@ -84,9 +84,20 @@ pub(crate) fn send(socket: i32, fds: &[i32]) -> SysResult<()> {
 /// # Errors
 /// `EMFILE`: not all found a number. `EAGAIN`: no message.
 pub(crate) fn receive(socket: i32, cloexec: Cloexec) -> SysResult<Vec<i32>> {
+    receive_with(socket, cloexec, &mut [0]).map(|(_, got)| got)
+}
+
+/// The same with the bytes of the message; how many there were, 0 at the end of what the peer sends.
+///
+/// # Errors
+/// As [`receive`].
+pub(crate) fn receive_with(
+    socket: i32,
+    cloexec: Cloexec,
+    bytes: &mut [u8],
+) -> SysResult<(usize, Vec<i32>)> {
     let mut control = Control { len: 0, level: 0, kind: 0, fds: [-1; BATCH] };
-    let mut byte = 0u8;
-    let iov = Iov { base: &raw mut byte as usize, len: 1 };
+    let iov = Iov { base: bytes.as_mut_ptr() as usize, len: bytes.len() };
     let mut msg = Msg {
         name: 0,
         name_len: 0,
@@ -98,10 +109,12 @@ pub(crate) fn receive(socket: i32, cloexec: Cloexec) -> SysResult<Vec<i32>> {
     };
     let flags = if cloexec == Cloexec::Yes { MSG_CMSG_CLOEXEC } else { 0 };
     let at = &raw mut msg as u64;
-    // SAFETY: everything `msg` points at lives on this stack frame and may be written.
-    unsafe { raw::recvmsg(socket, at, flags | MSG_DONTWAIT) }?;
+    // SAFETY: everything `msg` points at lives on this stack frame or is borrowed, and may be written.
+    let n = unsafe { raw::recvmsg(socket, at, flags | MSG_DONTWAIT) }?;
+    let rights = control.level == SOL_SOCKET && control.kind == SCM_RIGHTS;
     let count = match msg.control_len {
         0 => 0,
+        _ if !rights => 0,
         _ => control.len.saturating_sub(HEADER) / 4,
     };
     let got: Vec<i32> = control.fds.iter().copied().take(count).collect();
@@ -109,5 +122,5 @@ pub(crate) fn receive(socket: i32, cloexec: Cloexec) -> SysResult<Vec<i32>> {
         super::close_all(&got);
         return Err(Errno::EMFILE);
     }
-    Ok(got)
+    Ok((n, got))
 }

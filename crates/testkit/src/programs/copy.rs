@@ -10,6 +10,9 @@ use crate::os::{self, Buf, Errno};
 use crate::ring::{GETEVENTS, Ring};
 use crate::sqe;
 
+/// `IORING_OP_READ`, `IORING_OP_WRITE`.
+const READ: u8 = 22;
+const WRITE: u8 = 23;
 /// Bytes of a piece, and how many there are.
 const PIECE: u32 = 1024;
 const PIECES: u64 = 32;
@@ -44,11 +47,10 @@ fn copy(careful: bool) -> Outcome {
         .map(|i| Piece { at: i * u64::from(PIECE), writes: false, done: 0, len: PIECE })
         .collect();
     let entry = |i: u64, p: &Piece| {
-        let (fd, make): (i32, fn(i32, u64, u32, u64, u64) -> _) =
-            if p.writes { (to, sqe::write) } else { (from, sqe::read) };
+        let (fd, opcode) = if p.writes { (to, WRITE) } else { (from, READ) };
         let done = u64::from(p.done);
         let addr = bufs.get(i as usize).map_or(0, Buf::addr);
-        make(fd, addr + done, p.len - p.done, p.at + done, i)
+        sqe::rw(opcode, fd, addr + done, p.len - p.done, p.at + done, i)
     };
     let mut next = 0;
     let mut under_way = 0;

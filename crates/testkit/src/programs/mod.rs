@@ -26,6 +26,7 @@ pub mod soak;
 pub mod spine;
 pub mod stuck;
 pub mod waits;
+pub mod watched;
 pub mod wishes;
 
 /// What a program ends with: `Err` is the reason it failed.
@@ -82,6 +83,7 @@ const PROGRAMS: &[Entry] = &[
     ("bad-racing-writer", bad::racing_writer),
     ("bad-numbers", bad::numbers),
     ("bad-exhaustion", bad::exhaustion),
+    ("watched", watched::watched),
     ("wishes", wishes::wishes),
     ("features", features::features),
     ("query", query::query),

@@ -80,6 +80,41 @@ fn a_full_buffer_loses_and_counts_and_goes_on_when_it_was_read() {
 }
 
 #[test]
+fn a_rings_state_is_read_as_it_was_written() {
+    let b = buffer(128);
+    let state = RingState {
+        ring: 3 << 16,
+        in_flight: 1,
+        polled: 2,
+        workers: 3,
+        backlog: 4,
+        cq_ready: 5,
+        cq_entries: 6,
+        taken: u32::MAX,
+        told: 8,
+    };
+    b.state(9, &state);
+    assert_eq!(records(&b, 0), [Record::State { time_ns: 9, state }]);
+}
+
+#[test]
+fn what_was_taken_in_another_session_is_told_in_none() {
+    let b = buffer(128);
+    let mut names = Vec::new();
+    for session in [1, 2, SESSIONS + 1, SESSIONS - 1] {
+        b.begin(7, 1, session);
+        let first = b.map.w64(AT_FIRST).load(Relaxed);
+        assert_eq!((first % b.slots, done_byte(first, b.slots)), (0, 0), "{session}");
+        names.push(b.taken(&entry(4)));
+        assert_eq!(*names.last().unwrap(), first + 1);
+        // In the last of them all others are earlier.
+        names.iter().for_each(|&name| tell(&b, name));
+        let told = records(&b, first).into_iter().filter(|r| matches!(r, Record::Told(_))).count();
+        assert_eq!(told, if session == SESSIONS + 1 { 3 } else { 1 }, "{session}");
+    }
+}
+
+#[test]
 fn the_byte_comes_round_and_nothing_unread_is_overwritten() {
     let b = buffer(256);
     for round in 0..2000 {
