@@ -36,7 +36,7 @@ pub mod scan;
 mod site;
 pub mod start;
 pub mod stats;
-mod trace;
+pub mod trace;
 mod trampoline;
 pub mod trap;
 mod unwind;

@@ -83,7 +83,7 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);
     attach::serve(Hooks {
-        trace: |on| get().into_iter().for_each(|engine| engine.set_traces(on)),
+        trace: trace_requests,
         states: |tell| get().into_iter().for_each(|engine| engine.ring_states(tell)),
     });
     crate::process::watch_forks();
@@ -92,6 +92,13 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     word().store(engine.expose_provenance(), Release);
     // SAFETY: from `Arc::into_raw`, and the reference it stands for is never given back.
     unsafe { &*engine }
+}
+
+/// Has requests traced from now on, or no more, if there is an engine: one that is made later asks.
+pub(crate) fn trace_requests(on: bool) {
+    if let Some(engine) = get() {
+        engine.set_traces(on);
+    }
 }
 
 /// The keeper saw a ring's last descriptor go.

@@ -7,6 +7,8 @@
 //! link, and only where nothing is yet. Its space is allocated at once, since a page that memory runs
 //! out for later would be a SIGBUS in the program. `ringer trace` reads and removes the files. What
 //! this does not do: write records (`ringer_sys::trace`).
+//!
+//! [`own`]: the same for a reader in the process itself (`ringer::trace`), in memory of its own.
 
 use crate::stats::{Path, create_new, pointer};
 use alloc::boxed::Box;
@@ -15,8 +17,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 use ringer_engine::host::Clock;
 use ringer_engine::trace::buffer::{Buffer, HEADER, SLOT, is_size};
 use ringer_ring::Map;
+use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::{clock, trace};
+use ringer_uapi::Errno;
 
 /// What the constructor found in the environment: a leaked NUL-terminated path.
 static FOLDER: AtomicPtr<Path> = AtomicPtr::new(core::ptr::null_mut());
@@ -43,6 +47,9 @@ pub(crate) fn keep_data(limit: u32, hidden: bool) {
 pub(crate) fn begin() {
     // SAFETY: null, or leaked by `configure`, never changed afterwards.
     let folder = unsafe { FOLDER.load(Acquire).as_ref() };
+    if OWN.lock().on_in == raw::getpid() {
+        return;
+    }
     // Without one of its own a forked child must not go on in its parent's.
     trace::set_buffer(folder.and_then(make));
 }
@@ -69,4 +76,71 @@ fn map_new(folder: &Path, len: usize) -> Option<NonNull<u8>> {
     });
     let _ = raw::close(fd);
     at.ok().and_then(pointer)
+}
+
+/// The buffer of [`own`], and where its reader is.
+struct Own {
+    buffer: Option<&'static Buffer>,
+    sessions: u64,
+    next: u64,
+    /// In which process requests are written to it; 0: in none.
+    on_in: u32,
+}
+
+static OWN: ForkMutex<Own> = ForkMutex::new(Own { buffer: None, sessions: 0, next: 0, on_in: 0 });
+/// Slots of it: room for 21,000 requests between two looks.
+const OWN_SLOTS: usize = 1 << 16;
+
+/// Has the requests of this process written for a reader in it, or no more.
+///
+/// # Errors
+/// `EBUSY`: they are written for somebody. `ENOMEM`.
+pub fn own(on: bool) -> Result<(), Errno> {
+    let mut own = OWN.lock();
+    let was_on = own.on_in == raw::getpid();
+    if was_on == on {
+        return if on { Err(Errno::EBUSY) } else { Ok(()) };
+    }
+    if !on {
+        own.on_in = 0;
+        crate::root::trace_requests(false);
+        trace::set_buffer(None);
+        return Ok(());
+    }
+    let buffer = match own.buffer {
+        Some(buffer) => buffer,
+        None => own_buffer().ok_or(Errno::ENOMEM)?,
+    };
+    own.buffer = Some(buffer);
+    own.sessions += 1;
+    buffer.begin(raw::getpid(), clock::now(Clock::Monotonic), own.sessions);
+    own.next = buffer.first();
+    if !trace::try_set_buffer(buffer) {
+        return Err(Errno::EBUSY);
+    }
+    own.on_in = raw::getpid();
+    crate::root::trace_requests(true);
+    Ok(())
+}
+
+/// Takes records of it: the position of the first, how many slots they have, and how many found no room.
+pub fn take_own(to: &mut [u8]) -> (u64, usize, u64) {
+    let mut own = OWN.lock();
+    let Some(buffer) = own.buffer else { return (0, 0, 0) };
+    let position = own.next;
+    let n = buffer.take(position, to);
+    own.next = position.wrapping_add(n as u64);
+    (position, n, buffer.lost())
+}
+
+fn own_buffer() -> Option<&'static Buffer> {
+    let len = HEADER + OWN_SLOTS * SLOT;
+    let (prot, how) = (g::PROT_READ | g::PROT_WRITE, g::MAP_PRIVATE | g::MAP_ANONYMOUS);
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let at = pointer(unsafe { raw::mmap(0, len, prot, how, -1, 0) }.ok()?)?;
+    // SAFETY:
+    // 1. `at` is a fresh page-aligned mapping of `len` bytes that is never unmapped.
+    // 2. It is used through this `Map` only, which is atomic.
+    let map = unsafe { Map::new(at, len) };
+    Some(Box::leak(Box::new(Buffer::over(map)?)))
 }

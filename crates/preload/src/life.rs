@@ -122,6 +122,31 @@ pub unsafe extern "C" fn ringer_chaos_done(
     ringer_intercept::chaos::done_by_thread(to)
 }
 
+/// The same crate's: requests of this process are written for a reader in it (1), or no more (0). 0, or a
+/// negative errno (`EBUSY`: for somebody else, `ENOMEM`).
+#[cfg_attr(feature = "cdylib", unsafe(no_mangle))]
+pub extern "C" fn ringer_trace(on: i32) -> i32 {
+    match ringer_intercept::trace::own(on != 0) {
+        Ok(()) => 0,
+        Err(e) => -e.raw(),
+    }
+}
+
+/// The same crate's: takes records, at most `len` bytes of them, and answers how many slots they have;
+/// `about` gets the position of the first, and how many records were lost.
+///
+/// # Safety
+/// `to` has room for `len` bytes and `about` for two numbers, which nobody else looks at.
+#[cfg_attr(feature = "cdylib", unsafe(no_mangle))]
+pub unsafe extern "C" fn ringer_trace_take(to: *mut u8, len: usize, about: *mut [u64; 2]) -> usize {
+    // SAFETY: the caller's promise.
+    let to = unsafe { core::slice::from_raw_parts_mut(to, len) };
+    let (position, slots, lost) = ringer_intercept::trace::take_own(to);
+    // SAFETY: the caller's promise.
+    unsafe { about.write([position, lost]) };
+    slots
+}
+
 /// Where dlopen goes. A name without a slash is searched along the *caller's* run path, so that
 /// the real function must see the caller's return address: it is jumped to, and the scan waits for
 /// the first dlsym, which follows. Else 0: the caller does not matter.

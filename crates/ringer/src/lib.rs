@@ -17,10 +17,12 @@
 //! The library is the one that `ringer run` preloads, with all its limits. What this crate does not
 //! do: serve a static program, or children that the process starts (use `ringer run` for those).
 //!
-//! For tests: [`chaos`] cuts, delays and fails the requests of a thread's rings.
+//! For tests: [`chaos`] cuts, delays and fails the requests of a thread's rings, [`trace`] tells what a
+//! thread submitted and what came of it.
 
 pub mod chaos;
 mod load;
+pub mod trace;
 
 use std::fmt;
 

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_int, c_void};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::{Mutex, PoisonError};
 
 /// The library, as the build script made it.
 static LIBRARY: &[u8] = include_bytes!(env!("RINGER_PRELOAD_SO"));
@@ -57,10 +58,37 @@ pub(crate) fn chaos_done() -> Vec<Done> {
     }
 }
 
+/// Has the requests of this process traced for [`trace_take`], or no more.
+pub(crate) fn trace(on: bool) -> Result<(), i32> {
+    let Some(trace) = find(libc::RTLD_DEFAULT, c"ringer_trace") else { return Err(libc::ENOSYS) };
+    // SAFETY: the library that this crate built defines it with this type.
+    let trace: extern "C" fn(c_int) -> c_int = unsafe { std::mem::transmute(trace) };
+    match trace(on.into()) {
+        0 => Ok(()),
+        e => Err(-e),
+    }
+}
+
+/// Takes records: the position of the first, their slots, and how many were lost so far.
+pub(crate) fn trace_take(to: &mut [u8]) -> (u64, usize, u64) {
+    let Some(take) = find(libc::RTLD_DEFAULT, c"ringer_trace_take") else { return (0, 0, 0) };
+    // SAFETY: as in `trace`.
+    let take: unsafe extern "C" fn(*mut u8, usize, *mut [u64; 2]) -> usize =
+        unsafe { std::mem::transmute(take) };
+    let mut about = [0; 2];
+    // SAFETY: room for as many bytes as is said, and for two numbers.
+    let slots = unsafe { take(to.as_mut_ptr(), to.len(), &raw mut about) };
+    let [position, lost] = about;
+    (position, slots, lost)
+}
+
 pub(crate) fn install() -> Result<Installed, Error> {
     if !is_dynamic() {
         return Err(Error::Static);
     }
+    // Who finds the library there must find that it serves, too.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     if find(libc::RTLD_DEFAULT, INSTALL).is_some() {
         return Ok(Installed::Before);
     }
@@ -124,4 +152,10 @@ fn last_error() -> String {
     }
     // SAFETY: not null, so a NUL-terminated string.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// The calling thread's number.
+pub(crate) fn tid() -> u32 {
+    // SAFETY: takes nothing and touches nothing.
+    unsafe { libc::gettid() }.cast_unsigned()
 }

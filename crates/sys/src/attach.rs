@@ -238,18 +238,17 @@ impl Attach {
 
     /// The peer gets a trace in that memory.
     fn watch(&mut self, memory: i32) -> SysResult<Answer> {
-        if trace::is_on() {
-            return Ok(Answer::Traced);
-        }
         let hooks = hooks().ok_or(Errno::ENXIO)?;
         let Ok(buffer) = self.map(memory) else { return Ok(Answer::NoBuffer) };
         self.sessions += 1;
         buffer.begin(raw::getpid(), now(), self.sessions);
+        if !trace::try_set_buffer(buffer) {
+            return Ok(Answer::Traced);
+        }
         if let Some(peer) = &mut self.peer {
             peer.watching = Some(buffer);
             peer.since_ns = now();
         }
-        trace::set_buffer(Some(buffer));
         (hooks.trace)(true);
         tell_states(buffer);
         Ok(Answer::Watched)

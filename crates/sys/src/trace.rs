@@ -10,7 +10,7 @@
 //! be told of under the old name, and for no longer. What this does not do: make the buffer
 //! (`intercept::trace`).
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
 use ringer_engine::host::Clock;
@@ -50,6 +50,18 @@ pub fn set_buffer(buffer: Option<&'static Buffer>) {
     let at = buffer.map_or(core::ptr::null_mut(), |b| core::ptr::from_ref(b).cast_mut());
     // Release: pairs with the Acquire in `buffer`.
     BUFFER.store(at, Release);
+}
+
+/// The same for one buffer at a time. False: there is one.
+pub fn try_set_buffer(buffer: &'static Buffer) -> bool {
+    if self::buffer().is_some() {
+        return false;
+    }
+    forget_all();
+    data::forget();
+    let at = core::ptr::from_ref(buffer).cast_mut();
+    // AcqRel: as in `set_buffer`, and what was there before is seen.
+    BUFFER.compare_exchange(core::ptr::null_mut(), at, AcqRel, Acquire).is_ok()
 }
 
 /// Says how many bytes are kept of what requests read and write (0: none is looked at), and whether only

@@ -27,9 +27,11 @@ use crate::refusal::Refusal;
 /// Failures that are made smaller.
 const SHRUNK_MAX: usize = 3;
 /// Runs that are spent on one of them.
-const RUNS_MAX: usize = 200;
+const RUNS_MAX: usize = 300;
 /// Times that a failure is tried again with nothing left out.
 const TRIES: usize = 5;
+/// Chances of a failure that is half as likely as not.
+const CHANCES: usize = 2;
 /// What a run may take, if nothing is said: so many times the first, and at least \[s\].
 const TIMES: u32 = 20;
 const LEAST: Duration = Duration::from_secs(10);
@@ -214,9 +216,13 @@ fn shorten_with(
             }
         }
     };
-    let repeats = (0..TRIES).any(|_| fails(&all));
+    let failed = (0..TRIES).filter(|_| fails(&all)).count();
+    // One that does not fail each time is given as many chances as it takes to fail almost surely.
+    let chances = if failed == TRIES { 1 } else { CHANCES * TRIES / failed.max(1) };
+    let mut fails = |some: &[Injection]| (0..chances).any(|_| fails(some));
+    let repeats = failed > 0;
     let (left, whole) =
-        if repeats { shrink(all, RUNS_MAX, &mut fails) } else { (all.clone(), false) };
+        if repeats { shrink(all, RUNS_MAX / chances, &mut fails) } else { (all.clone(), false) };
     bar.finish_and_clear();
     if let Some(e) = error {
         return Err(e);
@@ -231,9 +237,10 @@ fn shorten_with(
         return Ok(());
     }
     println!(
-        "  {} of {} injections are enough ({runs} runs{})",
+        "  {} of {} injections are enough ({runs} runs{}{})",
         left.len(),
         ran.done.len(),
+        if chances == 1 { String::new() } else { format!(", it failed {failed} times of {TRIES}") },
         if whole { "" } else { ", not to the end" }
     );
     for done in last.iter().filter(|d| left.contains(&d.injection())) {

@@ -206,7 +206,7 @@ impl Buffer {
         is_size(slots).then_some(Self { map, slots, first: AtomicU64::new(0) })
     }
 
-    /// Begins a session in zeroes. Each has positions of its own, so that a request of another one has no
+    /// Begins a session, in zeroes or where the one before had another number. Each has positions of its own, so that a request of another one has no
     /// name here, and what a thread was late to write in another one is no record.
     pub fn begin(&self, pid: u32, born_ns: u64, session: u64) {
         let first = session % SESSIONS * SESSION;
@@ -217,6 +217,10 @@ impl Buffer {
             (AT_BORN, born_ns),
             (AT_FIRST, first),
             (AT_TAIL, first),
+            (AT_DONE, 0),
+            (AT_LOST_TAKEN, 0),
+            (AT_LOST_TOLD, 0),
+            (AT_LOST_MORE, 0),
         ];
         for (at, word) in words {
             self.map.w64(at).store(word, Relaxed);
@@ -228,6 +232,43 @@ impl Buffer {
     /// How many slots it has.
     pub fn slots(&self) -> u64 {
         self.slots
+    }
+
+    /// The position of the session's first record.
+    pub fn first(&self) -> u64 {
+        self.first.load(Relaxed)
+    }
+
+    /// Copies what is there of the records from a position on, whole ones only, for a reader in this process:
+    /// the bytes of how many slots. They are given back.
+    pub fn take(&self, position: u64, to: &mut [u8]) -> usize {
+        let mut slots = 0;
+        for (slot, at) in to.chunks_exact_mut(SLOT).zip(0u64..self.slots) {
+            let base = HEADER + (position.wrapping_add(at) & (self.slots - 1)) as usize * SLOT;
+            for (word, i) in slot.as_chunks_mut::<8>().0.iter_mut().zip(0..) {
+                // Acquire: who sees the stamp, which is the first, sees the words behind it.
+                *word = self.map.w64(base + i * 8).load(Acquire).to_le_bytes();
+            }
+            slots += 1;
+        }
+        let (mut whole, there) = (0, to.get(..slots * SLOT).unwrap_or(&[]));
+        while let Some((_, n)) = there
+            .get(whole * SLOT..)
+            .and_then(|rest| read(rest, position.wrapping_add(whole as u64)))
+        {
+            whole += n;
+        }
+        if whole > 0 {
+            let done = done_byte(position.wrapping_add(whole as u64), self.slots);
+            // Release: what was read is read.
+            self.map.w64(AT_DONE).store(done.into(), Release);
+        }
+        whole
+    }
+
+    /// Submissions and completions that found no room.
+    pub fn lost(&self) -> u64 {
+        self.map.w64(AT_LOST_TAKEN).load(Relaxed) + self.map.w64(AT_LOST_TOLD).load(Relaxed)
     }
 
     /// Writes a submission. Its name is its position + 1, or 0 if it found no room.

@@ -202,3 +202,27 @@ fn data_that_finds_no_room_is_counted_apart() {
     let count = |at| b.map.w64(at).load(Relaxed);
     assert_eq!([AT_LOST_TAKEN, AT_LOST_TOLD, AT_LOST_MORE].map(count), [0, 0, 1]);
 }
+
+#[test]
+fn a_session_in_the_memory_of_another_has_all_its_room_and_none_of_its_records() {
+    let buffer = buffer(SLOTS_MIN);
+    for session in 1..5 {
+        buffer.begin(7, 1, session);
+        let mut taken = 0;
+        while buffer.taken(&entry(taken)) != 0 {
+            taken += 1;
+        }
+        assert!(taken >= SLOTS_MIN / 2 - 2, "session {session}: room for {taken}");
+        assert_eq!(buffer.lost(), 1, "session {session}");
+        let mut slots = vec![0; SLOTS_MIN as usize * SLOT];
+        let n = buffer.take(buffer.first(), &mut slots);
+        let (mut at, mut seen) = (0, 0);
+        while let Some((Record::Taken(t), n)) =
+            slots.get(at * SLOT..n * SLOT).and_then(|rest| read(rest, buffer.first() + at as u64))
+        {
+            assert_eq!(t.sqe.user_data, seen, "session {session}");
+            (at, seen) = (at + n, seen + 1);
+        }
+        assert_eq!(seen, taken, "session {session}");
+    }
+}
