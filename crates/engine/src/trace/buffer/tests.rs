@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::trace::Trail;
+use std::vec;
 use std::vec::Vec;
 
 fn buffer(slots: u64) -> Buffer {
