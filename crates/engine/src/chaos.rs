@@ -6,8 +6,9 @@
 //!  entry `nth` of ring `r` --for each rule--> matches?  --> hash(seed, rule, r, nth) < p ? --> an Act
 //!                                             nth=N: is it the Nth that matches in this process?
 //! ```
-//! A decision hangs on nothing but the seed, the rule, the ring (its number in the process) and the number
-//! of the entry on that ring: neither on time nor on what other rings do. So the same submissions meet the
+//! A decision about an entry hangs on nothing but the seed, the rule, the ring (its number in the process) and the
+//! number of the entry on that ring: neither on time nor on what other rings do (but `nth=`, which counts
+//! in the whole process, and waits, which are counted when they are about to sleep). So the same submissions meet the
 //! same acts again, and acts that are left out change nothing about the others, which is what lets a list
 //! of them be made shorter. What this does not do: carry acts out (`request/fate.rs`), or know files.
 
@@ -37,7 +38,7 @@ pub struct Chaos {
     picks: AtomicU64,
 }
 
-/// Which ring of its process it is, from 1 (the low bits tell apart the engines of forked processes).
+/// Which ring of its process it is, from 1 (the low bits are its place in the table of rings).
 pub const fn ordinal(ring: RingId) -> u64 {
     ring.0 >> 16
 }

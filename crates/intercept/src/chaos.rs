@@ -6,8 +6,8 @@
 //!  ringer_chaos(text)           --thread-------> the rings that this thread sets up (ringer::chaos)
 //!      ringer_chaos_done()  <------------------ what was done to them
 //! ```
-//! A plan that cannot be read is said on the standard error and nothing is done: a program that was to be
-//! tried and was not must not look as if it had passed. What this does not do: decide (`ringer_engine::chaos`).
+//! A plan that cannot be read ends the process: a program that was to be tried and was not must not look as if
+//! it had passed. What this does not do: decide (`ringer_engine::chaos`).
 
 use crate::stats::Path;
 use alloc::boxed::Box;
@@ -25,6 +25,8 @@ use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_uapi::Errno;
 
+/// Status of ringer's own failures.
+const OURS: i32 = 125;
 /// Longest text of a plan \[bytes\]: a list of injections may be long.
 const TEXT_MAX: usize = 64 << 20;
 
@@ -64,23 +66,31 @@ pub(crate) fn choose(plan: Plan) {
     PROCESS.store(Box::into_raw(Box::new(Chaos::new(plan))), Release);
 }
 
-/// The same with the plan in a file.
-pub(crate) fn choose_file(path: &[u8]) {
-    match read(path).and_then(|text| Plan::parse(core::str::from_utf8(&text).ok()?).ok()) {
+/// The same with the text of a plan, or the file that it is in.
+pub(crate) fn choose_text(text: &[u8]) {
+    let parse = |text: &[u8]| Plan::parse(core::str::from_utf8(text).ok()?).ok();
+    let plan = match text.first() {
+        Some(b'/') => read(text).and_then(|text| parse(&text)),
+        _ => parse(text),
+    };
+    match plan {
         Some(plan) => choose(plan),
-        None => complain(path),
+        None => give_up(text),
     }
 }
 
-fn complain(path: &[u8]) {
+/// Ends the process, which was to be tried and would look as if it had passed.
+fn give_up(text: &[u8]) -> ! {
     let mut line = Path::new();
-    let name = core::str::from_utf8(path).unwrap_or("RINGER_CHAOS");
+    let first = text.split(|b| *b == b'\n').next().unwrap_or(text);
+    let name = core::str::from_utf8(first).unwrap_or("RINGER_CHAOS");
     let _ = writeln!(
         line,
-        "ringer: chaos: process {} cannot read the plan {name}: nothing is done to it",
+        "ringer: chaos: process {} cannot read the plan {name}: it ends, since nothing would be done to it",
         raw::getpid()
     );
     let _ = raw::write(2, line.as_bytes());
+    raw::exit_group(OURS)
 }
 
 fn read(path: &[u8]) -> Option<Vec<u8>> {

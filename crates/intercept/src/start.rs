@@ -58,8 +58,8 @@ fn read_variables(environ: &Environ) {
     if let Some(seed) = environ.get(b"RINGER_SHUFFLE").and_then(env::number) {
         chaos::choose(Plan::late(seed));
     }
-    if let Some(path) = environ.get(b"RINGER_CHAOS").filter(|p| !p.is_empty()) {
-        chaos::choose_file(path);
+    if let Some(text) = environ.get(b"RINGER_CHAOS").filter(|p| !p.is_empty()) {
+        chaos::choose_text(text);
     }
     if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
         stats::configure(path);

@@ -22,6 +22,7 @@
 //! ([`crate::install`]); the first test that needs it should begin before it has made rings. What this
 //! does not do: decide anything about rings of the kernel's own.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -46,6 +47,8 @@ pub enum Error {
     Rule(String),
     /// A rule does what no kernel may; see [`Plan::illegal_rule`].
     Illegal(String),
+    /// This thread has a plan in force.
+    Begun,
     /// The process cannot be served.
     Install(crate::Error),
     /// The library that is there is of another version.
@@ -57,6 +60,7 @@ impl fmt::Display for Error {
         match self {
             Self::Rule(why) => write!(f, "no rule: {why}"),
             Self::Illegal(rule) => write!(f, "\"{rule}\" is nothing that a kernel may do"),
+            Self::Begun => f.write_str("this thread has a plan in force"),
             Self::Install(e) => write!(f, "{e}"),
             Self::Library(errno) => {
                 write!(f, "the library that serves this process takes no plan (errno {errno})")
@@ -108,15 +112,23 @@ impl Plan {
     /// then those that are set up are no longer, and those that are stay so.
     ///
     /// # Errors
-    /// [`Error::Install`], [`Error::Library`].
+    /// [`Error::Begun`], [`Error::Install`], [`Error::Library`].
     pub fn begin(&self) -> Result<Chaos, Error> {
+        if IN_FORCE.get() {
+            return Err(Error::Begun);
+        }
         crate::install().map_err(Error::Install)?;
         load::chaos(Some(&self.0.to_string())).map_err(Error::Library)?;
+        IN_FORCE.set(true);
         Ok(Chaos(PhantomData))
     }
 }
 
-/// A plan in force. It is its thread's.
+thread_local! {
+    static IN_FORCE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A plan in force. It is its thread's; a forked child's rings are under none.
 #[derive(Debug)]
 pub struct Chaos(PhantomData<*const ()>);
 
@@ -129,6 +141,7 @@ impl Chaos {
 
 impl Drop for Chaos {
     fn drop(&mut self) {
+        IN_FORCE.set(false);
         // It was there to begin.
         let _ = load::chaos(None);
     }

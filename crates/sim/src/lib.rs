@@ -50,6 +50,7 @@ use names::Node;
 use object::{Body, Open, RamFile};
 use policy::Choices;
 use ringer_engine::Engine;
+use ringer_engine::chaos::plan::Plan;
 use ringer_engine::host::Clock;
 use ringer_uapi::Errno;
 use sched::{Sched, lock};
@@ -102,8 +103,22 @@ impl Sim {
         Self::with_policy(options, policy)
     }
 
+    /// A world in the plain order, in which the engine does to requests what a plan says.
+    ///
+    /// # Panics
+    /// The text is no plan.
+    pub fn under(plan: &str) -> Self {
+        let plan = Plan::parse(plan).unwrap_or_else(|e| panic!("{e}"));
+        Self::with(Options::default(), Arc::new(Plain), Some(plan))
+    }
+
     /// A world without files in which `policy` makes every choice.
     pub fn with_policy(options: Options, policy: Arc<dyn Policy>) -> Self {
+        let plan = options.meddles.map(Plan::legal);
+        Self::with(options, policy, plan)
+    }
+
+    fn with(options: Options, policy: Arc<dyn Policy>, plan: Option<Plan>) -> Self {
         let sched = Sched::new(policy);
         let world = Arc::new(Mutex::new(World::new()));
         let host = SimHost {
@@ -116,7 +131,7 @@ impl Sim {
             no_files: AtomicU32::new(0),
         };
         let adopts = Arc::new(AtomicBool::new(true));
-        let choices = Choices::new(sched.clone(), options.meddles, adopts.clone());
+        let choices = Choices::new(sched.clone(), plan, adopts.clone());
         Self { engine: Engine::with_policy(host, Box::new(choices)), sched, world, adopts }
     }
 

@@ -228,8 +228,8 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    pub(crate) fn new(sched: Arc<Sched>, meddles: Option<u64>, adopts: Arc<AtomicBool>) -> Self {
-        Self { sched, meddler: meddles.map(|seed| Meddler::new(Plan::legal(seed))), adopts }
+    pub(crate) fn new(sched: Arc<Sched>, plan: Option<Plan>, adopts: Arc<AtomicBool>) -> Self {
+        Self { sched, meddler: plan.map(Meddler::new), adopts }
     }
 }
 

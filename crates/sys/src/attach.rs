@@ -142,7 +142,12 @@ impl Attach {
 
     /// Nobody may watch any more. Only with calls that the keeper makes anyway: a filter may forbid others.
     fn end(&mut self) {
-        let _ = raw::epoll_ctl(self.epoll, g::EPOLL_CTL_DEL, self.listener, None);
+        // Once: its number may be another's by the next time.
+        let listener = core::mem::replace(&mut self.listener, -1);
+        if listener < 0 {
+            return;
+        }
+        let _ = raw::epoll_ctl(self.epoll, g::EPOLL_CTL_DEL, listener, None);
         if let Some(peer) = self.peer.take() {
             if peer.watching.is_some() {
                 // Its memory stays mapped.
@@ -150,7 +155,7 @@ impl Attach {
             }
             let _ = raw::close(peer.socket);
         }
-        let _ = raw::close(self.listener);
+        let _ = raw::close(listener);
         self.rests_until_ns = None;
     }
 
@@ -243,6 +248,7 @@ impl Attach {
         self.sessions += 1;
         buffer.begin(raw::getpid(), now(), self.sessions);
         if !trace::try_set_buffer(buffer) {
+            self.unmap(buffer);
             return Ok(Answer::Traced);
         }
         if let Some(peer) = &mut self.peer {
@@ -270,17 +276,17 @@ impl Attach {
         let len = sealed_len(memory)?;
         let slots = ((len - HEADER) / SLOT) as u64;
         let known = self.regions.iter().position(|r| r.buffer.slots() == slots);
-        let region = known.map(|i| self.regions.swap_remove(i));
+        let region = known.and_then(|i| self.regions.get(i).copied());
         let place = region.map_or(Place::Anywhere, |r| Place::At(r.at));
         // Page by page at the first touch it would be the requests that pay.
         let at = map(place, len, g::MAP_SHARED | g::MAP_POPULATE, memory)?;
         // A forked child has no use for it, and would keep it.
         // SAFETY: a mapping of ours; what a child lacks of it it does not look for.
         let _ = unsafe { raw::madvise(at, len, g::MADV_DONTFORK) };
-        let region = match region {
-            Some(region) => region,
-            None => Region { at, buffer: new_buffer(at, len)? },
-        };
+        if let Some(region) = region {
+            return Ok(region.buffer);
+        }
+        let region = Region { at, buffer: new_buffer(at, len)? };
         self.regions.push(region);
         Ok(region.buffer)
     }

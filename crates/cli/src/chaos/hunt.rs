@@ -19,7 +19,7 @@ use ringer_engine::chaos::plan::Injection;
 use super::plan::Plans;
 use super::run::{Done, Job, Ran};
 use super::shrink::shrink;
-use super::{command, counted, counts, job, line, random, warn};
+use super::{INTERRUPTED, command, counted, counts, job, line, random, warn};
 use crate::cli::ChaosArgs;
 use crate::os::signals;
 use crate::refusal::Refusal;
@@ -108,7 +108,7 @@ pub(super) fn hunt(args: &ChaosArgs, plans: &Plans, runs: u64) -> anyhow::Result
         println!("  the first of them: {}", command(args, next.seed, None));
     }
     if signals::heard() {
-        return Ok(130);
+        return Ok(INTERRUPTED);
     }
     Ok(u8::from(failed > 0))
 }
@@ -147,9 +147,7 @@ fn run_all(args: &ChaosArgs, (job, plans): (&Job<'_>, &Plans), (base, runs): (u6
         }
     });
     bar.finish_and_clear();
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.failures.sort_by_key(|f| f.seed);
-    found
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn jobs(args: &ChaosArgs) -> usize {
@@ -166,6 +164,11 @@ impl Found {
         self.more |= ran.more;
         if !ran.ended.is_well() {
             self.failures.push(Failure { seed, ran });
+            // Of the others only the seed is said.
+            self.failures.sort_by_key(|f| f.seed);
+            for other in self.failures.iter_mut().skip(SHRUNK_MAX) {
+                other.ran.done = Vec::new();
+            }
         }
     }
 }

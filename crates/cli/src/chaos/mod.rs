@@ -27,12 +27,15 @@ use ringer_engine::chaos::plan::{Injection, Plan};
 use ringer_engine::policy::{Share, What};
 
 use crate::cli::ChaosArgs;
+use crate::os::signals;
 use crate::trace::entry;
 use crate::{os, run as ringer_run, stats};
 
 use plan::Plans;
 use run::{Done, Job, Ran};
 
+/// Status after SIGINT and its kind, as a shell has it.
+const INTERRUPTED: u8 = 130;
 /// Most injections that are said one by one.
 const SAID_MAX: usize = 20;
 
@@ -54,7 +57,13 @@ fn single(args: &ChaosArgs, plans: &Plans) -> anyhow::Result<u8> {
     let seed = args.seed.unwrap_or_else(random);
     let plan = plans.with(seed);
     let job = job(args, args.shrink);
-    let ran = job.run(&plan, &|| false)?;
+    if job.apart {
+        signals::hear();
+    }
+    let ran = job.run(&plan, &|| job.apart && signals::heard())?;
+    if job.apart && signals::heard() {
+        return Ok(INTERRUPTED);
+    }
     if let Some(path) = &args.output {
         write_all(path, &plan, &ran.done)?;
     }

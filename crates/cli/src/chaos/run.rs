@@ -1,17 +1,17 @@
 //! One run of the program under a plan.
 //!
 //! ```text
-//!  folder 0700:  plan --RINGER_CHAOS--> every process of the program
+//!  folder 0700:  plan, if it is long --RINGER_CHAOS--> every process of the program
 //!                trace/ <--records of what was done--  read while it runs
 //! ```
 //! The program is a child in a process group of its own (a hunt) or in ours (a single run, so that a
-//! terminal reaches it). What has not ended in time is killed with its group. What this does not do: say
-//! anything to people.
+//! terminal reaches it). What has not ended in time is killed, with its group if that is its own. What this does
+//! not do: say anything to people.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ use crate::trace::{self, source::Source};
 
 /// Slots of a process's buffer: 64 bytes each, read many times a second.
 const SLOTS: u64 = 1 << 14;
+/// Longest plan that is given in the environment, where a text may have 128 KiB \[bytes\].
+const INLINE_MAX: usize = 64 << 10;
 /// Most injections of a run that are kept.
 const KEPT_MAX: usize = 1 << 20;
 /// Between two looks.
@@ -126,13 +128,19 @@ impl Job<'_> {
     /// No folder, no program.
     pub(super) fn run(&self, plan: &Plan, until: &dyn Fn() -> bool) -> anyhow::Result<Ran> {
         let folder = trace::folder()?;
-        let file = folder.path().join("plan");
-        fs::write(&file, plan.to_string())
-            .with_context(|| format!("writing {}", file.display()))?;
+        let text = plan.to_string();
+        // In the environment it reaches a program that becomes another user, too.
+        let plan = if text.len() <= INLINE_MAX {
+            text.into()
+        } else {
+            let file = folder.path().join("plan");
+            fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+            file.into_os_string()
+        };
         let records = folder.path().join("trace");
         fs::create_dir(&records).with_context(|| format!("making {}", records.display()))?;
         let output = folder.path().join("output");
-        let mut child = self.start(&folder, (&file, &records, &output))?;
+        let mut child = self.start(&folder, (&plan, &records, &output))?;
         let mut reader = Reader::default();
         let ended = self.follow(&mut child, &mut reader, &records, until)?;
         reader.drain(&records, true);
@@ -149,7 +157,7 @@ impl Job<'_> {
     fn start(
         &self,
         folder: &TempDir,
-        (plan, records, output): (&Path, &Path, &Path),
+        (plan, records, output): (&OsStr, &Path, &Path),
     ) -> anyhow::Result<Child> {
         let ringer = env::current_exe().context("finding this program")?;
         let mut command = Command::new(ringer);
@@ -294,10 +302,16 @@ impl Reader {
 /// The last lines of a file.
 fn tail(path: &Path) -> String {
     const LINES: usize = 12;
-    let bytes = fs::read(path).unwrap_or_default();
-    let text =
-        String::from_utf8_lossy(bytes.get(bytes.len().saturating_sub(8192)..).unwrap_or(&[]))
-            .into_owned();
+    const BYTES: u64 = 8192;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        let len = file.metadata()?.len();
+        file.seek(io::SeekFrom::Start(len.saturating_sub(BYTES)))?;
+        file.take(BYTES).read_to_end(&mut bytes)
+    });
+    // Without it there is nothing to show.
+    let _ = read;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(LINES)..).unwrap_or(&[]).join("\n")
 }

@@ -125,7 +125,7 @@ impl Plan {
             let mut words = line.split_ascii_whitespace();
             let (Some(first), rest) = (words.next(), words) else { continue };
             match first {
-                "seed" => plan.seed = number(rest.last(), line)?,
+                "seed" => plan.seed = seed(rest, line)?,
                 "rule" if plan.rules.len() == RULES_MAX => {
                     return Err(unclear(line, "more than 1024 rules"));
                 }
@@ -210,8 +210,13 @@ impl Rule {
     fn of_words<'a>(words: impl Iterator<Item = &'a str>, line: &str) -> Result<Self, Unclear> {
         let mut rule = Self::of(What::Worker);
         let mut acts = 0;
+        let mut keys: Vec<&str> = Vec::new();
         for word in words {
             let (key, value) = word.split_once('=').map_or((word, None), |(k, v)| (k, Some(v)));
+            if keys.contains(&key) {
+                return Err(unclear(word, "it is said already"));
+            }
+            keys.push(key);
             if let Some(what) = act(word, key, value)? {
                 rule.what = what;
                 acts += 1;
@@ -220,6 +225,16 @@ impl Rule {
             }
         }
         const ACTS: &str = "one of errno=NAME, short, delay, worker, overflow, interrupt, lose and twice is needed";
+        // A wait has no opcode and no file.
+        let of_entries = ["op", "path", "fd", "selects"];
+        if rule.what == What::Interrupt
+            && let Some(word) = keys.into_iter().find(|key| of_entries.contains(key))
+        {
+            return Err(unclear(
+                word,
+                "a wait has none: interrupt goes with ring=, p= and nth= only",
+            ));
+        }
         if acts == 1 { Ok(rule) } else { Err(unclear(line, ACTS)) }
     }
 
@@ -231,8 +246,8 @@ impl Rule {
                 None => return Err(unclear(word, "path= wants a pattern of * and ?")),
             },
             "fd" => self.fd = Some(number(value, word)?),
-            "ring" => self.ring = Some(number(value, word)?),
-            "nth" => self.nth = Some(number(value, word)?),
+            "ring" => self.ring = Some(ordinal(value, word)?),
+            "nth" => self.nth = Some(ordinal(value, word)?),
             "selects" if value.is_none() => self.selects = true,
             "p" => self.chance = chance(word, value)?,
             _ => return Err(unclear(word, "no word of a rule")),
@@ -267,7 +282,10 @@ fn act(word: &str, key: &str, value: Option<&str>) -> Result<Option<What>, Uncle
             What::Fail(known.ok_or_else(|| unclear(word, "no errno has that name"))?)
         }
         ("short", None) => What::Short(Share::Dice(0)),
-        ("short", bytes) => What::Short(Share::Bytes(number(bytes, word)?)),
+        ("short", bytes) => {
+            let bytes = ordinal(bytes, word)?;
+            What::Short(Share::Bytes(u32::try_from(bytes).unwrap_or(u32::MAX)))
+        }
         ("delay", None) => What::Delay(0),
         ("delay", Some(text)) => What::Delay(time(word, text)?),
         ("worker", None) => What::Worker,
@@ -277,6 +295,19 @@ fn act(word: &str, key: &str, value: Option<&str>) -> Result<Option<What>, Uncle
         ("twice", None) => What::Twice,
         _ => return Ok(None),
     }))
+}
+
+fn seed<'a>(mut words: impl Iterator<Item = &'a str>, line: &str) -> Result<u64, Unclear> {
+    match (words.next(), words.next()) {
+        (seed, None) => number(seed, line),
+        _ => Err(unclear(line, "one number is wanted")),
+    }
+}
+
+/// A number that counts from 1.
+fn ordinal(text: Option<&str>, word: &str) -> Result<u64, Unclear> {
+    number(text, word)
+        .and_then(|n| if n > 0 { Ok(n) } else { Err(unclear(word, "it counts from 1")) })
 }
 
 fn number<T: core::str::FromStr>(text: Option<&str>, word: &str) -> Result<T, Unclear> {

@@ -56,6 +56,12 @@ fn a_word_that_makes_no_sense_is_refused_by_name() {
         ("only 1:2", "1:2"),
         ("only 1:2:3:4", "1:2:3:4"),
         ("seed x", "seed x"),
+        ("seed 1 2", "seed 1 2"),
+        ("rule worker nth=0", "nth=0"),
+        ("rule worker ring=0", "ring=0"),
+        ("rule short=0", "short=0"),
+        ("rule worker op=READ op=WRITE", "op=WRITE"),
+        ("rule interrupt op=READ", "op"),
         ("sed 1", "sed"),
     ] {
         let refused = Plan::parse(text).expect_err(text);

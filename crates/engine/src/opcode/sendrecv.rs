@@ -29,6 +29,7 @@ use core::cell::Cell;
 use ringer_uapi::flags::{CqeFlags, SqeFlags};
 use ringer_uapi::{Errno, Sqe};
 
+const MSG_OOB: u32 = 1;
 const MSG_PEEK: u32 = 2;
 pub(super) const MSG_WAITALL: u32 = 0x100;
 const MSG_DONTWAIT: u32 = 0x40;
@@ -120,7 +121,9 @@ impl Transfer {
 
     /// How much it is to move, before anything was; `None`: it may not be cut.
     pub(crate) fn whole_len(&self) -> Option<u32> {
-        let fits = self.done == 0 && self.flags & MSG_WAITALL == 0 && !self.bundle;
+        // Of urgent data another byte would be the urgent one.
+        let whole = self.flags & (MSG_WAITALL | MSG_OOB) != 0;
+        let fits = self.done == 0 && !whole && !self.bundle;
         u32::try_from(self.buf.len).ok().filter(|_| fits)
     }
 

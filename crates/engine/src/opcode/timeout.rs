@@ -314,6 +314,10 @@ impl<H: Host> Engine<H> {
         }
         let now = self.host().now(Clock::Monotonic);
         while let Some(key) = st.timers.pop_due(now) {
+            if key.bits() == 0 {
+                ring.bring_forward(st);
+                continue;
+            }
             if self.let_go_of_held(st, key) {
                 continue;
             }

@@ -61,9 +61,7 @@ impl<H: Host> Engine<H> {
             return;
         }
         let (res, cflags) = req.noted(res, cflags);
-        // On a ring that defers, a worker tells the owner whatever it came to.
-        st.cq.from_worker |=
-            if ring.defers() { req.runs_on_worker() } else { req.ends_on_worker(res) };
+        st.cq.from_worker |= req.is_told_by_worker(ring, res);
         if !st.may_post || self.polled_io(ring, &req, res) {
             return self.defer(ring, st, req, res, cflags);
         }

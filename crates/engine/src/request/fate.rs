@@ -15,16 +15,19 @@
 use super::start::locate;
 use super::{Linked, Req};
 use crate::engine::Engine;
-use crate::host::{FileKind, Host, HostRing};
+use crate::host::{FileKind, Host};
 use crate::opcode::rw::is_direct;
 use crate::policy::{Act, Fate, Share, Submission, What};
 use crate::ring::{Ring, State};
+use crate::slab::Key;
 use crate::trace::{Injected, Trail};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use ringer_uapi::flags::{Setup, SqeFlags};
 use ringer_uapi::{Cqe, Errno, Sqe};
 
+/// How long a completion stays behind a full queue that nobody comes for \[ns\].
+const BEHIND_NS: u64 = 20_000_000;
 /// Longest path that a policy is shown \[bytes\].
 const PATH_MAX: usize = 1024;
 /// What a pipe takes wholly or not at all \[bytes\].
@@ -177,7 +180,9 @@ impl<H: Host> Engine<H> {
         let Some(fate) = &mut req.fate else { return ring.post(st, cqe) };
         let told = (fate.nth, fate.number);
         let act = fate.take(|what| matches!(what, What::Overflow | What::Lose | What::Twice));
-        let Some(act) = act.filter(|_| !st.unmapped && !st.dying) else {
+        // Another process would not come for what stands behind the backlog of this one.
+        let fits = |act: &Act| act.what != What::Overflow || st.kin.is_none();
+        let Some(act) = act.filter(|act| !st.unmapped && !st.dying && fits(act)) else {
             return ring.post(st, cqe);
         };
         self.tell_act(ring, req, told, act);
@@ -190,6 +195,7 @@ impl<H: Host> Engine<H> {
                 ring.post_behind(st, cqe);
                 // Nothing that the pages show tells them of it.
                 self.wake_waiters(ring, st, true);
+                self.wake_at(ring, st, BEHIND_NS, Key::from_bits(0));
                 return false;
             }
         }
@@ -228,19 +234,6 @@ impl<H: Host> Engine<H> {
     fn tell(&self, injected: &Injected) {
         self.policy().did(injected);
         self.host().trace_injected(injected);
-    }
-}
-
-impl<H: Host> Ring<H> {
-    /// Puts a completion behind the backlog though there may be room, as if there were none: whoever looks
-    /// sees IORING_SQ_CQ_OVERFLOW and a descriptor that is ready, and comes for it.
-    fn post_behind(&self, st: &mut State<H>, cqe: Cqe) {
-        st.cq.backlog.push_back(cqe);
-        st.cq.behind = true;
-        st.sq_pages().set_flags(ringer_uapi::flags::SqRing::CQ_OVERFLOW);
-        self.mem.work_waits(true);
-        self.tell_eventfd(st);
-        st.due.signal();
     }
 }
 

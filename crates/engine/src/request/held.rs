@@ -25,6 +25,8 @@ struct Ended {
     key: Key,
     res: Result<i32, Errno>,
     cflags: u32,
+    /// By a worker, which an eventfd may be for.
+    by_worker: bool,
 }
 
 /// Those of a ring that are held.
@@ -41,13 +43,20 @@ impl<H: Host> Engine<H> {
         (res, cflags): (Result<i32, Errno>, u32),
         ns: u64,
     ) {
-        let at = self.host().now(Clock::Monotonic).saturating_add(ns);
-        let first = st.timers.next().is_none_or(|t| at < t);
+        let by_worker = req.is_told_by_worker(ring, res);
         self.keep_file(st, &mut req);
         req.phase = Phase::Deferred;
         let key = st.reqs.insert(req);
+        st.held.0.push(Ended { key, res, cflags, by_worker });
+        self.wake_at(ring, st, ns, key);
+    }
+
+    /// Has somebody look at a ring after so many nanoseconds: at a held request, or (key 0) at what is behind a
+    /// backlog.
+    pub(super) fn wake_at(&self, ring: &Arc<Ring<H>>, st: &mut State<H>, ns: u64, key: Key) {
+        let at = self.host().now(Clock::Monotonic).saturating_add(ns);
+        let first = st.timers.next().is_none_or(|t| at < t);
         st.timers.arm(at, key);
-        st.held.0.push(Ended { key, res, cflags });
         if first {
             // Whoever sleeps until a later time must look again.
             self.wake_waiters(ring, st, true);
@@ -59,14 +68,16 @@ impl<H: Host> Engine<H> {
     /// Ends a held request whose time has come. False: it is none.
     pub(crate) fn let_go_of_held(&self, st: &mut State<H>, key: Key) -> bool {
         let Some(at) = st.held.0.iter().position(|h| h.key == key) else { return false };
-        let Ended { key, res, cflags } = st.held.0.swap_remove(at);
+        let Ended { key, res, cflags, by_worker } = st.held.0.swap_remove(at);
+        st.cq.from_worker |= by_worker;
         st.deferred.push_back(Deferred::Request { key, res, cflags });
         true
     }
 
     /// The ring ends: none is held any longer.
     pub(crate) fn end_held(&self, st: &mut State<H>) {
-        for Ended { key, res, cflags } in core::mem::take(&mut st.held.0) {
+        for Ended { key, res, cflags, by_worker } in core::mem::take(&mut st.held.0) {
+            st.cq.from_worker |= by_worker;
             st.deferred.push_back(Deferred::Request { key, res, cflags });
         }
     }

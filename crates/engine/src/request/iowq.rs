@@ -24,7 +24,7 @@
 //!
 //! Writes of one regular file run one after the other, in the order they were queued (io_uring.c
 //! `io_prep_async_work`, io-wq.c `io_get_next_work`): the first is queued, the others wait behind it, and the
-//! worker that has run it goes on with them.
+//! worker that has run it goes on with them, or queues the next if something else is queued.
 //!
 //! With the last ring all go (io-wq.c `io_wq_set_exit_on_idle`); no worker misses that it was the
 //! last:
@@ -210,6 +210,17 @@ impl<H: Host> Queue<H> {
             self.serial.remove(&key);
         }
         next
+    }
+
+    /// What whoever ran an item goes on with: what waits behind it, unless others are queued, who were there
+    /// first.
+    fn after(&mut self, over: &Item<H>) -> Option<Item<H>> {
+        let next = self.behind(over)?;
+        if self.items.is_empty() {
+            return Some(next);
+        }
+        self.push_now(next);
+        None
     }
 
     /// Withdraws a request for which no worker could be made.
@@ -496,7 +507,7 @@ fn work<H: Host>(engine: &Arc<Engine<H>>, pool: &Arc<Pool<H>>, slot: &Slot<H>) {
             let mut next = Some(item);
             while let Some(item) = next {
                 run_item(engine, pool, slot, &item);
-                next = item.serial.and_then(|_| pool.queue.lock().behind(&item));
+                next = item.serial.and_then(|_| pool.queue.lock().after(&item));
             }
             continue;
         }

@@ -23,7 +23,7 @@ use crate::resource::filetable::FileNode;
 use crate::resource::kbuf::Kept;
 use crate::resource::personality::Creds;
 use crate::resource::rsrc::BufNode;
-use crate::ring::Note;
+use crate::ring::{Note, Ring};
 use crate::slab::Key;
 use crate::trace::Trail;
 use alloc::boxed::Box;
@@ -263,6 +263,11 @@ impl<H: Host> Req<H> {
     /// `io_wq_submit_work`, rw.c `io_rw_done`), and so does what is cancelled.
     pub fn ends_on_worker(&self, res: Result<i32, Errno>) -> bool {
         self.runs_on_worker() && !self.told(res).is_err_and(|e| self.returns(e))
+    }
+
+    /// Whether a worker tells of its end: on a ring that defers, the owner of whatever it came to.
+    pub(super) fn is_told_by_worker(&self, ring: &Ring<H>, res: Result<i32, Errno>) -> bool {
+        if ring.defers() { self.runs_on_worker() } else { self.ends_on_worker(res) }
     }
 
     /// Whether the kernel, which polls for most of what it does not get at once, ends up with it on a

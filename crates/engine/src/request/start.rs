@@ -511,10 +511,12 @@ impl<H: Host> Engine<H> {
     }
 
     /// What a request that goes to a worker has in common with those that may not run beside it: writes
-    /// that the file system takes one at a time (io_uring.c `io_prep_async_work`).
+    /// and changes of size, which the file system takes one at a time (io_uring.c `io_prep_async_work`, opdef.c
+    /// `hash_reg_file`).
     fn serial_of(&self, req: &Req<H>) -> Option<u64> {
         let file = req.file.file().filter(|f| f.kind() == FileKind::Regular)?;
-        let writes = req.rw().is_some_and(Rw::is_write);
+        let sizes = matches!(&req.cmd, Some(Cmd::Fallocate(_) | Cmd::Ftruncate(_)));
+        let writes = sizes || req.rw().is_some_and(Rw::is_write);
         file.number().filter(|_| writes).and_then(|n| self.host().serial_writes(n))
     }
 

@@ -184,6 +184,25 @@ impl<H: Host> Ring<H> {
         st.cq.tail = tail.wrapping_add(1);
     }
 
+    /// Puts a completion behind the backlog though there may be room, as if there were none: whoever looks
+    /// sees IORING_SQ_CQ_OVERFLOW and a descriptor that is ready, and comes for it.
+    pub(crate) fn post_behind(&self, st: &mut State<H>, cqe: Cqe) {
+        st.cq.backlog.push_back(cqe);
+        st.cq.behind = true;
+        st.sq_pages().set_flags(SqRing::CQ_OVERFLOW);
+        self.mem.work_waits(true);
+        self.tell_eventfd(st);
+        st.due.signal();
+    }
+
+    /// Nobody has come for what a policy put behind the backlog. Who counts what is under way, and has more room
+    /// than that, need never come: the kernel's queue would not have been full.
+    pub(crate) fn bring_forward(&self, st: &mut State<H>) {
+        if st.cq.behind && st.may_post {
+            self.flush_backlog(st);
+        }
+    }
+
     /// Moves what fits from the backlog into the ring (only `enter` with GETEVENTS does).
     pub fn flush_backlog(&self, st: &mut State<H>) {
         if st.unmapped {

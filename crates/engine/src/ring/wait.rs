@@ -121,6 +121,8 @@ impl<H: Host> Engine<H> {
         // io_cqring_wait: a call that finds enough there never looks at its mask.
         let waits = negative || ring.cq_ready(&st) < span.want;
         let mask = if waits { self.wait_mask(arg.mask_at) } else { Ok(None) };
+        // A policy is asked once for a call.
+        let mut asks = st.fates.adopted;
         let result = loop {
             let mask = match mask {
                 Ok(mask) => mask,
@@ -146,9 +148,10 @@ impl<H: Host> Engine<H> {
             if let Some(over) = span.expire(self.host(), ready) {
                 break over;
             }
-            if st.fates.adopted && self.interrupts(ring, &mut st) {
+            if asks && self.interrupts(ring, &mut st) {
                 break Err(Errno::EINTR);
             }
+            asks = false;
             let r;
             let until = span.until(self.host());
             (st, r) = self.wait_once(ring, st, span.want, until, mask);
