@@ -24,6 +24,8 @@ use crate::cli::ChaosArgs;
 use crate::os::signals;
 use crate::refusal::Refusal;
 
+/// Most seeds that are said beside those.
+const SEEDS_MAX: usize = 16;
 /// Failures that are made smaller.
 const SHRUNK_MAX: usize = 3;
 /// Runs that are spent on one of them.
@@ -102,9 +104,11 @@ pub(super) fn hunt(args: &ChaosArgs, plans: &Plans, runs: u64) -> anyhow::Result
         }
     }
     if let Some([next, ..]) = found.failures.get(SHRUNK_MAX..) {
-        let more: Vec<String> =
-            found.failures.iter().skip(SHRUNK_MAX).map(|f| f.seed.to_string()).collect();
-        println!("\n{} more seeds failed: {}", more.len(), more.join(" "));
+        let more = found.failures.len() - SHRUNK_MAX;
+        let others = found.failures.iter().skip(SHRUNK_MAX);
+        let said: Vec<String> = others.take(SEEDS_MAX).map(|f| f.seed.to_string()).collect();
+        let rest = if more > SEEDS_MAX { ", ..." } else { "" };
+        println!("\n{more} more seeds failed: {}{rest}", said.join(", "));
         println!("  the first of them: {}", command(args, next.seed, None));
     }
     if signals::heard() {

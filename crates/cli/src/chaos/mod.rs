@@ -23,7 +23,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use ringer_engine::chaos::plan::{Injection, Plan};
+use ringer_engine::chaos::plan::{Injection, Plan, Rule};
 use ringer_engine::policy::{Share, What};
 
 use crate::cli::ChaosArgs;
@@ -154,7 +154,9 @@ fn line(plan: &Plan, done: &Done) -> String {
         What::Lose => write!(text, ": was not completed"),
         What::Twice => write!(text, ": was completed twice"),
     };
-    if let Some(rule) = plan.rules.get(usize::from(record.act.rule)) {
+    // What is done without rules needs none.
+    let own = |rule: &&Rule| !Plan::legal(0).rules.contains(rule);
+    if let Some(rule) = plan.rules.get(usize::from(record.act.rule)).filter(own) {
         let _ = write!(text, " (rule {rule})");
     }
     text
