@@ -8,12 +8,13 @@
 //! What a host does not do: know about SQEs, CQEs or requests.
 
 use crate::primitive::AtomicU32;
+use crate::replay::Replayed;
 use crate::trace::{Called, Injected, Taken, Told};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use ringer_ring::{Geometry, Map};
-use ringer_uapi::Errno;
+use ringer_uapi::{Cqe, Errno};
 
 /// What every call of a host answers.
 pub type HostResult<T> = Result<T, Errno>;
@@ -1122,6 +1123,14 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn trace_called(&self, _: &Called) {}
     /// A policy did something to a request or to a wait.
     fn trace_injected(&self, _: &Injected) {}
+    /// Whether the requests of a ring that is being set up are answered by [`Host::replay`].
+    fn replays(&self, _ring: RingId) -> bool {
+        false
+    }
+    /// An entry of such a ring was taken: what it, or others that were taken before it, complete with now.
+    fn replay(&self, _: &Replayed<'_>) -> Vec<Cqe> {
+        Vec::new()
+    }
     /// What the kernel calls the file at a number: the length of as much as fits.
     ///
     /// # Errors

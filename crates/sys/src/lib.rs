@@ -69,6 +69,7 @@ mod standin;
 #[cfg(not(loom))]
 pub mod thread;
 #[cfg(not(loom))]
+pub mod replay;
 pub mod trace;
 #[cfg(not(loom))]
 pub mod usermem;

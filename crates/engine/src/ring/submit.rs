@@ -82,6 +82,10 @@ impl<H: Host> Engine<H> {
             };
             taken += 1;
             let sqe = st.sq_pages().sqe(index);
+            if st.fates.replayed {
+                self.replay(ring, st, &sqe);
+                continue;
+            }
             if is_read(&sqe)
                 && !st.fates.adopted
                 && chain.is_empty()

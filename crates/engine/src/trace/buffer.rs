@@ -16,7 +16,8 @@
 //! ```
 //! The stamp of a record's first slot is written last, so a record is there wholly or not at all: what
 //! a killed process had begun is recognised by the stamps it lacks. A full buffer loses the record
-//! and counts it; nobody waits for anybody, and a signal handler may write on top of a writer.
+//! and counts it; nobody waits for anybody (but see [`Buffer::patient`]), and a signal handler may write
+//! on top of a writer.
 //!
 //! The reader's only word is one byte, the number of 128ths it is done with modulo 256: it is written
 //! by pwrite(2), and one byte cannot be seen in halves.
@@ -113,6 +114,8 @@ pub struct Buffer {
     slots: u64,
     /// Position of the first record.
     first: AtomicU64,
+    /// What a writer without room does, for the how many-th time: whether it tries again.
+    pause: Option<fn(u32) -> bool>,
 }
 
 /// A submission, with what its writer knows.
@@ -203,7 +206,13 @@ impl Buffer {
     #[must_use]
     pub fn over(map: Map) -> Option<Self> {
         let slots = (map.len().checked_sub(HEADER)? / SLOT) as u64;
-        is_size(slots).then_some(Self { map, slots, first: AtomicU64::new(0) })
+        is_size(slots).then_some(Self { map, slots, first: AtomicU64::new(0), pause: None })
+    }
+
+    /// Nothing is to be lost: a writer without room pauses, and tries again for as long as `pause` says so.
+    #[must_use]
+    pub fn patient(self, pause: fn(u32) -> bool) -> Self {
+        Self { pause: Some(pause), ..self }
     }
 
     /// Begins a session, in zeroes or where the one before had another number. Each has positions of its own, so that a request of another one has no
@@ -385,10 +394,16 @@ impl Buffer {
         let n = parts.len() as u64;
         let tail = self.map.w64(AT_TAIL);
         let mut position = tail.load(Relaxed);
+        let mut pauses = 0;
         loop {
             let end = position.wrapping_add(n);
             if !self.has_room(end) {
-                return None;
+                if !self.pause.is_some_and(|again| again(pauses)) {
+                    return None;
+                }
+                pauses += 1;
+                position = tail.load(Relaxed);
+                continue;
             }
             match tail.compare_exchange_weak(position, end, Relaxed, Relaxed) {
                 Ok(_) => break,
