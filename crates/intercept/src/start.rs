@@ -14,10 +14,10 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ringer_engine::chaos::plan::Plan;
 use ringer_engine::trace::channel;
 use ringer_sys::attach;
-use ringer_sys::trace::Level;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::signals::NEVER_BLOCKED;
+use ringer_sys::trace::Level;
 use ringer_uapi::Errno;
 
 /// libc's.

@@ -17,9 +17,9 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 use ringer_engine::host::Clock;
 use ringer_engine::trace::buffer::{Buffer, HEADER, SLOT, is_size};
 use ringer_ring::Map;
+use ringer_sys::clock;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
-use ringer_sys::clock;
 use ringer_sys::trace::{self, Level};
 use ringer_uapi::Errno;
 
