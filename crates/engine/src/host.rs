@@ -8,13 +8,13 @@
 //! What a host does not do: know about SQEs, CQEs or requests.
 
 use crate::primitive::AtomicU32;
-use crate::replay::Replayed;
+use crate::replay::{Answer, Replayed};
 use crate::trace::{Called, Injected, Taken, Told};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use ringer_ring::{Geometry, Map};
-use ringer_uapi::{Cqe, Errno};
+use ringer_uapi::Errno;
 
 /// What every call of a host answers.
 pub type HostResult<T> = Result<T, Errno>;
@@ -1128,8 +1128,12 @@ pub trait Host: Send + Sync + Sized + 'static {
         false
     }
     /// An entry of such a ring was taken: what it, or others that were taken before it, complete with now.
-    fn replay(&self, _: &Replayed<'_>) -> Vec<Cqe> {
+    fn replay(&self, _: &Replayed<'_>) -> Vec<Answer> {
         Vec::new()
+    }
+    /// A wait on such a ring is about to sleep: what comes instead, if anything does.
+    fn replay_to_who_waits(&self, _ring: RingId) -> Option<Answer> {
+        None
     }
     /// What the kernel calls the file at a number: the length of as much as fits.
     ///

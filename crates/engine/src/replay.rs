@@ -5,16 +5,18 @@
 //!
 //!  ring 1:  S1  S2  C2  S3  C1  C3
 //!               ^next S of the program: is it S2?  yes: C2 comes, then it is S3's turn
+//!               ^or it waits: C2, if it had come by then
 //! ```
-//! Completions hang on submissions and on nothing else: when the program has submitted what it had submitted
-//! when a completion came, the completion comes. So neither time nor a file decides anything, and what has
-//! not come at the end of the record never does. Each ring has an order of its own. What this does not do:
-//! touch memory, or say what can be recorded (`ringer record`).
+//! Completions hang on submissions: a completion stands before the first entry that was taken after the
+//! program was done with it. What had come, and it was not done with, must not be seen earlier, or it would
+//! do other things first; but it comes if the program waits for it. So neither time nor a file decides
+//! anything, and what has not come at the end of the record never does. Each ring has an order of its own.
+//! What this does not do: touch memory, or say what can be recorded (`ringer record`).
 
 use alloc::vec::Vec;
 use core::ops::Range;
-use ringer_uapi::Sqe;
 use ringer_uapi::bytes::u64_at;
+use ringer_uapi::{Cqe, Sqe};
 
 /// How a record begins: what it is and the layout's version.
 pub const MAGIC: [u8; 8] = *b"ringrec\x01";
@@ -69,6 +71,8 @@ pub enum Frame<'a> {
         flags: u32,
         /// It was told to nobody.
         silent: bool,
+        /// How many entries of the ring had been taken when it came.
+        after: u64,
         /// What it brought to the program's memory.
         data: &'a [u8],
     },
@@ -92,8 +96,9 @@ impl Frame<'_> {
                 (SUBMIT, &[ring, a, b, c, d, e, f, g, h], &[])
             }
             Self::Sum { ring, nth, sum } => (SUM, &[ring, nth, sum], &[]),
-            Self::Complete { ring, nth, res, flags, silent, data } => {
-                (COMPLETE, &[ring, nth, pair(res.cast_unsigned(), flags), silent.into()], data)
+            Self::Complete { ring, nth, res, flags, silent, after, data } => {
+                let result = pair(res.cast_unsigned(), flags);
+                (COMPLETE, &[ring, nth, result, after << 1 | u64::from(silent)], data)
             }
             Self::End { submissions, status } => (END, &[submissions, status.into()], &[]),
         };
@@ -127,7 +132,8 @@ impl Frame<'_> {
                     nth: word(1)?,
                     res: result as i32,
                     flags: (result >> 32) as u32,
-                    silent: word(3)? != 0,
+                    silent: word(3)? & 1 != 0,
+                    after: word(3)? >> 1,
                     data: payload.get(32..)?,
                 }
             }
@@ -135,6 +141,15 @@ impl Frame<'_> {
             _ => return None,
         })
     }
+}
+
+/// A completion that a record answers with, and of what.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// The opcode of its request.
+    pub opcode: u8,
+    /// It.
+    pub cqe: Cqe,
 }
 
 /// An entry that a record is to answer.
@@ -200,7 +215,18 @@ pub enum Bad {
 #[derive(Clone, Debug)]
 enum Event {
     Submit { sqe: Sqe, sum: Option<u64> },
-    Complete { nth: u64, res: i32, flags: u32, silent: bool, data: Range<usize> },
+    Complete { nth: u64, after: u64, came: Came, data: Range<usize>, done: bool },
+}
+
+/// What a completion says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Came {
+    /// The result.
+    pub res: i32,
+    /// The flags.
+    pub flags: u32,
+    /// Nobody is told.
+    pub silent: bool,
 }
 
 /// A ring of a record.
@@ -212,6 +238,8 @@ struct Order {
     submits: Vec<usize>,
     /// What comes next.
     at: usize,
+    /// Entries that the program has submitted.
+    submitted: u64,
 }
 
 /// A completion that is due.
@@ -219,12 +247,8 @@ struct Order {
 pub struct Due<'a> {
     /// Which entry's request, from 1.
     pub nth: u64,
-    /// The result.
-    pub res: i32,
-    /// The flags.
-    pub flags: u32,
-    /// Nobody is told.
-    pub silent: bool,
+    /// What it says.
+    pub came: Came,
     /// What goes to the program's memory.
     pub data: &'a [u8],
 }
@@ -299,13 +323,14 @@ impl Script {
                     *sum = Some(found);
                 }
             }
-            Frame::Complete { ring, nth, res, flags, silent, data } => {
+            Frame::Complete { ring, nth, res, flags, silent, after, data } => {
                 let order = self.order(ring)?;
-                if nth == 0 || nth > order.submits.len() as u64 {
+                if nth == 0 || nth > after {
                     return None;
                 }
                 let data = end - data.len()..end;
-                order.events.push(Event::Complete { nth, res, flags, silent, data });
+                let came = Came { res, flags, silent };
+                order.events.push(Event::Complete { nth, after, came, data, done: false });
             }
             Frame::End { .. } => {}
         }
@@ -371,22 +396,44 @@ impl Script {
 
     /// The program has submitted what comes next of a ring.
     pub fn submitted(&mut self, ring: u64) {
-        if let Some(order) = self.order(ring)
-            && let Some(Event::Submit { .. }) = order.events.get(order.at)
-        {
+        let Some(order) = self.order(ring) else { return };
+        // Of what stands before it, all has come.
+        while let Some(event) = order.events.get(order.at) {
             order.at += 1;
+            if matches!(event, Event::Submit { .. }) {
+                order.submitted += 1;
+                return;
+            }
         }
     }
 
-    /// A completion that is due on a ring: it is taken.
+    /// A completion that is due on a ring, as the program has submitted what stands before it: it is taken.
     pub fn due(&mut self, ring: u64) -> Option<Due<'_>> {
+        self.next(ring, false)
+    }
+
+    /// A completion that comes if the program waits on a ring: it is taken.
+    pub fn due_to_who_waits(&mut self, ring: u64) -> Option<Due<'_>> {
+        self.next(ring, true)
+    }
+
+    fn next(&mut self, ring: u64, waits: bool) -> Option<Due<'_>> {
         let order = self.rings.get_mut(usize::try_from(ring).ok()?)?;
-        let Event::Complete { nth, res, flags, silent, data } = order.events.get(order.at)? else {
-            return None;
-        };
-        order.at += 1;
-        let data = self.bytes.get(data.clone()).unwrap_or(&[]);
-        Some(Due { nth: *nth, res: *res, flags: *flags, silent: *silent, data })
+        let submitted = order.submitted;
+        for event in order.events.get_mut(order.at..)? {
+            match event {
+                Event::Submit { .. } if waits => {}
+                Event::Submit { .. } => return None,
+                Event::Complete { done: true, .. } => {}
+                Event::Complete { after, .. } if *after > submitted => return None,
+                Event::Complete { nth, came, data, done, .. } => {
+                    *done = true;
+                    let data = self.bytes.get(data.clone()).unwrap_or(&[]);
+                    return Some(Due { nth: *nth, came: *came, data });
+                }
+            }
+        }
+        None
     }
 }
 

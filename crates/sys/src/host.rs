@@ -14,10 +14,9 @@ use ringer_engine::host::{
     Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
     TxTimestamp,
 };
-use ringer_engine::replay::Replayed;
+use ringer_engine::replay::{Answer, Replayed};
 use ringer_engine::trace::{Called, Injected, Taken, Told};
 use ringer_ring::{Geometry, Map};
-use ringer_uapi::Cqe;
 
 use crate::aio::LinuxAio;
 use crate::file::LinuxFile;
@@ -489,8 +488,11 @@ impl Host for LinuxHost {
     fn replays(&self, _ring: RingId) -> bool {
         replay::is_on()
     }
-    fn replay(&self, of: &Replayed<'_>) -> Vec<Cqe> {
+    fn replay(&self, of: &Replayed<'_>) -> Vec<Answer> {
         replay::answer(of)
+    }
+    fn replay_to_who_waits(&self, ring: RingId) -> Option<Answer> {
+        replay::answer_to_who_waits(ring)
     }
     fn path_of(&self, fd: i32, to: &mut [u8]) -> HostResult<usize> {
         io::name_of(fd, to)

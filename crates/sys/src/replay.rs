@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 
 use ringer_engine::chaos::ordinal;
 use ringer_engine::host::{Iovec, RingId};
-use ringer_engine::replay::{Replayed, Script};
+use ringer_engine::replay::{Answer, Came, Due, Replayed, Script};
 use ringer_uapi::{Cqe, Errno};
 use rust_alloc::collections::BTreeMap;
 use rust_alloc::vec::Vec;
@@ -60,11 +60,26 @@ pub(crate) fn is_on() -> bool {
 }
 
 /// What an entry leads to.
-pub(crate) fn answer(of: &Replayed<'_>) -> Vec<Cqe> {
+pub(crate) fn answer(of: &Replayed<'_>) -> Vec<Answer> {
     let mut playing = PLAYING.lock();
     match playing.as_mut().and_then(|playing| playing.answer(of)) {
-        Some(cqes) => cqes,
+        Some(answers) => answers,
         None => end(),
+    }
+}
+
+/// What comes to a wait that would sleep.
+pub(crate) fn answer_to_who_waits(ring: RingId) -> Option<Answer> {
+    let mut playing = PLAYING.lock();
+    let playing = playing.as_mut()?;
+    loop {
+        let due = playing.script.due_to_who_waits(ordinal(ring))?;
+        match carry_out(&mut playing.under_way, ordinal(ring), &due) {
+            Some(Some(answer)) => return Some(answer),
+            // Told to nobody.
+            Some(None) => {}
+            None => end(),
+        }
     }
 }
 
@@ -77,7 +92,7 @@ fn end() -> ! {
 
 impl Playing {
     /// `None`: it is not what was recorded.
-    fn answer(&mut self, of: &Replayed<'_>) -> Option<Vec<Cqe>> {
+    fn answer(&mut self, of: &Replayed<'_>) -> Option<Vec<Answer>> {
         let ring = ordinal(RingId(of.ring));
         let sqe = of.sqe;
         self.script.compare((ring, of.nth), sqe, || whole::sum_of(sqe)).ok()?;
@@ -85,20 +100,29 @@ impl Playing {
         let (user_data, opcode, fd) = (sqe.user_data, sqe.opcode, sqe.fd);
         self.under_way.insert((ring, of.nth), UnderWay { user_data, opcode, fd, brings });
         self.script.submitted(ring);
-        let mut cqes = Vec::new();
+        let mut answers = Vec::new();
         while let Some(due) = self.script.due(ring) {
-            let ended = self.under_way.remove(&(ring, due.nth))?;
-            ended.carry_out(due.res, due.data)?;
-            if !due.silent {
-                let res = match u16::try_from(due.res.unsigned_abs()) {
-                    Ok(errno) if due.res < 0 => Err(Errno::from_raw(errno)),
-                    _ => Ok(due.res),
-                };
-                cqes.push(Cqe::new(ended.user_data, res, due.flags));
-            }
+            answers.extend(carry_out(&mut self.under_way, ring, &due)?);
         }
-        Some(cqes)
+        Some(answers)
     }
+}
+
+/// Ends a request: its completion, if it is told. `None`: it cannot be as it was.
+fn carry_out(
+    under_way: &mut BTreeMap<(u64, u64), UnderWay>,
+    ring: u64,
+    due: &Due<'_>,
+) -> Option<Option<Answer>> {
+    let ended = under_way.remove(&(ring, due.nth))?;
+    let Came { res, flags, silent } = due.came;
+    ended.carry_out(res, due.data)?;
+    let res = match u16::try_from(res.unsigned_abs()) {
+        Ok(errno) if res < 0 => Err(Errno::from_raw(errno)),
+        _ => Ok(res),
+    };
+    let cqe = Cqe::new(ended.user_data, res, flags);
+    Some((!silent).then_some(Answer { opcode: ended.opcode, cqe }))
 }
 
 impl UnderWay {

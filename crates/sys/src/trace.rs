@@ -118,6 +118,7 @@ pub(crate) fn taken(t: &Taken<'_>) -> u64 {
         tid: thread::tid(),
         number: t.number.unwrap_or(-1),
         linked: t.linked,
+        seen: t.seen,
         sqe: *t.sqe,
     });
     if name != 0 && whole::is_on() {

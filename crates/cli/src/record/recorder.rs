@@ -3,10 +3,11 @@
 //! ```text
 //!  Taken -> Submit frame           Data (its sum) -> Sum frame
 //!  Data (what was read) -> read[name] --Told--> Complete frame with the bytes
+//!                                       waits until the program is done with it
 //! ```
 //! The first thing that cannot be replayed ends it. What this does not do: judge what that is (`limits`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::io::Write;
 
@@ -33,6 +34,33 @@ struct Open {
     read: Vec<u8>,
 }
 
+/// A ring so far.
+#[derive(Debug, Default)]
+struct Ring {
+    /// Entries.
+    taken: u64,
+    /// Completions that the program is not known to be done with: whether each is in the queue, and its
+    /// frame.
+    came: VecDeque<(bool, Vec<u8>)>,
+    /// Completions of the queue that it is done with.
+    seen: u32,
+}
+
+impl Ring {
+    /// Completions that stand before what is taken now, with the queue's head there.
+    fn done_with(&mut self, head: u32) -> Vec<u8> {
+        let mut frames = Vec::new();
+        while let Some((told, _)) = self.came.front()
+            && (!told || self.seen != head)
+            && let Some((told, frame)) = self.came.pop_front()
+        {
+            self.seen = self.seen.wrapping_add(told.into());
+            frames.extend(frame);
+        }
+        frames
+    }
+}
+
 /// What is said of a record that was made.
 #[derive(Debug)]
 pub(super) struct Done {
@@ -48,8 +76,8 @@ pub(super) struct Recorder {
     /// What cannot be replayed.
     why: Option<String>,
     open: HashMap<u64, Open>,
-    /// Entries so far, by ring.
-    taken: HashMap<u64, u64>,
+    /// By number.
+    rings: HashMap<u64, Ring>,
     submissions: u64,
     completions: u64,
     /// Who submits.
@@ -65,7 +93,7 @@ impl Recorder {
             broken,
             why: None,
             open: HashMap::new(),
-            taken: HashMap::new(),
+            rings: HashMap::new(),
             submissions: 0,
             completions: 0,
             tid: None,
@@ -90,6 +118,9 @@ impl Recorder {
             let why = format!("{} of what it has to hold were lost or cut off", ended.missing);
             return Err(Refusal::ours("the record is not complete", why).into());
         }
+        for ring in std::mem::take(&mut self.rings).values() {
+            ring.came.iter().for_each(|(_, frame)| self.put(frame));
+        }
         self.write(&Frame::End { submissions: self.submissions, status: ended.status.into() });
         if let Some(e) = self.broken.take().or_else(|| self.out.flush().err()) {
             return Err(e).context("writing the record");
@@ -106,9 +137,13 @@ impl Recorder {
     fn write(&mut self, frame: &Frame<'_>) {
         let mut bytes = Vec::new();
         frame.write(&mut bytes);
+        self.put(&bytes);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
         self.written += bytes.len();
         if self.broken.is_none() {
-            self.broken = self.out.write_all(&bytes).err();
+            self.broken = self.out.write_all(bytes).err();
         }
         if self.written > LEN_MAX {
             self.refuse(format!("the record is longer than {} MiB", LEN_MAX >> 20));
@@ -133,9 +168,11 @@ impl Recorder {
 
     fn begin(&mut self, name: u64, t: &TakenRecord) {
         let ring = t.ring >> 16;
-        let nth = self.taken.entry(ring).or_default();
-        *nth += 1;
-        let nth = *nth;
+        let order = self.rings.entry(ring).or_default();
+        let before = order.done_with(t.seen);
+        order.taken += 1;
+        let nth = order.taken;
+        self.put(&before);
         let sqe = t.sqe;
         self.submissions += 1;
         if *self.tid.get_or_insert(t.tid) != t.tid {
@@ -183,7 +220,11 @@ impl Recorder {
         self.completions += 1;
         let silent = t.went == Went::Nowhere;
         let (res, flags, data) = (t.res, t.flags, &open.read[..]);
-        self.write(&Frame::Complete { ring, nth, res, flags, silent, data });
+        let order = self.rings.entry(ring).or_default();
+        let after = order.taken;
+        let mut frame = Vec::new();
+        Frame::Complete { ring, nth, res, flags, silent, after, data }.write(&mut frame);
+        order.came.push_back((!silent, frame));
     }
 }
 

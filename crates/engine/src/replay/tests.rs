@@ -7,16 +7,24 @@ fn entry(opcode: u8, user_data: u64) -> Sqe {
 
 /// S1 S2 C2 S3 C1 C3.
 fn record() -> Vec<u8> {
-    let done = |nth, data| Frame::Complete { ring: 1, nth, res: 3, flags: 0, silent: false, data };
+    let done = |nth, after, data| Frame::Complete {
+        ring: 1,
+        nth,
+        res: 3,
+        flags: 0,
+        silent: false,
+        after,
+        data,
+    };
     let frames = [
         Frame::Setup { ring: 1, entries: 8, flags: 2 },
         Frame::Submit { ring: 1, sqe: entry(22, 7) },
         Frame::Submit { ring: 1, sqe: entry(23, 8) },
         Frame::Sum { ring: 1, nth: 2, sum: 99 },
-        done(2, &[]),
+        done(2, 2, &[]),
         Frame::Submit { ring: 1, sqe: entry(0, 9) },
-        done(1, b"abc"),
-        done(3, &[]),
+        done(1, 2, b"abc"),
+        done(3, 3, &[]),
         Frame::End { submissions: 3, status: 0 },
     ];
     let mut bytes = MAGIC.to_vec();
@@ -42,6 +50,20 @@ fn a_completion_comes_when_what_was_submitted_before_it_is_submitted() {
     assert_eq!(all_due(&mut script), [(1, b"abc".to_vec()), (3, vec![])]);
     script.submitted(1);
     assert_eq!(all_due(&mut script), []);
+}
+
+#[test]
+fn what_had_come_and_was_not_done_with_comes_to_who_waits_and_once() {
+    let mut script = Script::parse(record()).expect("a record");
+    let waited = |script: &mut Script| script.due_to_who_waits(1).map(|d| d.nth);
+    script.submitted(1);
+    assert_eq!(waited(&mut script), None, "nothing had come");
+    script.submitted(1);
+    assert_eq!(all_due(&mut script), [(2, vec![])]);
+    assert_eq!(waited(&mut script), Some(1));
+    assert_eq!(waited(&mut script), None, "the third was not submitted");
+    script.submitted(1);
+    assert_eq!(all_due(&mut script), [(3, vec![])]);
 }
 
 #[test]

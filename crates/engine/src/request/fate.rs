@@ -46,6 +46,8 @@ pub struct Fates {
     pub adopted: bool,
     /// The host answers them: none is made of an entry.
     pub replayed: bool,
+    /// A timeout was answered: who waits for more than there is waits no longer.
+    pub timed: bool,
     /// Entries taken, if one does or it answers.
     pub entries: u64,
     /// Waits that were to sleep, if one does.

@@ -131,6 +131,8 @@ pub struct TakenRecord {
     pub number: i32,
     /// It follows the one before it in a chain.
     pub linked: bool,
+    /// The completion queue's head: what its taker is done with.
+    pub seen: u32,
     /// The entry.
     pub sqe: Sqe,
 }
@@ -285,7 +287,7 @@ impl Buffer {
         let [w0, w1, w2, w3, w4, w5, w6, w7] = t.sqe.to_words();
         let who = u64::from(t.tid) | u64::from(t.number.cast_unsigned()) << 32;
         let first = [t.time_ns, t.ring, who, w0, w1, w2, w3];
-        match self.put(TAKEN, &[first, [w4, w5, w6, w7, t.linked.into(), 0, 0]]) {
+        match self.put(TAKEN, &[first, [w4, w5, w6, w7, t.linked.into(), t.seen.into(), 0]]) {
             Some(position) => position + 1,
             None => self.lose(AT_LOST_TAKEN),
         }
@@ -580,13 +582,14 @@ fn words_of(
 
 fn taken_of(first: &[u64; WORDS], second: &[u64; WORDS]) -> Record {
     let [time_ns, ring, who, w0, w1, w2, w3] = *first;
-    let [w4, w5, w6, w7, linked, ..] = *second;
+    let [w4, w5, w6, w7, linked, seen, _] = *second;
     Record::Taken(TakenRecord {
         time_ns,
         ring,
         tid: who as u32,
         number: (who >> 32) as i32,
         linked: linked != 0,
+        seen: seen as u32,
         sqe: Sqe::from_words([w0, w1, w2, w3, w4, w5, w6, w7]),
     })
 }
