@@ -362,6 +362,9 @@ pub(crate) struct RecordArgs {
 /// `ringer replay`.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
+    /// Let it write other bytes: only how many and where to is compared
+    #[arg(long)]
+    pub(crate) any_data: bool,
     /// What `ringer record` wrote
     #[arg(value_name = "RECORD")]
     pub(crate) record: PathBuf,

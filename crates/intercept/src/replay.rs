@@ -7,7 +7,7 @@
 use crate::stats::Path;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicPtr, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
 use ringer_engine::replay::{LEN_MAX, Script};
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::replay;
@@ -18,8 +18,12 @@ static RECORD: AtomicPtr<Path> = AtomicPtr::new(core::ptr::null_mut());
 /// Bytes that are read at once.
 const PART: usize = 1 << 20;
 
-/// The constructor's part: remembers the file.
-pub(crate) fn configure(path: &[u8]) {
+/// What is written may be something else.
+static ANY_DATA: AtomicBool = AtomicBool::new(false);
+
+/// The constructor's part: remembers the file, and whether other bytes may be written.
+pub(crate) fn configure(path: &[u8], any_data: bool) {
+    ANY_DATA.store(any_data, Relaxed);
     let mut copy = Box::new(Path::new());
     if copy.push(path) {
         RECORD.store(Box::into_raw(copy), Release);
@@ -31,7 +35,12 @@ pub(crate) fn begin() {
     // SAFETY: null, or leaked by `configure`, never changed afterwards.
     let Some(path) = (unsafe { RECORD.load(Acquire).as_ref() }) else { return };
     match read(path).and_then(|bytes| Script::parse(bytes).ok()) {
-        Some(script) => replay::play(script),
+        Some(mut script) => {
+            if ANY_DATA.load(Relaxed) {
+                script.forget_written();
+            }
+            replay::play(script);
+        }
         // A program that was to be replayed must not do anything for real.
         None => {
             let _ = raw::write(2, b"ringer: replay: the record cannot be read in the program\n");

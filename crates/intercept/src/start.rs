@@ -63,7 +63,8 @@ fn read_variables(environ: &Environ) {
         chaos::choose_text(text);
     }
     if let Some(path) = environ.get(b"RINGER_REPLAY").filter(|p| !p.is_empty()) {
-        replay::configure(path);
+        let any = environ.get(b"RINGER_REPLAY_ANY_DATA").is_some_and(|v| v == b"1");
+        replay::configure(path, any);
     }
     if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
         stats::configure(path);

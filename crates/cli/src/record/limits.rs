@@ -10,7 +10,7 @@ use ringer_engine::trace::Call;
 use ringer_uapi::Sqe;
 use ringer_uapi::flags::{Setup, SqeFlags};
 
-use crate::trace::entry::{self, Target, Value};
+use crate::trace::entry::{self, Arg, Target, Value};
 
 /// `IORING_POLL_ADD_MULTI`, `IORING_TIMEOUT_MULTISHOT`.
 const POLL_MULTI: u32 = 1 << 0;
@@ -94,7 +94,8 @@ pub(super) fn said(sqe: &Sqe) -> String {
         Target::Other(name) => write!(text, " {name}={}", sqe.fd),
         Target::Unused => Ok(()),
     };
-    for arg in entry::args(sqe).iter().filter(|arg| !matches!(arg.name, "buf" | "iov" | "msg")) {
+    let is_address = |arg: &Arg| arg.field.is_some() && matches!(arg.value, Value::Hex(_));
+    for arg in entry::args(sqe).iter().filter(|arg| !is_address(arg)) {
         let _ = match &arg.value {
             Value::Number(n) => write!(text, " {}={n}", arg.name),
             Value::Hex(n) => write!(text, " {}={n:#x}", arg.name),

@@ -57,13 +57,21 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
 pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<u8> {
     os::hold_standard_descriptors();
     run::refuse_elevated()?;
-    let script = read(&args.record)?;
+    let mut script = read(&args.record)?;
+    if args.any_data {
+        script.forget_written();
+    }
     // The program may change its folder before it makes a ring.
     let path = fs::canonicalize(&args.record).map_err(|e| refuse(&args.record, &e.to_string()))?;
+    let any = if args.any_data { "1" } else { "0" };
     let mut replayer = Replayer::new(script);
     let ended = follow::follow(
         (&args.program, &args.args),
-        &[("RINGER_TRACE_ALL", "sums".as_ref()), ("RINGER_REPLAY", path.as_os_str())],
+        &[
+            ("RINGER_TRACE_ALL", "sums".as_ref()),
+            ("RINGER_REPLAY", path.as_os_str()),
+            ("RINGER_REPLAY_ANY_DATA", any.as_ref()),
+        ],
         &mut replayer,
     )?;
     replayer.finish(&ended, &args.program)

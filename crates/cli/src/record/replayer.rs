@@ -55,15 +55,15 @@ impl Replayer {
         }
         let (same, all) = (self.same, self.script.submissions());
         if let Some(how) = self.differs {
-            println!("{how}");
-            println!("{same} of {all} requests as recorded, then it was ended");
+            eprintln!("ringer: replay: {how}");
+            eprintln!("ringer: replay: {same} of {all} requests as recorded, then it was ended");
             return Ok(1);
         }
         if !ended.had_rings && all > 0 {
             let fix = format!("ringer doctor {} says why", program.to_string_lossy());
-            println!("it made no ring that ringer carries out: {fix}");
+            eprintln!("ringer: replay: it made no ring that ringer carries out: {fix}");
         }
-        println!("{same} of {all} requests as recorded");
+        eprintln!("ringer: replay: {same} of {all} requests as recorded");
         if ended.status == KILLED && u32::from(KILLED) != self.script.status() {
             println!(
                 "it was killed: if by ringer, a descriptor's number is in use, or memory is gone"
@@ -72,7 +72,7 @@ impl Replayer {
         }
         if u32::from(ended.status) != self.script.status() {
             let was = self.script.status();
-            println!("it ended with status {}, recorded is {was}", ended.status);
+            eprintln!("ringer: replay: it ended with status {}, recorded is {was}", ended.status);
             return Ok(1);
         }
         Ok(u8::from(same != all))
