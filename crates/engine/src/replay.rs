@@ -23,7 +23,7 @@ pub const MAGIC: [u8; 8] = *b"ringrec\x01";
 /// Longest record \[bytes\]: a replayed program has it in memory.
 pub const LEN_MAX: usize = 1 << 30;
 /// Most rings of one.
-const RINGS_MAX: usize = 4096;
+pub const RINGS_MAX: u64 = 4096;
 
 const SETUP: u64 = 1;
 const SUBMIT: u64 = 2;
@@ -338,7 +338,7 @@ impl Script {
     }
 
     fn order(&mut self, ring: u64) -> Option<&mut Order> {
-        let at = usize::try_from(ring).ok().filter(|at| (1..=RINGS_MAX).contains(at))?;
+        let at = usize::try_from(ring).ok().filter(|_| (1..=RINGS_MAX).contains(&ring))?;
         if self.rings.len() <= at {
             self.rings.resize_with(at + 1, Order::default);
         }

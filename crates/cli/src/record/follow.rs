@@ -69,7 +69,7 @@ pub(super) fn follow(
             .map_err(|e| Refusal::ours("cannot start the program", e.to_string()))?;
         let held = signals::Held::hold();
         let mut following = Following { source: None, path: None, over: None };
-        let status = following.to_the_end(&mut child, &held, folder.path(), to)?;
+        let status = following.run(&mut child, &held, folder.path(), to)?;
         let missing = following.source.as_ref().map_or(0, |source| {
             let (taken, told, more) = source.lost();
             [told, more, source.torn].iter().fold(taken, |sum, n| sum.saturating_add(*n))
@@ -88,7 +88,7 @@ struct Following {
 }
 
 impl Following {
-    fn to_the_end(
+    fn run(
         &mut self,
         child: &mut Child,
         held: &signals::Held,

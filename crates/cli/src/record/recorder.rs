@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 
 use anyhow::Context;
-use ringer_engine::replay::{Frame, LEN_MAX, MAGIC};
+use ringer_engine::replay::{Frame, LEN_MAX, MAGIC, RINGS_MAX};
 use ringer_engine::trace::buffer::{
     CalledRecord, DataHead, DataKind, Record, TakenRecord, ToldRecord,
 };
@@ -71,6 +71,7 @@ pub(super) struct Done {
 /// See the module's doc.
 pub(super) struct Recorder {
     out: Box<dyn Write>,
+    /// Bytes of it so far, with those that wait for their place.
     written: usize,
     broken: Option<std::io::Error>,
     /// What cannot be replayed.
@@ -137,16 +138,21 @@ impl Recorder {
     fn write(&mut self, frame: &Frame<'_>) {
         let mut bytes = Vec::new();
         frame.write(&mut bytes);
+        self.count(bytes.len());
         self.put(&bytes);
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        self.written += bytes.len();
-        if self.broken.is_none() {
-            self.broken = self.out.write_all(bytes).err();
-        }
+    /// So much more is to be written.
+    fn count(&mut self, len: usize) {
+        self.written = self.written.saturating_add(len);
         if self.written > LEN_MAX {
             self.refuse(format!("the record is longer than {} MiB", LEN_MAX >> 20));
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.broken.is_none() {
+            self.broken = self.out.write_all(bytes).err();
         }
     }
 
@@ -175,6 +181,9 @@ impl Recorder {
         self.put(&before);
         let sqe = t.sqe;
         self.submissions += 1;
+        if ring > RINGS_MAX {
+            return self.refuse(format!("it has more than {RINGS_MAX} rings"));
+        }
         if *self.tid.get_or_insert(t.tid) != t.tid {
             let what = limits::said(&sqe);
             return self.refuse(format!(
@@ -192,6 +201,7 @@ impl Recorder {
     fn data(&mut self, head: &DataHead, bytes: &[u8]) {
         let Some(open) = self.open.get_mut(&head.request) else { return };
         match (head.kind, <[u8; 8]>::try_from(bytes)) {
+            (DataKind::Read, _) if open.read.len() > LEN_MAX => {}
             (DataKind::Read, _) => open.read.extend(bytes),
             (DataKind::Written, Ok(sum)) => {
                 let (ring, nth) = (open.ring, open.nth);
@@ -224,7 +234,9 @@ impl Recorder {
         let after = order.taken;
         let mut frame = Vec::new();
         Frame::Complete { ring, nth, res, flags, silent, after, data }.write(&mut frame);
+        let len = frame.len();
         order.came.push_back((!silent, frame));
+        self.count(len);
     }
 }
 

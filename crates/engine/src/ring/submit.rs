@@ -82,10 +82,6 @@ impl<H: Host> Engine<H> {
             };
             taken += 1;
             let sqe = st.sq_pages().sqe(index);
-            if st.fates.replayed {
-                self.replay(ring, st, &sqe);
-                continue;
-            }
             if is_read(&sqe)
                 && !st.fates.adopted
                 && chain.is_empty()
@@ -177,6 +173,10 @@ impl<H: Host> Engine<H> {
             if !st.draining() && def.is_some_and(|d| d.inline_first()) && !special {
                 return self.submit_short(ring, st, sqe);
             }
+        }
+        if st.fates.replayed {
+            self.replay(ring, st, sqe);
+            return Batch::GoOn;
         }
         let req = self.prep_req(ring, st, sqe, chain.last());
         let failed = req.failed;
