@@ -123,28 +123,31 @@ Examples:
   ringer chaos --rule 'errno=ENOBUFS selects p=0.2' --legal --runs 50 -- ./proxy-test";
 
 const RECORD_HELP: &str = "\
-The record has each request and each completion in order, with all that was read and received; nobody
-else can read it. It is of the one process that makes rings, with one thread that submits. What cannot be
-replayed ends the program and is said: submission threads and polled rings (SQPOLL, IOPOLL), multishot
-requests, provided buffers, zero copy, direct descriptors, the making of sockets, names of files,
-memory, children or other rings. At most 1 GiB. The exit status is the program's; if there is no record,
-125.
+The record has each request and each completion in order, with all that was read and received;
+nobody else can read it. It is of one process with rings, and of one thread that submits. What
+cannot be replayed ends the program and is said: submission threads and polled rings (SQPOLL,
+IOPOLL), multishot requests, provided buffers, zero copy, direct descriptors, and requests that
+accept or make sockets, receive messages, or work on names of files, epoll, memory, children and
+other rings. At most 1 GiB. The exit status is the program's; 125: there is no record.
 
 Examples:
   ringer record -o test.rec -- ./test
-  ringer record -o copy.rec -- fio --ioengine=io_uring --name=j --size=1m --rw=read";
+  ringer record -o read.rec -- fio --ioengine=io_uring --name=j --size=1m --rw=read";
 
 const REPLAY_HELP: &str = "\
-The program's rings move nothing: what a request reads comes from the record, what it writes goes nowhere,
-and a descriptor that it opens is one of /dev/null. Completions come as soon as what was submitted before
-them is submitted, whatever time that took. What the program does by ordinary system calls it does.
+The program's rings move nothing: what a request reads comes from the record, what it writes goes
+nowhere, a descriptor that it opens is one of /dev/null. Completions come as soon as what was
+submitted before them is submitted, whatever time that took. What the program does by ordinary
+system calls, it does.
 
-A request is the recorded one if its opcode, flags, descriptor, offset, length and what it writes are; the
-first that is not is said with the recorded one, and the program is ended by SIGKILL. Exit status 0: all as
-recorded, the program's exit status too; 1: not; 125: ringer's own failure.
+A request is the recorded one if its opcode, flags, descriptor, offset and length are the same, and
+what it writes. The first that is another is said with the recorded one, and the program is ended by
+SIGKILL. Exit status 0: all as recorded, also the program's exit status; 1: not; 125: ringer's own
+failure.
 
 Examples:
-  ringer replay test.rec -- ./test";
+  ringer replay test.rec -- ./test
+  ringer replay --any-data test.rec -- ./test     it writes the time of day";
 
 const REPORT_HELP: &str = "\
 The page is one file that needs no network: what the requests were, how long they took and how they
@@ -362,7 +365,7 @@ pub(crate) struct RecordArgs {
 /// `ringer replay`.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Let it write other bytes: only how many and where to is compared
+    /// Let it write other bytes: only how many, and where to, is compared
     #[arg(long)]
     pub(crate) any_data: bool,
     /// What `ringer record` wrote

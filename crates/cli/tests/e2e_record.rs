@@ -75,10 +75,10 @@ fn a_replayed_program_reads_what_was_recorded_though_the_file_is_gone() {
         let recorded = record(&to, &program);
         assert_eq!(recorded.code, 0, "{}", recorded.stderr);
         assert!(recorded.stdout.contains("its size: 3000\n"), "{}", recorded.stdout);
-        assert!(recorded.stderr.contains("record: 18 requests, written to"), "{}", recorded.stderr);
+        assert!(recorded.stderr.contains("record: 20 requests, written to"), "{}", recorded.stderr);
         fs::remove_file(&scene.file).expect("removed");
         let replayed = replay(&[], &to, &program);
-        assert_eq!(replayed.stderr, "ringer: replay: 18 of 18 requests as recorded\n");
+        assert_eq!(replayed.stderr, "ringer: replay: 20 of 20 requests as recorded\n");
         assert_eq!(replayed.code, 0);
         assert_eq!(replayed.stdout, recorded.stdout);
     }
@@ -125,7 +125,7 @@ fn the_first_request_that_differs_is_named() {
             assert!(came.stderr.contains(line), "{how}: {} lacks {line}", came.stderr);
         }
     };
-    let ended = |n: u32| format!("replay: {n} of 18 requests as recorded, then it was ended\n");
+    let ended = |n: u32| format!("replay: {n} of 20 requests as recorded, then it was ended\n");
     differs(
         "longer",
         &[
@@ -140,12 +140,12 @@ fn the_first_request_that_differs_is_named() {
     differs(
         "more",
         &[
-            "request 19 of ring 1 differs: nothing more was recorded of its ring\n",
+            "request 21 of ring 1 differs: nothing more was recorded of its ring\n",
             "  it came:  NOP\n",
-            &ended(18),
+            &ended(20),
         ],
     );
-    differs("fewer", &["replay: 17 of 18 requests as recorded\n"]);
+    differs("fewer", &["replay: 19 of 20 requests as recorded\n"]);
     differs("defer", &["ring 1 is another: it has 32 entries and flags 0x3000, recorded are 32"]);
 }
 

@@ -1,8 +1,8 @@
 //! `RINGER_REPLAY`: the record that answers the requests of a process.
 //!
 //! It is read when the process makes its first ring, as the constructor runs in every process of a program
-//! and few of them have rings. What this does not do: answer (`ringer_sys::replay`), or complain to people:
-//! `ringer replay` has read the same file before.
+//! and few of them have rings. `ringer replay` has read the same file before, so that a file that cannot be
+//! read here ends the process. What this does not do: answer (`ringer_sys::replay`).
 
 use crate::stats::Path;
 use alloc::boxed::Box;
@@ -25,9 +25,16 @@ static ANY_DATA: AtomicBool = AtomicBool::new(false);
 pub(crate) fn configure(path: &[u8], any_data: bool) {
     ANY_DATA.store(any_data, Relaxed);
     let mut copy = Box::new(Path::new());
-    if copy.push(path) {
-        RECORD.store(Box::into_raw(copy), Release);
+    if !copy.push(path) {
+        refuse();
     }
+    RECORD.store(Box::into_raw(copy), Release);
+}
+
+/// A program that was to be replayed must not do anything for real.
+fn refuse() -> ! {
+    let _ = raw::write(2, b"ringer: replay: the record cannot be read in the program\n");
+    raw::exit_group(125)
 }
 
 /// The first ring's part.
@@ -41,11 +48,7 @@ pub(crate) fn begin() {
             }
             replay::play(script);
         }
-        // A program that was to be replayed must not do anything for real.
-        None => {
-            let _ = raw::write(2, b"ringer: replay: the record cannot be read in the program\n");
-            raw::exit_group(125)
-        }
+        None => refuse(),
     }
 }
 

@@ -131,6 +131,15 @@ fn waits(ring: &mut Ring) -> Outcome {
     while let Some(c) = ring.reap() {
         came.push((c.user_data, c.res));
     }
+    // A completion that is looked at, and not done with until the next entry is taken.
+    ring.push(sqe::nop(31));
+    must("unseen", ring.submit(1))?;
+    println!("there are {}", ring.cq_waiting());
+    ring.push(sqe::nop(32));
+    must("unseen", ring.submit(2))?;
+    while let Some(c) = ring.reap() {
+        came.push((c.user_data, c.res));
+    }
     println!("waits: {came:?}");
     println!("it brought {:?}", String::from_utf8_lossy(&buf.get(0, 8)));
     for fd in [a, b] {
