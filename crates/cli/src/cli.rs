@@ -23,6 +23,7 @@ Examples:
   ringer trace -- fio job.fio          every request of a program, as strace shows system calls
   ringer report trace.jsonl -o r.html  a page of what trace --json wrote
   ringer chaos --runs 100 -- ./test    does it survive short reads, late completions, EINTR?
+  ringer record -o R -- ./test         keep what it is answered; ringer replay R -- ./test
   ringer top                           what all of them do just now";
 
 /// What to do.
@@ -44,6 +45,12 @@ pub(crate) enum Command {
     /// Run a program while its requests are cut, delayed and failed, as a seed and rules decide
     #[command(after_help = CHAOS_HELP)]
     Chaos(ChaosArgs),
+    /// Run a program and keep what its requests were answered
+    #[command(after_help = RECORD_HELP)]
+    Record(RecordArgs),
+    /// Run a program with the answers of a record, and say where it first differs
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArgs),
     /// Make a page of HTML of a trace
     #[command(after_help = REPORT_HELP)]
     Report(ReportArgs),
@@ -114,6 +121,33 @@ Examples:
   ringer chaos --runs 200 -- ./db-test --data {}
   ringer chaos --rule 'errno=EIO op=READ,READV path=*.db nth=3' -- ./db-test
   ringer chaos --rule 'errno=ENOBUFS selects p=0.2' --legal --runs 50 -- ./proxy-test";
+
+const RECORD_HELP: &str = "\
+The record has each request and each completion in order, with all that was read and received;
+nobody else can read it. It is of one process with rings, and of one thread that submits. What
+cannot be replayed ends the program and is said: submission threads and polled rings (SQPOLL,
+IOPOLL), multishot requests, provided buffers, zero copy, direct descriptors, and requests that
+accept or make sockets, receive messages, or work on names of files, epoll, memory, children and
+other rings. At most 1 GiB. The exit status is the program's; 125: there is no record.
+
+Examples:
+  ringer record -o test.rec -- ./test
+  ringer record -o read.rec -- fio --ioengine=io_uring --name=j --size=1m --rw=read";
+
+const REPLAY_HELP: &str = "\
+The program's rings move nothing: what a request reads comes from the record, what it writes goes
+nowhere, a descriptor that it opens is one of /dev/null. Completions come as soon as what was
+submitted before them is submitted, whatever time that took. What the program does by ordinary
+system calls, it does.
+
+A request is the recorded one if its opcode, flags, descriptor, offset and length are the same, and
+what it writes. The first that is another is said with the recorded one, and the program is ended by
+SIGKILL. Exit status 0: all as recorded, also the program's exit status; 1: not; 125: ringer's own
+failure.
+
+Examples:
+  ringer replay test.rec -- ./test
+  ringer replay --any-data test.rec -- ./test     it writes the time of day";
 
 const REPORT_HELP: &str = "\
 The page is one file that needs no network: what the requests were, how long they took and how they
@@ -306,6 +340,37 @@ pub(crate) struct ChaosArgs {
     /// Write everything that was injected to FILE, a line each
     #[arg(short, long, value_name = "FILE", conflicts_with = "runs")]
     pub(crate) output: Option<PathBuf>,
+    /// The program, searched in PATH
+    #[arg(value_name = "PROG")]
+    pub(crate) program: OsString,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// `ringer record`.
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// The record
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// The program, searched in PATH
+    #[arg(value_name = "PROG")]
+    pub(crate) program: OsString,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// `ringer replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Let it write other bytes: only how many, and where to, is compared
+    #[arg(long)]
+    pub(crate) any_data: bool,
+    /// What `ringer record` wrote
+    #[arg(value_name = "RECORD")]
+    pub(crate) record: PathBuf,
     /// The program, searched in PATH
     #[arg(value_name = "PROG")]
     pub(crate) program: OsString,

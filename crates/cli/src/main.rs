@@ -6,6 +6,7 @@
 //!   stats   account: lines and left-over counters
 //!   chaos   run as a child under a plan, once or many times, and what was done to it
 //!   trace   run as a child that writes to shared buffers, and their reader
+//!   record  run as a child, and all that it was answered; replay: answered by that
 //!   report  a page of what trace wrote
 //!   top     reader of memory that running processes write to while they are watched
 //!   demo    os::seccomp blocks, run unblocks, os::uring is the program in between
@@ -30,6 +31,7 @@ mod library;
 mod os;
 mod probe;
 mod program;
+mod record;
 mod refusal;
 mod report;
 mod run;
@@ -53,7 +55,8 @@ const EXIT_FAILED: u8 = 1;
 /// What `main` does; the entry point is in `os`, because std's start-up must not run.
 #[cfg_attr(test, expect(dead_code, reason = "the test harness brings its own main"))]
 fn start(args: Vec<OsString>) -> u8 {
-    let usage = if args.get(1).is_some_and(|a| a == "run" || a == "trace" || a == "chaos") {
+    let runs = ["run", "trace", "chaos", "record", "replay"];
+    let usage = if args.get(1).is_some_and(|a| runs.iter().any(|name| a == name)) {
         EXIT_OURS
     } else {
         EXIT_USAGE
@@ -87,6 +90,8 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Trace(args) => trace::trace(&args),
         Command::Chaos(args) => chaos::chaos(&args),
         Command::Report(args) => report::report(&args),
+        Command::Record(args) => record::record(&args),
+        Command::Replay(args) => record::replay(&args),
         Command::Top(args) => top::top(&args),
         Command::Probe => Ok(0),
         Command::DemoProgram(args) => demo::program::program(&args),

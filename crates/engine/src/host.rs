@@ -8,6 +8,7 @@
 //! What a host does not do: know about SQEs, CQEs or requests.
 
 use crate::primitive::AtomicU32;
+use crate::replay::{Answer, Replayed};
 use crate::trace::{Called, Injected, Taken, Told};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -1122,6 +1123,18 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn trace_called(&self, _: &Called) {}
     /// A policy did something to a request or to a wait.
     fn trace_injected(&self, _: &Injected) {}
+    /// Whether the requests of a ring that is being set up are answered by [`Host::replay`].
+    fn replays(&self, _ring: RingId) -> bool {
+        false
+    }
+    /// An entry of such a ring was taken: what it, or others that were taken before it, complete with now.
+    fn replay(&self, _: &Replayed<'_>) -> Vec<Answer> {
+        Vec::new()
+    }
+    /// A wait on such a ring is about to sleep: what comes instead, if anything does.
+    fn replay_to_who_waits(&self, _ring: RingId) -> Option<Answer> {
+        None
+    }
     /// What the kernel calls the file at a number: the length of as much as fits.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ pub mod host;
 pub mod opcode;
 pub mod policy;
 mod primitive;
+pub mod replay;
 pub mod request;
 pub mod resource;
 pub mod ring;

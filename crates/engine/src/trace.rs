@@ -169,6 +169,8 @@ pub struct Taken<'a> {
     pub number: Option<i32>,
     /// It follows the one before it in a chain.
     pub linked: bool,
+    /// The completion queue's head: what its taker is done with.
+    pub seen: u32,
 }
 
 /// A completion.
@@ -275,7 +277,8 @@ impl<H: Host> Engine<H> {
     #[inline(never)]
     fn note_taken(&self, ring: &Ring<H>, st: &State<H>, sqe: &Sqe, linked: bool) -> u64 {
         let number = self.number_of(st, sqe);
-        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number, linked })
+        let seen = st.cq_pages().head();
+        self.host().trace_taken(&Taken { ring: ring.id.0, sqe, number, linked, seen })
     }
 
     /// The number in the program's table of what `fd` of an entry stands for, if it stands for one.

@@ -30,6 +30,7 @@ pub mod mask;
 pub mod objects;
 pub mod patch;
 pub mod process;
+mod replay;
 pub mod resolve;
 pub mod root;
 pub mod scan;

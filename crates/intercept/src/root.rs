@@ -79,6 +79,7 @@ fn make(setup_flags: impl FnOnce() -> u32) -> &'static Engine<LinuxHost> {
     let host = LinuxHost::new();
     crate::stats::begin(setup_flags());
     crate::trace::begin();
+    crate::replay::begin();
     let engine = Arc::into_raw(Engine::with_policy(host, Box::new(crate::chaos::Plans)));
     OWNER.store(raw::getpid(), Relaxed);
     keeper::on_ring_closed(ring_closed);

@@ -9,7 +9,7 @@
 
 use crate::env::{self, Environ};
 use crate::scan::{self, Seen};
-use crate::{chaos, filter, mask, patch, resolve::Real, stats, trace, trap};
+use crate::{chaos, filter, mask, patch, replay, resolve::Real, stats, trace, trap};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ringer_engine::chaos::plan::Plan;
 use ringer_engine::trace::channel;
@@ -17,6 +17,7 @@ use ringer_sys::attach;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
 use ringer_sys::signals::NEVER_BLOCKED;
+use ringer_sys::trace::Level;
 use ringer_uapi::Errno;
 
 /// libc's.
@@ -61,6 +62,10 @@ fn read_variables(environ: &Environ) {
     if let Some(text) = environ.get(b"RINGER_CHAOS").filter(|p| !p.is_empty()) {
         chaos::choose_text(text);
     }
+    if let Some(path) = environ.get(b"RINGER_REPLAY").filter(|p| !p.is_empty()) {
+        let any = environ.get(b"RINGER_REPLAY_ANY_DATA").is_some_and(|v| v == b"1");
+        replay::configure(path, any);
+    }
     if let Some(path) = environ.get(b"RINGER_STATS").filter(|p| !p.is_empty()) {
         stats::configure(path);
     }
@@ -73,6 +78,11 @@ fn read_variables(environ: &Environ) {
         let data = environ.get(b"RINGER_TRACE_DATA").and_then(env::number);
         let hidden = environ.get(b"RINGER_TRACE_REDACT").is_some_and(|v| v == b"1");
         trace::keep_data(data.unwrap_or(0), hidden);
+        match environ.get(b"RINGER_TRACE_ALL") {
+            Some(b"sums") => trace::keep_all(Level::Sums),
+            Some(b"whole") => trace::keep_all(Level::Whole),
+            _ => {}
+        }
     }
     if environ.get(channel::FORBIDDEN.as_bytes()).is_none_or(|v| v != b"1") {
         attach::allow(environ.get(b"XDG_RUNTIME_DIR"));

@@ -13,19 +13,22 @@
 use crate::stats::{Path, create_new, pointer};
 use alloc::boxed::Box;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 use ringer_engine::host::Clock;
 use ringer_engine::trace::buffer::{Buffer, HEADER, SLOT, is_size};
 use ringer_ring::Map;
+use ringer_sys::clock;
 use ringer_sys::lock::ForkMutex;
 use ringer_sys::raw::{self, general as g};
-use ringer_sys::{clock, trace};
+use ringer_sys::trace::{self, Level};
 use ringer_uapi::Errno;
 
 /// What the constructor found in the environment: a leaked NUL-terminated path.
 static FOLDER: AtomicPtr<Path> = AtomicPtr::new(core::ptr::null_mut());
 /// Slots of a buffer: 8 MiB, unless the environment says something else.
 static SLOTS: AtomicU64 = AtomicU64::new(1 << 17);
+/// Writers wait for room.
+static WHOLE: AtomicBool = AtomicBool::new(false);
 
 /// The constructor's part: remembers the folder.
 pub(crate) fn configure(folder: &[u8], slots: Option<u64>) {
@@ -41,6 +44,12 @@ pub(crate) fn configure(folder: &[u8], slots: Option<u64>) {
 /// The constructor's part: how much is kept of what requests read and write.
 pub(crate) fn keep_data(limit: u32, hidden: bool) {
     trace::keep_data(limit, hidden);
+}
+
+/// The constructor's part: nothing is to be lost, and all bytes are told.
+pub(crate) fn keep_all(level: Level) {
+    WHOLE.store(true, Relaxed);
+    trace::keep_all(level);
 }
 
 /// The first ring's part: makes the buffer, before there is an engine that would ask for it.
@@ -62,6 +71,7 @@ fn make(folder: &Path) -> Option<&'static Buffer> {
     // 2. It is used through this `Map` only, which is atomic.
     let map = unsafe { Map::new(at, len) };
     let buffer = Buffer::make(map, raw::getpid(), clock::now(Clock::Monotonic))?;
+    let buffer = if WHOLE.load(Relaxed) { buffer.patient(trace::pause) } else { buffer };
     Some(Box::leak(Box::new(buffer)))
 }
 

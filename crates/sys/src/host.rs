@@ -14,6 +14,7 @@ use ringer_engine::host::{
     Identity, Iovec, Message, Received, RingId, RingSpec, SockAddr, SockOpt, ThreadKind,
     TxTimestamp,
 };
+use ringer_engine::replay::{Answer, Replayed};
 use ringer_engine::trace::{Called, Injected, Taken, Told};
 use ringer_ring::{Geometry, Map};
 
@@ -26,7 +27,7 @@ use crate::ringobj::{LinuxPages, LinuxRing};
 use crate::thread::{LinuxThread, Name, Spec, Table};
 use crate::{
     alloc, child, clock, cpu, fdtable, file, futex, identity, io, keeper, kin, names, net, pin,
-    posixlock, ringobj, signals, thread, trace, usermem,
+    posixlock, replay, ringobj, signals, thread, trace, usermem,
 };
 
 static COUNTERS: AtomicPtr<Map> = AtomicPtr::new(core::ptr::null_mut());
@@ -483,6 +484,15 @@ impl Host for LinuxHost {
     }
     fn trace_injected(&self, i: &Injected) {
         trace::injected(i);
+    }
+    fn replays(&self, _ring: RingId) -> bool {
+        replay::is_on()
+    }
+    fn replay(&self, of: &Replayed<'_>) -> Vec<Answer> {
+        replay::answer(of)
+    }
+    fn replay_to_who_waits(&self, ring: RingId) -> Option<Answer> {
+        replay::answer_to_who_waits(ring)
     }
     fn path_of(&self, fd: i32, to: &mut [u8]) -> HostResult<usize> {
         io::name_of(fd, to)

@@ -63,12 +63,13 @@ pub mod primitive;
 pub mod raw;
 pub mod readiness;
 #[cfg(not(loom))]
+pub mod replay;
+#[cfg(not(loom))]
 pub mod signals;
 #[cfg(not(loom))]
 mod standin;
 #[cfg(not(loom))]
 pub mod thread;
-#[cfg(not(loom))]
 pub mod trace;
 #[cfg(not(loom))]
 pub mod usermem;

@@ -11,15 +11,18 @@
 //! (`intercept::trace`).
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 use ringer_engine::host::Clock;
 use ringer_engine::trace::buffer::{Buffer, NAME_MAX, TakenRecord};
 use ringer_engine::trace::{Called, Injected, Taken, Told};
 
-use crate::{clock, io, thread};
+use crate::{clock, io, raw, thread};
 
 mod data;
+pub(crate) mod whole;
+
+pub use whole::Level;
 
 /// Numbers whose last look is remembered; those that are equal modulo this share a place.
 const PLACES: usize = 1024;
@@ -27,6 +30,10 @@ const PLACES: usize = 1024;
 const GOOD_FOR: u64 = 16;
 /// Bits of a place that hold the time.
 const TIME_BITS: u32 = 32;
+
+/// A sleep without room \[ns\], and how many of them one writer takes: ten seconds.
+const PAUSE_NS: u64 = 100_000;
+const PAUSES_MAX: u32 = 100_000;
 
 static BUFFER: AtomicPtr<Buffer> = AtomicPtr::new(core::ptr::null_mut());
 /// Number + 1 and time of the last look at it, 0 for none.
@@ -70,6 +77,25 @@ pub fn keep_data(limit: u32, hidden: bool) {
     data::configure(limit, hidden);
 }
 
+/// Says that all bytes are told, and waited for room with: see [`Level`].
+pub fn keep_all(level: Level) {
+    whole::configure(level);
+}
+
+/// What a writer does that finds no room and may lose nothing; false: nobody reads any more.
+pub fn pause(nth: u32) -> bool {
+    static NOBODY: AtomicBool = AtomicBool::new(false);
+    if nth >= PAUSES_MAX {
+        NOBODY.store(true, Relaxed);
+    }
+    if NOBODY.load(Relaxed) {
+        return false;
+    }
+    // Nobody wakes it: it is a sleep.
+    let _ = raw::futex_wait(&AtomicU32::new(0), 0, Some(PAUSE_NS));
+    true
+}
+
 #[inline]
 fn buffer() -> Option<&'static Buffer> {
     // SAFETY: only `set_buffer` stores here, and it stores null or a `&'static Buffer`.
@@ -92,9 +118,12 @@ pub(crate) fn taken(t: &Taken<'_>) -> u64 {
         tid: thread::tid(),
         number: t.number.unwrap_or(-1),
         linked: t.linked,
+        seen: t.seen,
         sqe: *t.sqe,
     });
-    if name != 0 {
+    if name != 0 && whole::is_on() {
+        whole::taken(buffer, name, t.sqe);
+    } else if name != 0 {
         data::taken(buffer, name, t.sqe);
     }
     name
@@ -102,7 +131,11 @@ pub(crate) fn taken(t: &Taken<'_>) -> u64 {
 
 pub(crate) fn told(t: &Told) {
     if let Some(buffer) = buffer() {
-        data::told(buffer, t);
+        if whole::is_on() {
+            whole::told(buffer, t);
+        } else {
+            data::told(buffer, t);
+        }
         buffer.told(clock::now(Clock::Monotonic), t);
     }
 }

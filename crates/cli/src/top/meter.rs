@@ -235,6 +235,7 @@ mod tests {
             ring: 1 << 16,
             tid: 1,
             number: -1,
+            seen: 0,
             linked: false,
             sqe,
         })

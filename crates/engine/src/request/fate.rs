@@ -42,9 +42,13 @@ const LINK_TIMEOUT: u8 = 15;
 /// What a ring keeps for a policy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fates {
-    /// A policy says what becomes of its requests.
+    /// A policy says what becomes of its requests, or the host answers them.
     pub adopted: bool,
-    /// Entries taken, if one does.
+    /// The host answers them: none is made of an entry.
+    pub replayed: bool,
+    /// A timeout was answered: who waits for more than there is waits no longer.
+    pub timed: bool,
+    /// Entries taken, if one does or it answers.
     pub entries: u64,
     /// Waits that were to sleep, if one does.
     pub waits: u64,

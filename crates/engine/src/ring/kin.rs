@@ -570,6 +570,9 @@ impl<H: Host> Engine<H> {
         let (setup, geo) = geometry.ok_or(Errno::EOWNERDEAD)?;
         let mut state = State::new(pages, geo);
         state.kin = Some(Kin::new(common.clone()));
+        // What a replayed program hands to a child must not be done for real there.
+        state.fates.replayed = self.host().replays(id);
+        state.fates.adopted = state.fates.replayed;
         let ring = Arc::new(Ring::new((id, setup), (mem, state), None, None));
         ring.issuer.store(common.get(at::ISSUER), Relaxed);
         ring.disabled.store(common.get(at::DISABLED) != 0, Relaxed);

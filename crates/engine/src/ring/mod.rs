@@ -17,6 +17,7 @@ mod lock;
 mod merge;
 mod message;
 mod region;
+mod replayed;
 mod resize;
 mod setup;
 mod sqpoll;

@@ -124,7 +124,8 @@ impl<H: Host> Engine<H> {
         let (mem, pages) = self.host().ring_create(spec)?;
         let sqpoll = self.check_sqpoll(flags, p, geo.sq_entries)?;
         let mut state = State::new(pages, geo);
-        state.fates.adopted = self.policy().adopts(spec.id);
+        state.fates.replayed = self.host().replays(spec.id);
+        state.fates.adopted = self.policy().adopts(spec.id) || state.fates.replayed;
         state.init_pages();
         let user = self.host().memory_user();
         let ring = Arc::new(Ring::new((spec.id, flags), (mem, state), sqpoll, user));

@@ -174,6 +174,10 @@ impl<H: Host> Engine<H> {
                 return self.submit_short(ring, st, sqe);
             }
         }
+        if st.fates.replayed {
+            self.replay(ring, st, sqe);
+            return Batch::GoOn;
+        }
         let req = self.prep_req(ring, st, sqe, chain.last());
         let failed = req.failed;
         if chain.is_empty() && !req.links() {

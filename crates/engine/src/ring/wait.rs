@@ -148,7 +148,15 @@ impl<H: Host> Engine<H> {
             if let Some(over) = span.expire(self.host(), ready) {
                 break over;
             }
-            if asks && self.interrupts(ring, &mut st) {
+            if st.fates.replayed {
+                if self.replay_to_who_waits(ring, &mut st) {
+                    continue;
+                }
+                if core::mem::take(&mut st.fates.timed) && ready > 0 {
+                    // io_cqring_wait: one that fired ended the wait.
+                    break Ok(());
+                }
+            } else if asks && self.interrupts(ring, &mut st) {
                 break Err(Errno::EINTR);
             }
             asks = false;

@@ -16,7 +16,8 @@
 //! ```
 //! The stamp of a record's first slot is written last, so a record is there wholly or not at all: what
 //! a killed process had begun is recognised by the stamps it lacks. A full buffer loses the record
-//! and counts it; nobody waits for anybody, and a signal handler may write on top of a writer.
+//! and counts it; nobody waits for anybody (but see [`Buffer::patient`]), and a signal handler may write
+//! on top of a writer.
 //!
 //! The reader's only word is one byte, the number of 128ths it is done with modulo 256: it is written
 //! by pwrite(2), and one byte cannot be seen in halves.
@@ -113,6 +114,8 @@ pub struct Buffer {
     slots: u64,
     /// Position of the first record.
     first: AtomicU64,
+    /// What a writer without room does, for the how many-th time: whether it tries again.
+    pause: Option<fn(u32) -> bool>,
 }
 
 /// A submission, with what its writer knows.
@@ -128,6 +131,8 @@ pub struct TakenRecord {
     pub number: i32,
     /// It follows the one before it in a chain.
     pub linked: bool,
+    /// The completion queue's head: what its taker is done with.
+    pub seen: u32,
     /// The entry.
     pub sqe: Sqe,
 }
@@ -203,7 +208,13 @@ impl Buffer {
     #[must_use]
     pub fn over(map: Map) -> Option<Self> {
         let slots = (map.len().checked_sub(HEADER)? / SLOT) as u64;
-        is_size(slots).then_some(Self { map, slots, first: AtomicU64::new(0) })
+        is_size(slots).then_some(Self { map, slots, first: AtomicU64::new(0), pause: None })
+    }
+
+    /// Nothing is to be lost: a writer without room pauses, and tries again for as long as `pause` says so.
+    #[must_use]
+    pub fn patient(self, pause: fn(u32) -> bool) -> Self {
+        Self { pause: Some(pause), ..self }
     }
 
     /// Begins a session, in zeroes or where the one before had another number. Each has positions of its own, so that a request of another one has no
@@ -276,7 +287,7 @@ impl Buffer {
         let [w0, w1, w2, w3, w4, w5, w6, w7] = t.sqe.to_words();
         let who = u64::from(t.tid) | u64::from(t.number.cast_unsigned()) << 32;
         let first = [t.time_ns, t.ring, who, w0, w1, w2, w3];
-        match self.put(TAKEN, &[first, [w4, w5, w6, w7, t.linked.into(), 0, 0]]) {
+        match self.put(TAKEN, &[first, [w4, w5, w6, w7, t.linked.into(), t.seen.into(), 0]]) {
             Some(position) => position + 1,
             None => self.lose(AT_LOST_TAKEN),
         }
@@ -385,10 +396,16 @@ impl Buffer {
         let n = parts.len() as u64;
         let tail = self.map.w64(AT_TAIL);
         let mut position = tail.load(Relaxed);
+        let mut pauses = 0;
         loop {
             let end = position.wrapping_add(n);
             if !self.has_room(end) {
-                return None;
+                if !self.pause.is_some_and(|again| again(pauses)) {
+                    return None;
+                }
+                pauses += 1;
+                position = tail.load(Relaxed);
+                continue;
             }
             match tail.compare_exchange_weak(position, end, Relaxed, Relaxed) {
                 Ok(_) => break,
@@ -565,13 +582,14 @@ fn words_of(
 
 fn taken_of(first: &[u64; WORDS], second: &[u64; WORDS]) -> Record {
     let [time_ns, ring, who, w0, w1, w2, w3] = *first;
-    let [w4, w5, w6, w7, linked, ..] = *second;
+    let [w4, w5, w6, w7, linked, seen, _] = *second;
     Record::Taken(TakenRecord {
         time_ns,
         ring,
         tid: who as u32,
         number: (who >> 32) as i32,
         linked: linked != 0,
+        seen: seen as u32,
         sqe: Sqe::from_words([w0, w1, w2, w3, w4, w5, w6, w7]),
     })
 }

@@ -132,34 +132,57 @@ fn message(at: u64) -> Pieces {
     vector(field(16), field(24))
 }
 
-fn word(at: u64) -> Option<u64> {
+pub(super) fn word(at: u64) -> Option<u64> {
     let mut bytes = [0; 8];
     copy_in(at, &mut bytes).ok()?;
     Some(u64::from_le_bytes(bytes))
 }
 
 /// Where bytes go.
-enum Way {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
     /// Into the program.
     In,
     /// Out of it.
     Out,
 }
 
-/// The buffers of a transfer.
-fn moves(sqe: &Sqe) -> Option<(Way, Pieces)> {
-    let plain = || one(sqe.addr, sqe.len.into());
-    let many = || vector(sqe.addr, sqe.len.into());
+/// How the buffers of a transfer are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buffers {
+    /// Address and length of one.
+    Plain(u64, u64),
+    /// Address and length of an array of `struct iovec`.
+    Vector(u64, u64),
+    /// The address of a `struct msghdr`.
+    Message(u64),
+}
+
+/// What of the program's memory a transfer is about.
+pub(super) fn transfer(sqe: &Sqe) -> Option<(Way, Buffers)> {
+    let plain = Buffers::Plain(sqe.addr, sqe.len.into());
+    let many = Buffers::Vector(sqe.addr, sqe.len.into());
     Some(match sqe.opcode {
-        4 | 22 | 27 => (Way::In, plain()),
-        1 | 60 => (Way::In, many()),
-        10 => (Way::In, message(sqe.addr)),
-        26 | 47 if sqe.ioprio & VECTORIZED != 0 => (Way::Out, many()),
-        5 | 23 | 26 | 47 => (Way::Out, plain()),
-        2 | 61 => (Way::Out, many()),
-        9 | 48 => (Way::Out, message(sqe.addr)),
+        4 | 22 | 27 => (Way::In, plain),
+        1 | 60 => (Way::In, many),
+        10 => (Way::In, Buffers::Message(sqe.addr)),
+        26 | 47 if sqe.ioprio & VECTORIZED != 0 => (Way::Out, many),
+        5 | 23 | 26 | 47 => (Way::Out, plain),
+        2 | 61 => (Way::Out, many),
+        9 | 48 => (Way::Out, Buffers::Message(sqe.addr)),
         _ => return None,
     })
+}
+
+/// The first buffers of a transfer.
+fn moves(sqe: &Sqe) -> Option<(Way, Pieces)> {
+    let (way, told) = transfer(sqe)?;
+    let pieces = match told {
+        Buffers::Plain(base, len) => one(base, len),
+        Buffers::Vector(base, count) => vector(base, count),
+        Buffers::Message(at) => message(at),
+    };
+    Some((way, pieces))
 }
 
 fn remember(name: u64, pieces: &Pieces) {

@@ -7,6 +7,7 @@
 use crate::ring::{Layout, choose_layout};
 use std::process::ExitCode;
 
+pub mod answered;
 pub mod bad;
 pub mod copy;
 pub mod crowds;
@@ -62,6 +63,8 @@ const PROGRAMS: &[Entry] = &[
     ("identity-directory", identity::directory),
     ("leave", leaving::leave),
     ("order", order::order),
+    ("answered", answered::answered),
+    ("unanswered", answered::unanswered),
     ("copy-careful", copy::careful),
     ("copy-careless", copy::careless),
     ("teardown", lifetime::teardown),

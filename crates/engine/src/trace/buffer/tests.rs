@@ -30,7 +30,15 @@ fn records(buffer: &Buffer, from: u64) -> Vec<Record> {
 
 fn entry(user_data: u64) -> TakenRecord {
     let sqe = Sqe { opcode: 22, fd: 3, user_data, addr3: 5, pad2: 6, ..Sqe::default() };
-    TakenRecord { time_ns: 11, ring: 1 << 16, tid: 9, number: -1, linked: user_data == 4, sqe }
+    TakenRecord {
+        time_ns: 11,
+        ring: 1 << 16,
+        tid: 9,
+        number: -1,
+        linked: user_data == 4,
+        seen: 3,
+        sqe,
+    }
 }
 
 fn tell(buffer: &Buffer, id: u64) {
