@@ -135,18 +135,25 @@ fn call(nr: u32, [a, b, c, d, e, f]: [usize; 6]) -> Answer {
             };
             engine.enter(a as i32, b as u32, c as u32, d as u32, e as u64, f as u64)
         }
-        g::__NR_io_uring_setup => {
-            // A bad address is the engine's to refuse.
-            let flags = || usermem::load32(b as u64 + PARAMS_FLAGS).unwrap_or(0);
-            root::get_or_make(flags)?.setup(a as u32, b as u64)
-        }
-        g::__NR_io_uring_register => {
-            // Some of it may be asked without a ring (fd -1, `IORING_REGISTER_QUERY`).
-            let engine = root::get().map_or_else(|| root::get_or_make(|| 0), Ok)?;
-            engine.register(a as i32, b as u32, c as u64, d as u32)
-        }
+        g::__NR_io_uring_setup => setup(a as u32, b as u64),
+        g::__NR_io_uring_register => register(a as i32, b as u32, c as u64, d as u32),
         _ => Err(Errno::ENOSYS),
     }
+}
+
+// Functions of their own: what they need of the stack io_uring_enter must not, which may be called on 16 KiB of it.
+#[inline(never)]
+fn setup(entries: u32, params: u64) -> Answer {
+    // A bad address is the engine's to refuse.
+    let flags = || usermem::load32(params + PARAMS_FLAGS).unwrap_or(0);
+    root::get_or_make(flags)?.setup(entries, params)
+}
+
+#[inline(never)]
+fn register(fd: i32, opcode: u32, arg: u64, nr: u32) -> Answer {
+    // Some of it may be asked without a ring (fd -1, `IORING_REGISTER_QUERY`).
+    let engine = root::get().map_or_else(|| root::get_or_make(|| 0), Ok)?;
+    engine.register(fd, opcode, arg, nr)
 }
 
 /// What a process without rings hears: flags that there are not, an index of a thread that has none,

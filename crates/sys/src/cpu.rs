@@ -10,6 +10,8 @@ use rust_alloc::sync::Arc;
 type Mask = [u64; 128];
 
 /// How many CPUs the calling thread may run on, at least 1.
+// Not within its callers: masks are large, and so would their frames be.
+#[inline(never)]
 pub fn count() -> u32 {
     affinity().iter().map(|word| word.count_ones()).sum::<u32>().max(1)
 }

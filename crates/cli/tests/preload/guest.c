@@ -655,10 +655,17 @@ static void case_low_numbers(char **argv) {
     CHECK(call(427, second.fd, IORING_REGISTER_RING_FDS, (long)index, 1, 0, 0) == 1);
     index[1] = 0;
     CHECK(call(427, second.fd, IORING_UNREGISTER_RING_FDS, (long)index, 1, 0, 0) == 1);
-    int left = 0;
-    while (dup(0) >= 0)
-        left++;
-    printf("%d\n", left);
+    /* What the making of a ring leaves to other threads is done some time: numbers that stay taken count. */
+    int most = 0;
+    for (int tries = 0; tries < 50; tries++, usleep(1000)) {
+        int left = 0, made[1024];
+        while ((made[left] = dup(0)) >= 0)
+            left++;
+        for (int i = 0; i < left; i++)
+            close(made[i]);
+        most = left > most ? left : most;
+    }
+    printf("%d\n", most);
 }
 
 static void close_all_but(int keep) {
