@@ -11,7 +11,10 @@ use crate::raw::{self, fd_arg, general as g};
 use crate::{fdtable, usermem};
 use linux_raw_sys::net;
 
+mod ends;
 mod errqueue;
+
+pub(crate) use ends::ends_of;
 pub use errqueue::{take_timestamp, tells_timestamps};
 
 /// Control data beyond this is refused by the kernel's default `optmem_max` several times over.

@@ -17,7 +17,7 @@ use ringer_engine::host::Clock;
 use ringer_engine::trace::buffer::{Buffer, NAME_MAX, TakenRecord};
 use ringer_engine::trace::{Called, Injected, Taken, Told};
 
-use crate::{clock, io, raw, thread};
+use crate::{clock, io, net, raw, thread};
 
 mod data;
 pub(crate) mod whole;
@@ -191,6 +191,9 @@ fn name(buffer: &Buffer, number: i32, time_ns: u64) {
     place.store(whose << TIME_BITS | now, Relaxed);
     // One byte more than is kept shows that there is more.
     let mut text = [0; NAME_MAX + 1];
-    let len = io::name_of(number, &mut text).unwrap_or(0);
+    let mut len = io::name_of(number, &mut text).unwrap_or(0);
+    if text.starts_with(b"socket:[") {
+        len += net::ends_of(number, text.get_mut(len..).unwrap_or(&mut []));
+    }
     buffer.name(number, text.get(..len).unwrap_or(&[]));
 }
