@@ -173,3 +173,13 @@ fn a_forked_child_is_under_the_same_plan() {
     assert_eq!(came.code, 0, "{}", came.stderr);
     assert!(came.stderr.contains(" injections ("), "{}", came.stderr);
 }
+
+#[test]
+fn a_ring_that_a_child_has_of_its_parent_is_under_the_plan_there_too() {
+    let came = chaos(&["--rule", "delay p=0.5", "--seed", "1"], &["soak-kin", "10"]);
+    assert_eq!(came.code, 0, "{}", came.stderr);
+    let injected = came.stderr.split("; ").find_map(|s| s.split_once(" injections"));
+    let injected = injected.and_then(|(n, _)| n.parse::<u32>().ok());
+    // The parent's own are a dozen.
+    assert!(injected.is_some_and(|n| n > 100), "{}", came.stderr);
+}

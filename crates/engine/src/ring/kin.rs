@@ -572,7 +572,7 @@ impl<H: Host> Engine<H> {
         state.kin = Some(Kin::new(common.clone()));
         // What a replayed program hands to a child must not be done for real there.
         state.fates.replayed = self.host().replays(id);
-        state.fates.adopted = state.fates.replayed;
+        state.fates.adopted = self.policy().adopts(id) || state.fates.replayed;
         let ring = Arc::new(Ring::new((id, setup), (mem, state), None, None));
         ring.issuer.store(common.get(at::ISSUER), Relaxed);
         ring.disabled.store(common.get(at::DISABLED) != 0, Relaxed);
