@@ -48,7 +48,9 @@ impl Runtime {
 
     fn sockets(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder()).into_iter().flatten().flatten();
-        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+        // An ordinary user's library is there, too.
+        let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.parse::<u32>().is_ok()).collect()
     }
 
     /// A command in its last place, with this runtime folder.

@@ -70,9 +70,26 @@ fn make(folder: &Path) -> Option<&'static Buffer> {
     // 1. `at` is a fresh page-aligned mapping of `len` bytes that is never unmapped.
     // 2. It is used through this `Map` only, which is atomic.
     let map = unsafe { Map::new(at, len) };
-    let buffer = Buffer::make(map, raw::getpid(), clock::now(Clock::Monotonic))?;
+    let buffer = Buffer::over(map)?;
+    buffer.named(name_of_program());
+    buffer.begin(raw::getpid(), clock::now(Clock::Monotonic), 0);
     let buffer = if WHOLE.load(Relaxed) { buffer.patient(trace::pause) } else { buffer };
     Some(Box::leak(Box::new(buffer)))
+}
+
+/// What the kernel calls the process: whoever reads the buffer may come when it is gone.
+fn name_of_program() -> [u8; 16] {
+    let mut name = [0; 16];
+    let flags = g::O_RDONLY | g::O_CLOEXEC;
+    if let Ok(fd) = raw::openat(g::AT_FDCWD, c"/proc/self/comm", flags, 0) {
+        let n = raw::read(fd, &mut name).unwrap_or(0);
+        let _ = raw::close(fd);
+        // The line's end.
+        if let Some(last) = n.checked_sub(1).and_then(|at| name.get_mut(at)) {
+            *last = 0;
+        }
+    }
+    name
 }
 
 fn map_new(folder: &Path, len: usize) -> Option<NonNull<u8>> {

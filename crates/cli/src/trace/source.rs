@@ -171,8 +171,13 @@ impl Source {
         Path::new("/proc").join(self.pid.to_string()).exists()
     }
 
-    /// What the process is called, as long as it is there.
+    /// What the process is called: as it says, or as long as it is there.
     pub(super) fn program(&self) -> String {
+        let mut said = [0; 16];
+        if self.file.read_exact_at(&mut said, buffer::AT_PROGRAM as u64).is_ok() && said[0] != 0 {
+            let end = said.iter().position(|&b| b == 0).unwrap_or(said.len());
+            return String::from_utf8_lossy(said.get(..end).unwrap_or(&[])).into_owned();
+        }
         let name = fs::read(Path::new("/proc").join(self.pid.to_string()).join("comm"));
         String::from_utf8_lossy(&name.unwrap_or_default()).trim_end().to_owned()
     }

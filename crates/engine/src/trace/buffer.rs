@@ -52,6 +52,8 @@ pub const AT_SLOTS: usize = 16;
 pub const AT_BORN: usize = 24;
 /// Byte of the position of the first record.
 pub const AT_FIRST: usize = 32;
+/// Byte of what the program is called, 16 of them, padded with zeros; all zeros: it is not known.
+pub const AT_PROGRAM: usize = 40;
 /// Byte of the position that is written next.
 pub const AT_TAIL: usize = 64;
 /// Byte of the count of submissions that found no room.
@@ -238,6 +240,14 @@ impl Buffer {
         }
         // Release: the reader looks at the rest once it has seen this.
         self.map.w64(0).store(MAGIC, Release);
+    }
+
+    /// Says what the program is called, before there are records.
+    pub fn named(&self, name: [u8; 16]) {
+        let (words, _) = name.as_chunks::<8>();
+        for (word, at) in words.iter().zip([AT_PROGRAM, AT_PROGRAM + 8]) {
+            self.map.w64(at).store(u64::from_le_bytes(*word), Relaxed);
+        }
     }
 
     /// How many slots it has.
