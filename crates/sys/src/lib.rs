@@ -70,6 +70,7 @@ pub mod signals;
 mod standin;
 #[cfg(not(loom))]
 pub mod thread;
+#[cfg(not(loom))]
 pub mod trace;
 #[cfg(not(loom))]
 pub mod usermem;
