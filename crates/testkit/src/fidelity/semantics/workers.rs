@@ -72,11 +72,6 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim!(
         "3.28",
-        writes_of_workers_to_one_file_run_in_their_order,
-        "Writes of a regular file that go to workers run one after the other, in the order they were submitted."
-    ),
-    claim!(
-        "3.28",
         workers_end_with_the_last_ring,
         "When the last ring is gone, its idle workers end at once; the next ring gets others."
     ),
@@ -164,30 +159,6 @@ fn a_limit_holds_work_back() -> Outcome {
     waits(&ring)?;
     submit(&mut ring, &[cancel(1, ALL, 2)])?;
     ends_all(&ring, &[(1, -EINTR), (1, -ECANCELED), (2, 0)])
-}
-
-/// 6.18 io_uring.c `io_prep_async_work`: such work is hashed by its inode.
-fn writes_of_workers_to_one_file_run_in_their_order() -> Outcome {
-    const EACH: u64 = 26;
-    let mut ring = must("setup", Ring::new(32, 0))?;
-    let path = std::env::temp_dir().join(format!("ringer-appended-{}", os::pid()));
-    let path = path.to_string_lossy();
-    std::fs::write(&*path, "").map_err(|e| e.to_string())?;
-    let fd = must("open", os::open(&path, libc::O_RDWR | libc::O_APPEND))?;
-    let letters: Vec<u8> = (b'a'..=b'z').collect();
-    let from = Buf::of(&letters);
-    for round in 0..20 {
-        let write = |i| flagged(rw(op::WRITE, fd, from.addr() + i, 1, 0, i), ASYNC);
-        let writes: Vec<_> = (0..EACH).map(write).collect();
-        submit(&mut ring, &writes)?;
-        for _ in 0..EACH {
-            expect("bytes", must("wait", ring.wait())?.res, 1)?;
-        }
-        let all = std::fs::read(&*path).map_err(|e| e.to_string())?;
-        let wanted = letters.repeat(round + 1);
-        expect(&format!("what was appended in {} rounds", round + 1), all == wanted, true)?;
-    }
-    std::fs::remove_file(&*path).map_err(|e| e.to_string())
 }
 
 fn a_raised_limit_lets_work_go_on() -> Outcome {
