@@ -38,11 +38,6 @@ pub struct Chaos {
     picks: AtomicU64,
 }
 
-/// Which ring of its process it is, from 1 (the low bits are its place in the table of rings).
-pub const fn ordinal(ring: RingId) -> u64 {
-    ring.0 >> 16
-}
-
 /// The finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014).
 const fn mix(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -64,7 +59,7 @@ impl Chaos {
 
     /// The number that decides about a rule and an entry; `what` tells several of them apart.
     fn dice(&self, rule: usize, ring: RingId, nth: u64, what: u64) -> u64 {
-        let parts = [self.plan.seed, rule as u64, ordinal(ring), nth, what];
+        let parts = [self.plan.seed, rule as u64, ring.ordinal(), nth, what];
         parts
             .iter()
             .fold(0, |hash: u64, part| mix((hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15)))
@@ -80,7 +75,7 @@ impl Chaos {
         };
         let number = u16::try_from(at).ok()?;
         let allowed = self.plan.only.as_ref().is_none_or(|only| {
-            only.binary_search(&Injection { ring: ordinal(ring), nth, rule: number }).is_ok()
+            only.binary_search(&Injection { ring: ring.ordinal(), nth, rule: number }).is_ok()
         });
         let what = match rule.what {
             What::Short(Share::Dice(_)) => {
@@ -131,7 +126,7 @@ impl Policy for Chaos {
         let rules = self.plan.rules.iter().enumerate();
         rules
             .filter(|(_, rule)| rule.what == What::Interrupt)
-            .filter(|(_, rule)| rule.ring.is_none_or(|r| r == ordinal(ring)))
+            .filter(|(_, rule)| rule.ring.is_none_or(|r| r == ring.ordinal()))
             .find_map(|(at, _)| self.strike(at, ring, nth))
     }
 }
@@ -139,7 +134,7 @@ impl Policy for Chaos {
 fn matches(rule: &Rule, of: &Submission<'_>) -> bool {
     let selects = of.sqe.flags & SqeFlags::BUFFER_SELECT.bits() != 0;
     rule.takes(of.sqe.opcode)
-        && rule.ring.is_none_or(|ring| ring == ordinal(of.ring))
+        && rule.ring.is_none_or(|ring| ring == of.ring.ordinal())
         && rule.fd.is_none_or(|fd| of.number == Some(fd))
         && (!rule.selects || selects)
         && rule.path.as_ref().is_none_or(|glob| of.path.is_some_and(|path| glob.matches(path)))

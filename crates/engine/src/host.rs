@@ -23,6 +23,13 @@ pub type HostResult<T> = Result<T, Errno>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RingId(pub u64);
 
+impl RingId {
+    /// Which ring of its process it is, from 1 (the low bits are its place in the table of rings).
+    pub const fn ordinal(self) -> u64 {
+        self.0 >> 16
+    }
+}
+
 /// An `iovec` by value: address and length \[bytes\] in the application's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -12,7 +12,7 @@ use crate::host::RingId;
 use crate::trace::Injected;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt::Debug;
+use core::fmt::{self, Debug};
 use ringer_uapi::{Errno, Sqe};
 
 /// Choices the ABI leaves to the kernel.
@@ -127,6 +127,22 @@ impl What {
     /// Whether a kernel may do the same.
     pub const fn is_legal(self) -> bool {
         !matches!(self, Self::Lose | Self::Twice)
+    }
+}
+
+/// What became of the request or the wait, for people.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fail(e) => write!(f, "failed with {e:?}"),
+            Self::Short(Share::Bytes(n) | Share::Dice(n)) => write!(f, "moved {n} bytes at most"),
+            Self::Delay(ns) => write!(f, "completed {:.3} ms late", *ns as f64 / 1e6),
+            Self::Worker => f.write_str("went to a worker"),
+            Self::Overflow => f.write_str("completed behind a full queue"),
+            Self::Interrupt => f.write_str("ended with EINTR"),
+            Self::Lose => f.write_str("was not completed"),
+            Self::Twice => f.write_str("was completed twice"),
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
+use ringer_engine::chaos::Chaos;
 use ringer_engine::chaos::plan::Plan;
-use ringer_engine::chaos::{Chaos, ordinal};
 use ringer_engine::host::RingId;
 use ringer_engine::policy::{Act, Fate, Policy, Submission};
 use ringer_engine::trace::Injected;
@@ -210,7 +210,7 @@ impl Policy for Plans {
         let who = u64::from(what.act.rule) | u64::from(what.opcode) << 16 | kind << 24;
         let mut done = own.done.lock();
         if done.len() < KEPT_MAX {
-            done.push([ordinal(RingId(what.ring)), what.nth, who, value, what.user_data]);
+            done.push([RingId(what.ring).ordinal(), what.nth, who, value, what.user_data]);
         }
     }
 

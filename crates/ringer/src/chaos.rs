@@ -30,7 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use ringer_engine::chaos::plan::{self, Rule};
 use ringer_engine::opcode::opdef;
-use ringer_engine::policy::{Share, What};
+use ringer_engine::policy::What;
 use ringer_engine::trace::buffer::from_words;
 
 use crate::load;
@@ -172,17 +172,7 @@ impl Injected {
             What::Interrupt => "wait",
             _ => opdef((who >> 16) as u8).map_or("?", |def| def.name),
         };
-        let what = match what {
-            What::Fail(e) => format!("failed with {e:?}"),
-            What::Short(Share::Bytes(n) | Share::Dice(n)) => format!("moved {n} bytes at most"),
-            What::Delay(ns) => format!("completed {:.3} ms late", ns as f64 / 1e6),
-            What::Worker => "went to a worker".into(),
-            What::Overflow => "completed behind a full queue".into(),
-            What::Interrupt => "ended with EINTR".into(),
-            What::Lose => "was not completed".into(),
-            What::Twice => "was completed twice".into(),
-        };
-        Some(Self { ring, nth, rule: who as u16, op, user_data, what })
+        Some(Self { ring, nth, rule: who as u16, op, user_data, what: what.to_string() })
     }
 }
 

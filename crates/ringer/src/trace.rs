@@ -22,6 +22,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ringer_engine::host::RingId;
 use ringer_engine::opcode::opdef;
 use ringer_engine::trace::Went;
 use ringer_engine::trace::buffer::{Record, SLOT, TakenRecord, ToldRecord, read};
@@ -257,7 +258,7 @@ impl Shared {
         let Some(mine) = self.threads.get_mut(&taken.tid) else { return };
         let sqe = &taken.sqe;
         let request = Request {
-            ring: taken.ring >> 16,
+            ring: RingId(taken.ring).ordinal(),
             op: opdef(sqe.opcode).map_or("?", |def| def.name),
             opcode: sqe.opcode,
             fd: sqe.fd,

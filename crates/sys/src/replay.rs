@@ -14,7 +14,6 @@
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Release};
 
-use ringer_engine::chaos::ordinal;
 use ringer_engine::host::{Iovec, RingId};
 use ringer_engine::replay::{Answer, Came, Due, Replayed, Script};
 use ringer_uapi::{Cqe, Errno};
@@ -73,8 +72,8 @@ pub(crate) fn answer_to_who_waits(ring: RingId) -> Option<Answer> {
     let mut playing = PLAYING.lock();
     let playing = playing.as_mut()?;
     loop {
-        let due = playing.script.due_to_who_waits(ordinal(ring))?;
-        match carry_out(&mut playing.under_way, ordinal(ring), &due) {
+        let due = playing.script.due_to_who_waits(ring.ordinal())?;
+        match carry_out(&mut playing.under_way, ring.ordinal(), &due) {
             Some(Some(answer)) => return Some(answer),
             // Told to nobody.
             Some(None) => {}
@@ -93,7 +92,7 @@ fn end() -> ! {
 impl Playing {
     /// `None`: it is not what was recorded.
     fn answer(&mut self, of: &Replayed<'_>) -> Option<Vec<Answer>> {
-        let ring = ordinal(RingId(of.ring));
+        let ring = RingId(of.ring).ordinal();
         let sqe = of.sqe;
         self.script.compare((ring, of.nth), sqe, || whole::sum_of(sqe)).ok()?;
         let brings = whole::brought(sqe).unwrap_or_default();

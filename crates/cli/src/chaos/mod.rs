@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ringer_engine::chaos::plan::{Injection, Plan, Rule};
-use ringer_engine::policy::{Share, What};
+use ringer_engine::policy::What;
 
 use crate::cli::ChaosArgs;
 use crate::os::signals;
@@ -141,19 +141,7 @@ fn line(plan: &Plan, done: &Done) -> String {
     if let Some(file) = &done.file {
         let _ = write!(text, " <{}>", file.escape_debug());
     }
-    let _ = match record.act.what {
-        What::Fail(e) => match e.name() {
-            Some(name) => write!(text, ": failed with {name}"),
-            None => write!(text, ": failed with errno {}", e.raw()),
-        },
-        What::Short(Share::Bytes(n) | Share::Dice(n)) => write!(text, ": moved {n} bytes at most"),
-        What::Delay(ns) => write!(text, ": completed {:.3} ms late", ns as f64 / 1e6),
-        What::Worker => write!(text, ": went to a worker"),
-        What::Overflow => write!(text, ": completed behind a full queue"),
-        What::Interrupt => write!(text, ": ended with EINTR"),
-        What::Lose => write!(text, ": was not completed"),
-        What::Twice => write!(text, ": was completed twice"),
-    };
+    let _ = write!(text, ": {}", record.act.what);
     // What is done without rules needs none.
     let own = |rule: &&Rule| !Plan::legal(0).rules.contains(rule);
     if let Some(rule) = plan.rules.get(usize::from(record.act.rule)).filter(own) {

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use std::{env, fmt};
 
 use anyhow::Context;
-use ringer_engine::chaos::ordinal;
 use ringer_engine::chaos::plan::{Injection, Plan};
 use ringer_engine::host::RingId;
 use ringer_engine::trace::buffer::{InjectedRecord, Record};
@@ -102,7 +101,7 @@ pub(super) struct Done {
 
 impl Done {
     pub(super) fn injection(&self) -> Injection {
-        let ring = ordinal(RingId(self.record.ring));
+        let ring = RingId(self.record.ring).ordinal();
         Injection { ring, nth: self.record.nth, rule: self.record.act.rule }
     }
 }

@@ -7,12 +7,12 @@
 //! A record and a replay are of one process: a second one with rings is an end, too. What this does not do:
 //! know what records mean.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
-use std::{env, os::unix::process::ExitStatusExt};
 
 use anyhow::Context;
 use ringer_engine::trace::buffer::Record;
@@ -74,8 +74,7 @@ pub(super) fn follow(
             let (taken, told, more) = source.lost();
             [told, more, source.torn].iter().fold(taken, |sum, n| sum.saturating_add(*n))
         });
-        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-        let status = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
+        let status = trace::code_of(status);
         Ok(Ended { status, had_rings: following.source.is_some(), missing })
     })
 }

@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 
+use ringer_engine::host::RingId;
 use ringer_engine::trace::Call;
 use ringer_uapi::Sqe;
 use ringer_uapi::flags::{Setup, SqeFlags};
@@ -36,7 +37,7 @@ pub(super) fn of_call(call: &Call) -> Option<String> {
         Call::Setup { flags, ring, .. } => {
             let flags = Setup::from_bits_retain(flags);
             let (_, why) = SETUP.iter().find(|(flag, _)| flags.contains(*flag))?;
-            Some(format!("ring {}: {why}", ring >> 16))
+            Some(format!("ring {}: {why}", RingId(ring).ordinal()))
         }
         Call::Register { opcode, .. } => {
             let why = match opcode & !USE_REGISTERED_RING {

@@ -12,6 +12,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 
 use anyhow::Context;
+use ringer_engine::host::RingId;
 use ringer_engine::replay::{Frame, LEN_MAX, MAGIC, RINGS_MAX};
 use ringer_engine::trace::buffer::{
     CalledRecord, DataHead, DataKind, Record, TakenRecord, ToldRecord,
@@ -168,12 +169,12 @@ impl Recorder {
             return self.refuse(why);
         }
         if let Call::Setup { entries, flags, ring } = called.call {
-            self.write(&Frame::Setup { ring: ring >> 16, entries, flags });
+            self.write(&Frame::Setup { ring: RingId(ring).ordinal(), entries, flags });
         }
     }
 
     fn begin(&mut self, name: u64, t: &TakenRecord) {
-        let ring = t.ring >> 16;
+        let ring = RingId(t.ring).ordinal();
         let order = self.rings.entry(ring).or_default();
         let before = order.done_with(t.seen);
         order.taken += 1;
@@ -214,10 +215,11 @@ impl Recorder {
     fn told(&mut self, t: &ToldRecord) {
         if t.origin != Origin::Request {
             let why = "a completion of no request (a message, or a tag of a resource)";
-            return self.refuse(format!("ring {}: {why}", t.ring >> 16));
+            return self.refuse(format!("ring {}: {why}", RingId(t.ring).ordinal()));
         }
         let Some(open) = self.open.remove(&t.request) else {
-            return self.refuse(format!("ring {}: a completion too many", t.ring >> 16));
+            return self
+                .refuse(format!("ring {}: a completion too many", RingId(t.ring).ordinal()));
         };
         let (ring, nth) = (open.ring, open.nth);
         let said = || format!("request {nth} of ring {ring} ({})", limits::said(&open.sqe));

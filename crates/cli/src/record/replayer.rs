@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 
+use ringer_engine::host::RingId;
 use ringer_engine::replay::{Differs, Script};
 use ringer_engine::trace::Call;
 use ringer_engine::trace::buffer::{CalledRecord, DataKind, Record, TakenRecord};
@@ -83,7 +84,7 @@ impl Replayer {
         if called.result < 0 {
             return;
         }
-        let ring = ring >> 16;
+        let ring = RingId(ring).ordinal();
         let how = match self.script.setup(ring) {
             None => "no such ring is recorded".to_owned(),
             Some((e, f)) if (e, f) != (entries, flags) => format!(
@@ -95,7 +96,7 @@ impl Replayer {
     }
 
     fn begin(&mut self, name: u64, t: &TakenRecord) {
-        let ring = t.ring >> 16;
+        let ring = RingId(t.ring).ordinal();
         let nth = self.taken.entry(ring).or_default();
         *nth += 1;
         let nth = *nth;

@@ -13,6 +13,7 @@ use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use ringer_engine::host::RingId;
 use ringer_engine::trace::buffer::{Record, TakenRecord, ToldRecord};
 use ringer_engine::trace::{RingState, Went};
 use ringer_uapi::flags::CqeFlags;
@@ -193,7 +194,7 @@ impl Meter {
         self.rings.retain(|_, ring| ring.heard.elapsed() < SILENCE);
         let rings = self.rings.iter_mut().map(|(name, ring)| {
             let (requests, completions) = ring.rates();
-            RingRow { number: name >> 16, requests, completions, state: ring.last }
+            RingRow { number: RingId(*name).ordinal(), requests, completions, state: ring.last }
         });
         let mut reading = Reading { rings: rings.collect(), ..Reading::default() };
         let mut all = Opcode::new();

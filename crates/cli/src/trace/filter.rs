@@ -130,11 +130,7 @@ fn which(word: &str) -> Result<Which, Refusal> {
 }
 
 fn opcode_of(word: &str) -> Result<u8, Refusal> {
-    let name = word.to_ascii_uppercase();
-    let name = name.trim_start_matches("IORING_OP_");
-    let rows = ringer_engine::opcode::OPDEFS.iter().zip(0..);
-    let found = rows.filter(|(def, _)| def.name == name).map(|(_, opcode)| opcode).next();
-    found.ok_or_else(|| {
+    ringer_engine::opcode::opcode_by_name(word).ok_or_else(|| {
         let classes = CLASSES.map(|(name, _)| name).join(", ");
         Refusal::ours(format!("cannot trace {word}"), "no opcode has that name").fix(format!(
             "ringer doctor --support lists them; there are also {classes} and {CALLS}"

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use ringer_engine::host::RingId;
 use ringer_engine::trace::buffer::{
     CalledRecord, DataHead, DataKind, Record, TakenRecord, ToldRecord,
 };
@@ -58,7 +59,7 @@ pub(super) struct Request {
 impl Request {
     /// Which of the process's rings, from 1.
     pub(super) fn ring(&self) -> u64 {
-        self.taken.ring >> 16
+        RingId(self.taken.ring).ordinal()
     }
 }
 

@@ -121,7 +121,8 @@ fn slots(args: &TraceArgs) -> u64 {
     (args.buffer * 1024 / buffer::SLOT as u64).next_power_of_two()
 }
 
-fn code_of(status: ExitStatus) -> u8 {
+/// A status as a shell says it: 128 and the signal that ended it.
+pub(crate) fn code_of(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }

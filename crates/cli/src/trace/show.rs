@@ -11,6 +11,7 @@
 
 use std::fmt::Write;
 
+use ringer_engine::host::RingId;
 use ringer_engine::resource::regdef::REGISTER;
 use ringer_engine::support::rings;
 use ringer_engine::trace::buffer::{CalledRecord, Field, ToldRecord};
@@ -136,8 +137,12 @@ fn completion(line: &mut String, event: &Event<'_>, told: &ToldRecord) {
 /// A completion of no request, for people.
 pub(super) fn alone(process: &Process, told: &ToldRecord, start_ns: u64) -> String {
     let at = seconds(told.time_ns, start_ns);
-    let mut line =
-        format!("{at:>12.6} [{}] ring{} {}", process.pid, told.ring >> 16, origin(told.origin));
+    let mut line = format!(
+        "{at:>12.6} [{}] ring{} {}",
+        process.pid,
+        RingId(told.ring).ordinal(),
+        origin(told.origin)
+    );
     let _ = write!(line, " user_data={:#x} = {}", told.user_data, told.res);
     let flags = flags(told.flags);
     if !flags.is_empty() {
@@ -156,7 +161,7 @@ pub(super) fn alone_json(process: &Process, told: &ToldRecord, start_ns: u64) ->
         "origin": origin(told.origin),
         "process": process.serial,
         "pid": process.pid,
-        "ring": told.ring >> 16,
+        "ring": RingId(told.ring).ordinal(),
         "time": seconds(told.time_ns, start_ns),
         "user_data": format!("{:#x}", told.user_data),
         "res": told.res,
@@ -223,7 +228,7 @@ pub(super) fn called(process: &Process, called: &CalledRecord, start_ns: u64) ->
     }
     let _ = write!(line, " = {}", answer(called));
     if let Call::Setup { ring: ring @ 1.., .. } = called.call {
-        let _ = write!(line, " ring{}", ring >> 16);
+        let _ = write!(line, " ring{}", RingId(ring).ordinal());
     }
     line
 }
@@ -233,7 +238,7 @@ pub(super) fn called_json(process: &Process, called: &CalledRecord, start_ns: u6
     let (name, args) = call(called);
     let args: Map<String, Json> = args.into_iter().map(|(n, v)| (n.to_owned(), v.into())).collect();
     let ring = if let Call::Setup { ring: ring @ 1.., .. } = called.call {
-        Some(ring >> 16)
+        Some(RingId(ring).ordinal())
     } else {
         None
     };

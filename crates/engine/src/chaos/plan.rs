@@ -12,7 +12,7 @@
 //! this does not do: read files, or decide.
 
 use super::WHOLE;
-use crate::opcode::OPDEFS;
+use crate::opcode::{OPDEFS, opcode_by_name};
 use crate::policy::{Share, What};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -350,12 +350,7 @@ fn chance(word: &str, value: Option<&str>) -> Result<u32, Unclear> {
 fn ops(word: &str, value: Option<&str>) -> Result<u64, Unclear> {
     let names = value.unwrap_or_default().split(',').filter(|name| !name.is_empty());
     let mut bits = names.map(|name| {
-        let name = name.to_ascii_uppercase();
-        let name = name.trim_start_matches("IORING_OP_");
-        let opcode = OPDEFS.iter().zip(0u8..).find(|(def, _)| def.name == name);
-        opcode
-            .map(|(_, opcode)| bit(opcode))
-            .ok_or_else(|| unclear(word, "no opcode has that name"))
+        opcode_by_name(name).map(bit).ok_or_else(|| unclear(word, "no opcode has that name"))
     });
     let all = bits.try_fold(0, |all, bit| bit.map(|bit| all | bit))?;
     if all == 0 { Err(unclear(word, "op= wants names of opcodes")) } else { Ok(all) }

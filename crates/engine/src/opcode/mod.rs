@@ -34,4 +34,4 @@ pub mod xattr;
 pub mod zc;
 
 pub use crate::support::Support;
-pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opdef};
+pub use opdef::{Cmd, Issue, IssueCx, OPDEFS, Op, OpDef, Outcome, PrepCx, opcode_by_name, opdef};

@@ -500,6 +500,13 @@ fn refusal(opcode: u8) -> Errno {
     }
 }
 
+/// The opcode of that name, in any case, with or without `IORING_OP_`.
+pub fn opcode_by_name(name: &str) -> Option<u8> {
+    let name = name.to_ascii_uppercase();
+    let name = name.trim_start_matches("IORING_OP_");
+    OPDEFS.iter().zip(0u8..).find(|(def, _)| def.name == name).map(|(_, opcode)| opcode)
+}
+
 /// The row of an opcode; `None` above the last one of 6.18.
 #[inline]
 pub fn opdef(opcode: u8) -> Option<&'static OpDef> {

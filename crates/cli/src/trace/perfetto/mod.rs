@@ -18,6 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 
 use prost::Message;
+use ringer_engine::host::RingId;
 use ringer_engine::trace::Went;
 use ringer_engine::trace::buffer::{CalledRecord, ToldRecord};
 use ringer_uapi::flags::SqeFlags;
@@ -150,7 +151,7 @@ impl Perfetto {
         let what = TrackEvent {
             name: Some(format!("CQE {}", show::origin(told.origin))),
             debug_annotations: vec![
-                note("ring", Value::Uint(told.ring >> 16)),
+                note("ring", Value::Uint(RingId(told.ring).ordinal())),
                 note("user_data", Value::Pointer(told.user_data)),
                 note("res", Value::Int(told.res.into())),
             ],
